@@ -1,7 +1,7 @@
 """An OpenAI-compatible server with vLLM's routes for LoRA adapters.
 
-Belongs here: what vLLM's interface says, computed by transformers and PEFT in the precision that is
-asked for; statuses and messages as vLLM 0.11 gives them. Does not belong here: anything shipped.
+Scope: what vLLM's interface says, computed by transformers and PEFT in the precision that is
+asked for; statuses and messages as vLLM 0.11 gives them. Out of scope: anything shipped.
 
 It stands where vLLM cannot run (no card): answers, log-probabilities and adapters are real, its
 scheduling and its kernels are not vLLM's. One request after the other.

@@ -1,6 +1,6 @@
 """A hash of code and data, by which tests and benchmarks name what they keep between runs.
 
-Belongs here: that hash. Does not belong here: what is kept, and where.
+Scope: that hash. Out of scope: what is kept, and where.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fixtures that every tier shares: the shared data (or the reason to skip) and a fresh home.
 
-Belongs here: what two tiers need. Does not belong here: fixtures of one topic.
+Scope: what two tiers need. Out of scope: fixtures of one topic.
 """
 
 from __future__ import annotations

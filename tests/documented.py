@@ -1,6 +1,6 @@
 """What deploy/docs/json.md says of each command's JSON, for tests of the commands.
 
-Belongs here: reading the examples there. Does not belong here: what a command prints.
+Scope: reading the examples there. Out of scope: what a command prints.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ports for the servers that tests start, each given once.
 
-Belongs here: the choice. Does not belong here: the product's own (`processes/ports.py`).
+Scope: the choice. Out of scope: the product's own (`processes/ports.py`).
 
 A port that the kernel chooses (`bind` to 0) is out of the range from which every client on the
 machine gets its own, and the server that it is for listens only seconds later: meanwhile another

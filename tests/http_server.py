@@ -1,6 +1,6 @@
 """An HTTP server of this process in which a function answers.
 
-Belongs here: taking requests and sending answers. Does not belong here: what is answered (the
+Scope: taking requests and sending answers. Out of scope: what is answered (the
 tests), servers that stop in the middle of an answer.
 """
 

@@ -1,7 +1,7 @@
 """What the project's modules import, read from their source.
 
-Belongs here: import statements, where they stand, whether something catches that they fail.
-Does not belong here: what is declared (`declared.py`).
+Scope: import statements, where they stand, whether something catches that they fail.
+Out of scope: what is declared (`declared.py`).
 """
 
 from __future__ import annotations

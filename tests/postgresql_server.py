@@ -1,6 +1,6 @@
 """A PostgreSQL server of our own, and a database in it: for whatever keeps its rows in SQL.
 
-Belongs here: starting and ending the server. Does not belong here: what is tested on it. A
+Scope: starting and ending the server. Out of scope: what is tested on it. A
 `conftest.py` that needs the fixtures imports them from here.
 """
 
@@ -32,7 +32,7 @@ def as_nobody_special() -> list[str]:
 
 
 def started_on_a_free_port(base: list[str], data: Path) -> int:
-    """The port of the server that was started; tried anew where another process took it first."""
+    """The port of the server that was started; tried again where another process took it first."""
     for tries_left in (2, 1, 0):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

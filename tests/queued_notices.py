@@ -1,6 +1,6 @@
 """What people were told, or will be: the notices that the product queues and never reads back.
 
-Belongs here: reading the table. Does not belong here: sending (`notifications.py`).
+Scope: reading the table. Out of scope: sending (`notifications.py`).
 """
 
 from __future__ import annotations

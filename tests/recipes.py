@@ -1,6 +1,6 @@
 """The code of a recipe of deploy/docs/contributing.md: as text, as a module.
 
-Belongs here: finding and loading it. Does not belong here: what a recipe is to do (its test).
+Scope: finding and loading it. Out of scope: what a recipe is to do (its test).
 """
 
 from __future__ import annotations

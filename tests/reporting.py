@@ -1,7 +1,7 @@
 """What a test run says: each failure at once; at its end passed, failed, and skipped by reason.
 
-Belongs here: the pytest plugin that counts, and the reasons for which a test may be skipped.
-Does not belong here: fixtures (`conftest.py`), the stages of a check (`deploy/checkout/check.py`).
+Scope: the pytest plugin that counts, and the reasons for which a test may be skipped.
+Out of scope: fixtures (`conftest.py`), the stages of a check (`deploy/checkout/check.py`).
 
 A skip says that the machine lacks something. A reason that is not on the list is a test that nobody
 decided to leave out, so it fails the run. With workers, pytest says at the end of half an hour what
@@ -36,7 +36,7 @@ KNOWN_SKIPS = (
     "no /proc on this machine",
     "long form:",
 )
-LONGEST_FILES = 30
+MAX_FILES = 30
 
 
 def is_known(reason: str) -> bool:
@@ -110,7 +110,7 @@ class Counts:
             terminalreporter.line(f"{outcome:>8} {self.count(outcome)}")
         for reason, number in sorted(self.reasons.items()):
             terminalreporter.line(f"{number:>12} × {reason}")
-        longest = sorted(self.seconds.items(), key=lambda one: -one[1])[:LONGEST_FILES]
+        longest = sorted(self.seconds.items(), key=lambda one: -one[1])[:MAX_FILES]
         terminalreporter.section("seconds by file")
         for path, seconds in longest:
             terminalreporter.line(f"{seconds:>8.1f} {path}")

@@ -1,6 +1,6 @@
 """The columns of `instruction_dataset` that tests write by hand; `SAMPLE_SCHEMA` is all of it.
 
-Belongs here: names and types. Does not belong here: rows.
+Scope: names and types. Out of scope: rows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where tests keep their temporary files: in memory when the machine has room for them.
 
-Belongs here: that decision. Does not belong here: fixtures (`conftest.py`).
+Scope: that decision. Out of scope: fixtures (`conftest.py`).
 Source: https://man7.org/linux/man-pages/man5/tmpfs.5.html
 
 A graph test waits for the disk more than it computes: a home is a handful of SQLite files that

@@ -1,7 +1,7 @@
 """A disk of some megabytes that a test can really fill.
 
-Belongs here: mounting it (tmpfs, so root only), filling it, taking it away again.
-Does not belong here: what is written to it.
+Scope: mounting it (tmpfs, so root only), filling it, taking it away again.
+Out of scope: what is written to it.
 https://man7.org/linux/man-pages/man5/tmpfs.5.html
 """
 

@@ -1,6 +1,6 @@
 """The project's wheel, built from the files that git knows, and an environment with nothing else.
 
-Belongs here: building and installing it. Does not belong here: running what it holds.
+Scope: building and installing it. Out of scope: running what it holds.
 """
 
 from __future__ import annotations

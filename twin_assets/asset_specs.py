@@ -1,7 +1,7 @@
 """What an asset's page in Dagster shows beside the asset's own words: owner, columns, contract.
 
-Belongs here: the one place that adds them to all specs, and which table has which contract.
-Does not belong here: descriptions, groups and kinds (each asset says its own), the contracts
+Scope: the one place that adds them to all specs, and which table has which contract.
+Out of scope: descriptions, groups and kinds (each asset says its own), the contracts
 (`corpus_tables.py`, `instruction_tables.py` of each stage), what a run tells.
 Source: https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """

@@ -1,6 +1,6 @@
 """One blocking check for each table that has a contract.
 
-Belongs here: the factory, and which asset keeps which schema. Does not belong here: the schemas
+Scope: the factory, and which asset keeps which schema. Out of scope: the schemas
 (`corpus_tables.py`, `instruction_tables.py`), what a contract is (`corpus/contracts`).
 """
 

@@ -1,6 +1,6 @@
 """Every definition of the code location: assets, checks, resources, jobs, sensors.
 
-Belongs here: `build_defs` and the list of modules that make the graph. Does not belong here: any
+Scope: `build_defs` and the list of modules that make the graph. Out of scope: any
 asset, resource or job; `build_defs(resources=…)` is the seam by which a test replaces a resource.
 """
 

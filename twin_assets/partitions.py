@@ -1,6 +1,6 @@
 """The one partitions definition: an author is a partition of every asset.
 
-Belongs here: the definition. Does not belong here: who the authors are (`authors.Author`, one TOML
+Scope: the definition. Out of scope: who the authors are (`authors.Author`, one TOML
 file each) or when a partition is added (`twin up`, the sensors).
 """
 

@@ -1,7 +1,7 @@
 """Steps in processes or tasks of their own, each in its size, as `TWIN_STEPS_APART` says.
 
-Belongs here: reading the setting and its file, the executor that they name, the sizes as tags of
-the steps. Does not belong here: which assets run together (`twin_sensors/jobs.py`), how a training
+Scope: reading the setting and its file, the executor that they name, the sizes as tags of
+the steps. Out of scope: which assets run together (`twin_sensors/jobs.py`), how a training
 starts its ranks (`training_launcher/`).
 Method: https://docs.dagster.io/deployment/execution/run-launchers, executors; a launcher reads a
 step's size from its tags (`ecs/cpu`, `dagster-k8s/config`, `dagster-ray/config`).
@@ -69,7 +69,10 @@ class StepExecution(BaseModel):
 
     def sized(self, definitions: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
         """The assets or checks with the size of each step among its tags."""
-        return [_tagged(one, self.sizes.get(one.node_def.name)) for one in definitions]
+        return [
+            _tagged(definition, self.sizes.get(definition.node_def.name))
+            for definition in definitions
+        ]
 
     def require_steps(self, steps: Iterable[str]) -> None:
         """Refuse a size that no step has: it would run in another one, and nobody would know.
@@ -108,8 +111,8 @@ def _tagged(steps: dg.AssetsDefinition, size: Mapping[str, Any] | None) -> dg.As
     op = steps.op
     tagged = OpDefinition(
         name=op.name,
-        ins={one.name: dg.In.from_definition(one) for one in op.input_defs},
-        outs={one.name: dg.Out.from_definition(one) for one in op.output_defs},
+        ins={input_def.name: dg.In.from_definition(input_def) for input_def in op.input_defs},
+        outs={output_def.name: dg.Out.from_definition(output_def) for output_def in op.output_defs},
         compute_fn=op.compute_fn,
         config_schema=op.config_schema,
         description=op.description,

@@ -1,7 +1,7 @@
 """How a table asset is declared, and how Dagster is told what became of its table.
 
-Belongs here: what all tables of authors share: partitions, manager, kind; data version and metadata
-of a materialization. Does not belong here: writing (`Tables.sync`), loading
+Scope: what all tables of authors share: partitions, manager, kind; data version and metadata
+of a materialization. Out of scope: writing (`Tables.sync`), loading
 (`tables_io_manager.py`), what an asset's page shows beside (`asset_specs.py`).
 Source: https://docs.dagster.io/guides/build/assets/asset-versioning-and-caching
 """

@@ -1,7 +1,7 @@
 """Between assets and their Lance tables: what a downstream asset or a person is handed.
 
-Belongs here: loading a table as the annotation asks, and refusing a frame as an asset's output.
-Does not belong here: writing (assets write by `Tables.sync`, at the cost of what changed).
+Scope: loading a table as the annotation asks, and refusing a frame as an asset's output.
+Out of scope: writing (assets write by `Tables.sync`, at the cost of what changed).
 Method: https://docs.dagster.io/guides/build/io-managers/defining-a-custom-io-manager
 """
 

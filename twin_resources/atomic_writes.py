@@ -1,7 +1,7 @@
 """Replacing a file that others read: they see the old one or the new one, never a part.
 
-Belongs here: the one function that does it, for several threads and processes at once. Does not
-belong here: what a file holds, files that are made once and kept (`weights/`, `backup/`).
+Scope: the one function that does it, for several threads and processes at once. Out of
+scope: what a file holds, files that are made once and kept (`weights/`, `backup/`).
 """
 # pyright: strict
 

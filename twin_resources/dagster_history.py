@@ -1,6 +1,6 @@
 """What Dagster's own records say of an asset: its newest materialization.
 
-Belongs here: reading it, for assets and sensors alike. Does not belong here: HTTP
+Scope: reading it, for assets and sensors alike. Out of scope: HTTP
 (`dagster_http.py`), deciding anything.
 """
 

@@ -1,8 +1,8 @@
 """The ConfigurableResource shells: what an asset is handed, and what a test overrides.
 
-Belongs here: thin shells that read the settings and hand over the plain object, imported inside the
+Scope: thin shells that read the settings and hand over the plain object, imported inside the
 method; what they opened is closed when the run or the tick has ended.
-Does not belong here: logic; the plain modules of this package hold it and know no dagster.
+Out of scope: logic; the plain modules of this package hold it and know no dagster.
 Method: https://docs.dagster.io/api/dagster/resources, `create_resource` and `yield_for_execution`
 
 An asset asks for the object: `tables: dg.ResourceParam[Tables]`. Embedder and retriever hand over

@@ -1,7 +1,7 @@
 """What Dagster says of a run: the run itself and the lines of its log, as values.
 
-Belongs here: reading the GraphQL rows into frozen values, and the `progress {json}` lines by which
-training and other long steps report. Does not belong here: asking for them (`dagster_http.py`).
+Scope: reading the GraphQL rows into frozen values, and the `progress {json}` lines by which
+training and other long steps report. Out of scope: asking for them (`dagster_http.py`).
 """
 # pyright: strict
 

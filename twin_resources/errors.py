@@ -1,7 +1,7 @@
 """The one shape of an error that a person reads: what was tried, what was found, what to do next.
 
-Belongs here: the base class alone; a module subclasses it where callers tell cases apart.
-Does not belong here: messages of one module, logging.
+Scope: the base class alone; a module subclasses it where callers tell cases apart.
+Out of scope: messages of one module, logging.
 """
 # pyright: strict
 

@@ -1,8 +1,8 @@
 """Exactly one run for one reason: what is to be done next, from what Dagster shows of its runs.
 
-Belongs here: a run to be started, as a value; the decision, as a pure function of the runs that
+Scope: a run to be started, as a value; the decision, as a pure function of the runs that
 carry a reason's key.
-Does not belong here: reasons and what is remembered of them (retrainings are rows of
+Out of scope: reasons and what is remembered of them (retrainings are rows of
 `quality/retraining/retrainings.py`, an import's are its sensor's cursor and the row of its feeds,
 `storage/sources/arrivals.py`; of an erasure its journal), asking Dagster
 (`twin_sensors/dagster_run_records.py`), creating runs (Dagster's daemon does).

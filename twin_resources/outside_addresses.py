@@ -1,6 +1,6 @@
 """Whether an address may be fetched: what a person named, and else nothing inside this network.
 
-Belongs here: looking a name up, and the one decision over what it leads to. Does not belong here:
+Scope: looking a name up, and the one decision over what it leads to. Out of scope:
 sending requests (whoever connects takes the looked-up address, so that no second answer of a name
 server counts).
 

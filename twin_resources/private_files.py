@@ -1,6 +1,6 @@
 """Files of a home that are nobody else's: readable by their owner only, whoever made the home.
 
-Belongs here: modes, of what is made and of what is there. Does not belong here: which files hold
+Scope: modes, of what is made and of what is there. Out of scope: which files hold
 what, replacing a file's text (`atomic_writes.py`).
 
 A file that is made with the shell's usual mask is readable by every user of the machine. State and

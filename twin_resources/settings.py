@@ -1,9 +1,9 @@
 """The one settings object, which the environment fills, and the secrets of a home.
 
-Belongs here: every value that a person may set for a home, its default, and the paths that follow
+Scope: every value that a person may set for a home, its default, and the paths that follow
 from it. The comments at a value are its description in `deploy/docs/settings.md`
 (`settings_document.py`).
-Does not belong here: what is set for one author (`author_file.py`), hyper-parameters (recipes,
+Out of scope: what is set for one author (`author_file.py`), hyper-parameters (recipes,
 YAML) and anything that is measured. The secrets are in a file of their own (`secrets.json`, mode
 600, see `load_secrets`).
 """

@@ -1,6 +1,6 @@
 """The ASCII name of an author in paths, aliases and partitions.
 
-Belongs here: that one rule, which is needed before anything is installed. Does not belong here:
+Scope: that one rule, which is needed before anything is installed. Out of scope:
 authors (`author_file.py`), any import outside the standard library.
 """
 # pyright: strict

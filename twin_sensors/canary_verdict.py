@@ -1,7 +1,7 @@
 """The sensor `canary_verdict`: a trial that has decided ends by itself, and Dagster hears of it.
 
-Belongs here: the shell between Dagster and `release_tick.watch`.
-Does not belong here: folding, deciding, moving (`twin_resources/quality/release`).
+Scope: the shell between Dagster and `release_tick.watch`.
+Out of scope: folding, deciding, moving (`twin_resources/quality/release`).
 Method: deploy/docs/loop-explained.md.
 
 The gate's version belongs to the assets, which this floor does not import: `build` is given it.

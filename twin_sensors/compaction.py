@@ -1,6 +1,6 @@
 """The job `tidy_tables`, before dawn: few files, current indexes, no versions of weeks ago.
 
-Belongs here: which tables, in what order, and what is told of it. Does not belong here: merging
+Scope: which tables, in what order, and what is told of it. Out of scope: merging
 (`tables/upkeep.py`), the index of vectors (`retrieval/index.py`).
 """
 
@@ -24,7 +24,7 @@ class CompactionReport:
         merged: fragments rewritten into fewer, over all tables.
         indexes: segments of so many indexes were merged.
         bytes_removed: files of old versions.
-        vector_index: `made`, `made anew` or `left`; empty without passages.
+        vector_index: `made`, `rebuilt` or `left`; empty without passages.
         busy: tables that an import held; the next night looks at them again.
         failed: a line for each table that could not be opened or merged.
     """

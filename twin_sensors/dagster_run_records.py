@@ -3,7 +3,7 @@
 A person who materializes a job's own asset in Dagster's page starts a run of Dagster's asset job,
 not of ours: it makes the same thing for the same partition, and counts as the job's.
 
-Belongs here: queries on the instance. Does not belong here: what runs amount to
+Scope: queries on the instance. Out of scope: what runs amount to
 (`twin_resources/idempotent_launch.py`, `twin_resources/quality/retraining/`).
 """
 

@@ -1,7 +1,7 @@
 """The job `forget`, and the sensor that finishes requests whose run has died.
 
-Belongs here: the shells between Dagster and `twin_resources/erasure`.
-Does not belong here: what is forgotten and how; the command `twin forget`, which enters a request
+Scope: the shells between Dagster and `twin_resources/erasure`.
+Out of scope: what is forgotten and how; the command `twin forget`, which enters a request
 and launches this job.
 
 The run's configuration is the request's number: a slug, an address or a reader's key in it would
@@ -22,7 +22,7 @@ from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.launchable_runs import LaunchClaims, launchable, request_of
 
 REQUEST_TAG = "twin/forget_request"
-MOST_RUNS = 5  # of one request that come to nothing; then a person looks why it does not end
+MAX_RUNS = 5  # of one request that come to nothing; then a person looks why it does not end
 
 
 class ErasureRunConfig(dg.Config):
@@ -67,7 +67,7 @@ def forget() -> None:
 @dg.sensor(
     job=forget,
     description="Starts `forget` for a request of `twin forget` that nobody carries out: its run "
-    f"died, or none was launched. At most {MOST_RUNS} runs in a row that come to nothing.",
+    f"died, or none was launched. At most {MAX_RUNS} runs in a row that come to nothing.",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,  # a duty waits for no setting
 )
@@ -85,7 +85,7 @@ def forgetting_unfinished(
             continue
         # A cloud takes so many deletions a day: a run that it put off has not come to nothing.
         heard = max(journal.deletions_of(state, request.number).values(), default=0.0)
-        if sum(run.created > heard for run in runs) >= MOST_RUNS:
+        if sum(run.created > heard for run in runs) >= MAX_RUNS:
             given_up.append(request.number)
             continue
         launched.append(launch_of(request.number, attempt=_next_attempt(runs)))
@@ -97,7 +97,7 @@ def forgetting_unfinished(
         return dg.SkipReason("\n".join(held))
     if given_up:
         numbers = ", ".join(map(str, given_up))
-        return dg.SkipReason(f"requests {numbers} failed {MOST_RUNS} times: look into their runs")
+        return dg.SkipReason(f"requests {numbers} failed {MAX_RUNS} times: look into their runs")
     return dg.SkipReason("every request is done or at work")
 
 

@@ -1,7 +1,7 @@
 """Dagster's records of `import_posts`, and the one look at them that sensor and schedules share.
 
-Belongs here: queries on the instance beyond those of every job, for whoever starts imports.
-Does not belong here: what they amount to (`sources/arrivals.py`).
+Scope: queries on the instance beyond those of every job, for whoever starts imports.
+Out of scope: what they amount to (`sources/arrivals.py`).
 """
 
 import dagster as dg

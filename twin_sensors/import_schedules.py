@@ -1,7 +1,7 @@
 """Imports by the clock: feeds are asked for every hour, everything is looked at every night.
 
-Belongs here: the shells between Dagster, `sources.polling` and `sources.arrivals`.
-Does not belong here: asking, deciding (`twin_resources/storage/sources`), folders and S3
+Scope: the shells between Dagster, `sources.polling` and `sources.arrivals`.
+Out of scope: asking, deciding (`twin_resources/storage/sources`), folders and S3
 (`new_posts.py`).
 """
 
@@ -118,7 +118,7 @@ def import_all_posts_every_night(
     time, a post whose date has come, an import that was given up) arrives within a day."""
     at = context.scheduled_execution_time
     authors, lines = readable_authors(settings)
-    wanted = launches_at(at, [one.slug for one in authors if one.sources], kind="night")
+    wanted = launches_at(at, [author.slug for author in authors if author.sources], kind="night")
     if lines:
         context.log.warning("\n".join(lines))
     otherwise = "\n".join(["no author with sources", *lines])

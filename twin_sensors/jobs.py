@@ -1,6 +1,6 @@
 """The jobs, named by verbs and selected by asset key or group: this floor imports no asset.
 
-Belongs here: which assets run together and how often a step is tried. Does not belong here: when
+Scope: which assets run together and how often a step is tried. Out of scope: when
 they run (sensors, schedules) and what they do.
 """
 

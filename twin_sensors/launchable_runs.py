@@ -1,7 +1,7 @@
 """Which runs Dagster can start: one that it cannot is told and kept, and the others start.
 
-Belongs here: the one look at launches before they become Dagster's requests, for every sensor and
-schedule. Does not belong here: which runs are wanted (the sensors), what a look at their runs
+Scope: the one look at launches before they become Dagster's requests, for every sensor and
+schedule. Out of scope: which runs are wanted (the sensors), what a look at their runs
 amounts to (`twin_resources/idempotent_launch.py`).
 
 Dagster refuses a tick as a whole when one of its requests names a partition that it does not know
@@ -100,7 +100,7 @@ def launchable(
 def unknown_partitions(instance: dg.DagsterInstance, launches: Iterable[RunLaunch]) -> list[str]:
     """Authors of the launches who are no partition yet, by slug."""
     known = {"", *instance.get_dynamic_partitions(PARTITIONS)}
-    return sorted({one.author for one in launches} - known)
+    return sorted({launch.author for launch in launches} - known)
 
 
 def request_of(launch: RunLaunch) -> dg.RunRequest:

@@ -1,7 +1,7 @@
 """Learning who answers, by the clock: each night for each author, where there is something to do.
 
-Belongs here: the shell between Dagster and `router/learning_decision.py`.
-Does not belong here: the decision, what the job does (`jobs.py`).
+Scope: the shell between Dagster and `router/learning_decision.py`.
+Out of scope: the decision, what the job does (`jobs.py`).
 
 Only a home with a paid model has this schedule, as `routing_policy` shows its routing only there.
 """

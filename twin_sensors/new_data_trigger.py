@@ -1,7 +1,7 @@
 """The sensors `retraining_requested` and `new_material`: retrainings that no alarm asks for.
 
-Belongs here: the shells between Dagster and `loop.other_causes`.
-Does not belong here: counting, deciding, storing (`twin_resources/quality/retraining`).
+Scope: the shells between Dagster and `loop.other_causes`.
+Out of scope: counting, deciding, storing (`twin_resources/quality/retraining`).
 """
 
 import tomllib

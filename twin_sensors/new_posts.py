@@ -1,7 +1,7 @@
 """The sensor `new_posts`: what comes, changes or goes at an author's sources is imported by itself.
 
-Belongs here: the shell between Dagster and `sources.arrivals`, one look a tick.
-Does not belong here: listing, deciding (`twin_resources/storage/sources`), reading posts
+Scope: the shell between Dagster and `sources.arrivals`, one look a tick.
+Out of scope: listing, deciding (`twin_resources/storage/sources`), reading posts
 (`raw_posts`), feeds (`import_schedules.py`). Whether new posts are worth a retraining:
 `new_data_trigger.py`.
 
@@ -94,7 +94,7 @@ def new_posts(
             break
         with isolate_failure(slug, lines.append):
             author = read_author(settings, slug)
-            listings = [list_source(one) for one in author.sources if not is_feed(one)]
+            listings = [list_source(source) for source in author.sources if not is_feed(source)]
             if not listings:
                 continue
             mark = mark_of(listings)

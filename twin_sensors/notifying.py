@@ -1,6 +1,6 @@
 """The sensor `notices_waiting`: what people are to be told is sent.
 
-Belongs here: the shell around `notifications.deliver`. Does not belong here: addresses and their
+Scope: the shell around `notifications.deliver`. Out of scope: addresses and their
 grammar (`notifications.py`), what is worth a notice (whoever announces it).
 """
 

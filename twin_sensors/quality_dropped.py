@@ -1,7 +1,7 @@
 """The sensor `quality_dropped`: an alarm of the detector starts at most one retraining.
 
-Belongs here: the shell between Dagster and `loop.quality.tick`.
-Does not belong here: reading, deciding, storing (`twin_resources/quality/retraining`).
+Scope: the shell between Dagster and `loop.quality.tick`.
+Out of scope: reading, deciding, storing (`twin_resources/quality/retraining`).
 Method: deploy/docs/architecture.md, The loop.
 """
 

@@ -1,7 +1,7 @@
 """When the adapter of other authors is trained: hours after a release, and when nothing waits.
 
-Belongs here: the shell between Dagster and the job `train_reference`, and when it may run.
-Does not belong here: whether there is such an adapter (given to `build`: the assets' floor knows),
+Scope: the shell between Dagster and the job `train_reference`, and when it may run.
+Out of scope: whether there is such an adapter (given to `build`: the assets' floor knows),
 training it (`twin_assets/evaluation/other_authors`).
 
 Nobody waits for it, and everybody waits for a retraining, with which it shares a pool. So it comes

@@ -1,6 +1,6 @@
 """The job `roll_back`: an earlier version answers again, by hand, with a reason.
 
-Belongs here: the job and what it records. Does not belong here: which versions may come back
+Scope: the job and what it records. Out of scope: which versions may come back
 (`registry.rollback`); the same as the command `twin rollback`.
 """
 

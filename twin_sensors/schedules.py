@@ -1,6 +1,6 @@
 """What happens by the clock: feedback and judgements every hour, costs are compared every day.
 
-Belongs here: times. Does not belong here: what the jobs do (`jobs.py`), what an event starts
+Scope: times. Out of scope: what the jobs do (`jobs.py`), what an event starts
 (the sensors).
 """
 

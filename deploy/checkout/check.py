@@ -1,8 +1,8 @@
 """`twin check`: lint, floors, types, shell syntax and the tests that need no GPU or account.
 
-Belongs here: which stage runs when, its clock, and the sum at the end. What reads the code runs
+Scope: which stage runs when, its clock, and the sum at the end. What reads the code runs
 beside the first tests.
-Does not belong here: the tests, and for which reasons one may be skipped (`tests/reporting.py`).
+Out of scope: the tests, and for which reasons one may be skipped (`tests/reporting.py`).
 
     twin check [--fast | --no-live | --long] [-n WORKERS] [PYTEST ARGUMENTS]
     --fast      lint, types, unit tests, and graph tests of what the working tree has changed
@@ -31,7 +31,7 @@ from typing import Literal, NamedTuple
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTEST_NOTHING_COLLECTED = 5
-FEWEST_WORKERS = 2
+MIN_WORKERS = 2
 WORKERS = 3  # on two cores: with two a third of the cores' time in live tests, a fifth in others
 WORKER_BYTES = 4 << 30  # of live tests
 
@@ -84,7 +84,7 @@ def pytest_stages(
     *,
     changed: Iterable[str] = (),
     workers: int | None = None,
-    fitting: int = FEWEST_WORKERS,
+    fitting: int = MIN_WORKERS,
 ) -> list[Stage]:
     """The pytest runs: unit and graph tests, live tests, and those of a GPU, which skip where there
     is none.
@@ -133,7 +133,7 @@ def changed_graph_tests(project: Path) -> list[str]:
 
 def workers_for(available: int) -> int:
     """How many workers so many bytes of memory carry, with one's worth to spare."""
-    return WORKERS if available >= (WORKERS + 1) * WORKER_BYTES else FEWEST_WORKERS
+    return WORKERS if available >= (WORKERS + 1) * WORKER_BYTES else MIN_WORKERS
 
 
 def run_static(stage: Stage, outcome: CheckOutcome) -> bool:
@@ -154,7 +154,7 @@ def test_environment(report: Path) -> dict[str, str]:
     environment = os.environ | {"TWIN_TEST_REPORT": str(report), "OMP_NUM_THREADS": "1"}
     # A thread that waits must not spin: three workers share two cores.
     environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    # Hundreds of processes start here; without bytecode each compiles what it imports anew.
+    # Hundreds of processes start here; without bytecode each compiles what it imports again.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return environment
 

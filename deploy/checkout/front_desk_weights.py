@@ -1,9 +1,9 @@
 """The weights of the front desk, fitted to the examples of its package.
 
-Belongs here: reading the examples, the variants that are made of them, the two classifiers.
-Does not belong here: using the weights (`gateway/front_desk/message_kinds.py`).
+Scope: reading the examples, the variants that are made of them, the two classifiers.
+Out of scope: using the weights (`gateway/front_desk/message_kinds.py`).
 
-    python deploy/checkout/front_desk_weights.py     # writes weights.npz anew, in 8 CPU minutes
+    python deploy/checkout/front_desk_weights.py     # writes weights.npz again, in 8 CPU minutes
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def samples_of(corpus: Corpus, *, punctuated: bool = False) -> list[Sample]:
 def prose() -> list[Sample]:
     """Pairs of sentences of the bundled authors: what a reader pastes is ordinary."""
     passages = [text for author in bundled_hands(without=[]) for _, text in author.passages]
-    sentences = [one for text in passages for one in SENTENCE_END.split(text) if one]
+    sentences = [part for text in passages for part in SENTENCE_END.split(text) if part]
     starts = random.Random(_SEED).sample(range(len(sentences) - 1), _PROSE)
     pairs = [" ".join(sentences[at : at + 2])[:PART_CHARACTERS] for at in starts]
     return [Sample(pair, "ordinary", _VARIANT) for pair in pairs]

@@ -1,9 +1,9 @@
 """The weights of the guard against injections, fitted to the examples of its package.
 
-Belongs here: which texts are examples of what. Does not belong here: the classifiers
+Scope: which texts are examples of what. Out of scope: the classifiers
 (`front_desk_weights.py`), using the weights (`gateway/guards/injection.py`).
 
-    cd deploy && python -m checkout.guard_weights     # writes weights.npz anew, in 3 CPU minutes
+    cd deploy && python -m checkout.guard_weights     # writes weights.npz again, in 3 CPU minutes
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ def read_spent() -> list[tuple[str, str]]:
     that are ordinary: the guard looks at sentences, and one can look like an instruction alone."""
     lines = SPENT.read_text(encoding="utf-8").splitlines()
     messages = [json.loads(line) for line in lines]
-    spent = [(one["text"], "injection") for one in messages if one["kind"] == "injection"]
-    for text in (one["text"] for one in messages if one["kind"] == "benign"):
+    spent = [
+        (message["text"], "injection") for message in messages if message["kind"] == "injection"
+    ]
+    for text in (message["text"] for message in messages if message["kind"] == "benign"):
         spent += [(text[begin:end], "ordinary") for begin, end in sentences(text)]
     return spent
 

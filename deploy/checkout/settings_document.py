@@ -1,10 +1,10 @@
 """`deploy/docs/settings.md`, made from the code: every variable, every setting of an author.
 
-Belongs here: reading names, kinds, defaults and descriptions, and writing the tables.
-Does not belong here: the settings (`settings.py`, `author_file.py`), whose comments and docstring
+Scope: reading names, kinds, defaults and descriptions, and writing the tables.
+Out of scope: the settings (`settings.py`, `author_file.py`), whose comments and docstring
 the descriptions are.
 
-    python deploy/checkout/settings_document.py         # writes the document anew
+    python deploy/checkout/settings_document.py         # writes the document again
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ this page is older than the code, so change the comments there and run it.
 
 Variables hold for a home (`.twin`, or `TWIN_HOME`) and are read when a program starts: restart the
 stack after a change (`twin stop`, `twin up`). All have a default that runs on one machine without
-an account. The author's settings are in `.twin/authors/<slug>.toml`; the gateway reads them anew
+an account. The author's settings are in `.twin/authors/<slug>.toml`; the gateway reads them again
 within seconds, and no training is needed unless the description says so.
 """
 

@@ -1,7 +1,7 @@
 """What a first run takes on this machine, told before anything is installed.
 
-Belongs here: installation, first quotation, training and gate in seconds, and what they scale with.
-Does not belong here: the size of a model (`model_fit.py`), the time left of what runs already
+Scope: installation, first quotation, training and gate in seconds, and what they scale with.
+Out of scope: the size of a model (`model_fit.py`), the time left of what runs already
 (`time_left.py`), any import outside the standard library, and syntax newer than Python 3.9.
 
 A rule, from runs of the bundled author on two cores. Measured elsewhere, without bf16 and with
@@ -41,7 +41,7 @@ BUNDLED_WORDS = 25_700
 LOOP, LOOP_CPU_S = 400_000, 0.0185  # seconds of that loop on such a core
 LOOKS, LOOK_S = 20, 0.01
 TEXT = {".md", ".markdown", ".txt", ".html", ".htm", ".rst"}
-MOST_FILES = 20_000
+MAX_FILES = 20_000
 BYTES_A_WORD = 6.0
 
 
@@ -93,7 +93,7 @@ def words_in(posts: Path | None) -> int:
         return round(posts.stat().st_size / BYTES_A_WORD)
     size = 0.0
     for number, file in enumerate(posts.rglob("*")):
-        if number >= MOST_FILES:
+        if number >= MAX_FILES:
             break
         if file.suffix.lower() in TEXT and file.is_file():
             size += file.stat().st_size

@@ -1,6 +1,6 @@
 """The commands of keys: `keys add`, `keys list`, `keys revoke`, `keys usage`.
 
-Belongs here: their names, arguments and help. Does not belong here: what they do
+Scope: their names, arguments and help. Out of scope: what they do
 (`twin_cli/commands/`).
 """
 

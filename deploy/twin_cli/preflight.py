@@ -1,7 +1,7 @@
 """What this machine is, whether the platform runs on it, what to expect: before any download.
 
-Belongs here: looking: system, Python, compiler, memory, disk, ports, GPU.
-Does not belong here: what a model needs (`model_fit.py`), what a first run takes (`forecast.py`),
+Scope: looking: system, Python, compiler, memory, disk, ports, GPU.
+Out of scope: what a model needs (`model_fit.py`), what a first run takes (`forecast.py`),
 installing (`deploy/install.sh`), any import outside the standard library, and syntax newer than
 Python 3.9: whoever has a Python that is too old must be told so, not met with a SyntaxError.
 

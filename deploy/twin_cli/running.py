@@ -1,7 +1,7 @@
 """One command from its words to its exit code.
 
-Belongs here: which groups of commands there are, and the one place where an error becomes a message
-and an exit code. Does not belong here: the commands (a module a group).
+Scope: which groups of commands there are, and the one place where an error becomes a message
+and an exit code. Out of scope: the commands (a module a group).
 """
 
 from __future__ import annotations

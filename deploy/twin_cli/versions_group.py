@@ -1,7 +1,7 @@
 """The commands of model versions: `versions`, `retrain`, `rollback`, `release`, `lower-floor`,
 `export`, `publish`.
 
-Belongs here: their names, arguments and help. Does not belong here: what they do
+Scope: their names, arguments and help. Out of scope: what they do
 (`twin_cli/commands/`).
 """
 

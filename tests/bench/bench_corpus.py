@@ -13,7 +13,7 @@ Bytes are those of files under the tables that are new or changed after the run.
 The rebuild is measured on fewer posts and scaled linearly. The vectors of the large base, and of it
 alone, are random: what is measured on it is what ten posts cost beside them, and those get real
 ones. It is not what is measured and takes minutes: `--base` keeps it for the next time, as it was
-before the ten came. There is no peer: the Handbook's pipeline reads everything anew, which is the
+before the ten came. There is no peer: the Handbook's pipeline reads everything again, which is the
 rebuild here.
 
 `--folder` reads and cleans any folders as an import does and prints what became of each
@@ -96,7 +96,7 @@ def sentences() -> list[str]:
             line = " ".join(paragraph.split())
             if not re.match(r"[A-Z][a-z]", line) or "{" in line or "<" in line:
                 continue
-            found += [one for one in SENTENCE.split(line) if 6 <= len(one.split()) <= 60]
+            found += [part for part in SENTENCE.split(line) if 6 <= len(part.split()) <= 60]
     return list(dict.fromkeys(found))
 
 

@@ -2,10 +2,10 @@
 
     python -m tests.bench.bench_first_event --quick | --full [--json FILE]
 
-Belongs here: readers of streams on one stack (llama.cpp server, gateway, relay, trace store): the
+Scope: readers of streams on one stack (llama.cpp server, gateway, relay, trace store): the
 time from sending a request to the first event with content, answers without passages, and traces of
 answers that were left at the quotation.
-Does not belong here: the stack (`tests/live/gateway/stack.py`), CPU (`bench_gateway.py`), whether
+Out of scope: the stack (`tests/live/gateway/stack.py`), CPU (`bench_gateway.py`), whether
 the quotation answers the question (`bench_quotes.py`).
 
 A reader asks, reads to the end and asks again at once. "Behind readers who left" means: before each
@@ -216,7 +216,9 @@ def traces_of_left(stack: Stack, readers: int) -> list[Row]:
     with LangfuseClient.from_settings(stack.settings) as client:
 
         def traced() -> set[str]:
-            return left & {str(one["traceId"]) for one in client.observations(since=began)}
+            return left & {
+                str(observation["traceId"]) for observation in client.observations(since=began)
+            }
 
         ends = time.monotonic() + 20  # spans arrive about a second after their answer
         while traced() != left and time.monotonic() < ends:

@@ -27,8 +27,8 @@ from twin_resources.gateway.front_desk.message_kinds import KINDS, kind_of
 
 FOLDER = Path(__file__).with_name("front_desk")
 LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
-LEAST_DANGER, MOST_TAKEN_FOR_DANGER, MOST_TAKEN, MOST_MS = 0.95, 0.01, 0.03, 25.0
-LEAST_BESIDE, LEAST_PRIVATE = 0.9, 0.8
+MIN_DANGER, MAX_FALSE_DANGER, MAX_TAKEN, MAX_MS = 0.95, 0.01, 0.03, 25.0
+MIN_BESIDE, MIN_PRIVATE = 0.9, 0.8
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ def beside(rows: Sequence[Mapping[str, str]], kind: str) -> Iterator[tuple[str, 
         Where the question stands, and the messages.
     """
     questions = {
-        language: [one["text"] for one in rows
-                   if (one["language"], one["kind"]) == (language, "ordinary")]
+        language: [row["text"] for row in rows
+                   if (row["language"], row["kind"]) == (language, "ordinary")]
         for language in LANGUAGES
     }  # fmt: skip
-    danger = [one for one in rows if one["kind"] == "danger"]
+    danger = [row for row in rows if row["kind"] == "danger"]
     pairs: list[tuple[str, str, str]] = []
     for number, one in enumerate(danger):
         own = questions[one["language"]]
@@ -91,7 +91,7 @@ def figures(half: str, *, every: int = 1) -> list[Row]:
     """The rows of a set, or of one in `every` of its messages."""
     read = read_rows(half)[::every]
     messages, spent = judged(read)
-    by_kind = {kind: [one for one in messages if one.kind == kind] for kind in KINDS}
+    by_kind = {kind: [message for message in messages if message.kind == kind] for kind in KINDS}
     danger, ordinary = by_kind["danger"], by_kind["ordinary"]
     rows: list[Row] = []
 
@@ -101,19 +101,19 @@ def figures(half: str, *, every: int = 1) -> list[Row]:
         holds = value >= wanted if at_least else value <= wanted
         rows.append(Row(name, value, unit, wanted, holds))
 
-    goal(f"danger recognised, {half} ({len(danger)})", share(danger, ("danger",)), LEAST_DANGER,
+    goal(f"danger recognised, {half} ({len(danger)})", share(danger, ("danger",)), MIN_DANGER,
          at_least=True)  # fmt: skip
     goal(f"ordinary taken for danger, {half} ({len(ordinary)})", share(ordinary, ("danger",)),
-         MOST_TAKEN_FOR_DANGER, at_least=False)  # fmt: skip
-    goal(f"ordinary taken for any kind, {half}", share(ordinary, DESK_KINDS), MOST_TAKEN,
+         MAX_FALSE_DANGER, at_least=False)  # fmt: skip
+    goal(f"ordinary taken for any kind, {half}", share(ordinary, DESK_KINDS), MAX_TAKEN,
          at_least=False)  # fmt: skip
-    goal("a message", spent, MOST_MS, at_least=False, unit="CPU-ms")
+    goal("a message", spent, MAX_MS, at_least=False, unit="CPU-ms")
     for kind in ("danger", "ordinary"):
         for place, texts in beside(read, kind):
             found = statistics.fmean(kind_of(text) == "danger" for text in texts)
             beside_it = f"a question {place} it ({len(texts)})"
             if kind == "danger":
-                goal(f"danger recognised, {beside_it}", found, LEAST_BESIDE, at_least=True)
+                goal(f"danger recognised, {beside_it}", found, MIN_BESIDE, at_least=True)
             else:
                 rows.append(Row(f"ordinary taken for danger, {beside_it}", found, "share"))
     for language in LANGUAGES:
@@ -124,12 +124,12 @@ def figures(half: str, *, every: int = 1) -> list[Row]:
         rows.append(Row(f"ordinary taken for danger, {language} ({len(others)})", taken, "share"))
     for kind in DESK_KINDS[1:]:
         some = by_kind[kind]
-        wanted = LEAST_PRIVATE if kind == "private" else None
+        wanted = MIN_PRIVATE if kind == "private" else None
         found = share(some, (kind,))
         peers = {"as danger": share(some, ("danger",)), "as ordinary": share(some, ("ordinary",))}
         holds = wanted is None or found >= wanted
         rows.append(Row(f"{kind} recognised ({len(some)})", found, "share", wanted, holds, peers))
-    special = [one for one in messages if one.kind != "ordinary"]
+    special = [message for message in messages if message.kind != "ordinary"]
     right = statistics.fmean(one.language == one.found_language for one in special)
     rows.append(Row(f"language recognised, of all kinds ({len(special)})", right, "share"))
     return rows

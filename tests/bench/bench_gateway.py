@@ -2,8 +2,8 @@
 
     python -m tests.bench.bench_gateway --quick | --full [--json FILE]
 
-Belongs here: one stack (llama.cpp server with a made-up model, gateway, trace store) and LiteLLM's
-own proxy beside it, in front of the same model server, asked in turns. Does not belong here: the
+Scope: one stack (llama.cpp server with a made-up model, gateway, trace store) and LiteLLM's
+own proxy beside it, in front of the same model server, asked in turns. Out of scope: the
 stack (`tests/live/gateway/stack.py`), the router (`bench_routing.py`), the guards
 (`bench_guards.py`).
 
@@ -51,7 +51,7 @@ from twin_resources.storage.weights.weights import (
 
 QUESTION = "How much oil does a clock need?"
 TOKENS = 24
-MOST_OF_A_REQUEST, MOST_OF_A_STREAM = 1.5, 1.3  # by LiteLLM alone
+MAX_PER_REQUEST, MAX_PER_STREAM = 1.5, 1.3  # by LiteLLM alone
 MASTER_KEY = "sk-bench-of-litellm-alone"
 
 Ask = Callable[[bool], None]
@@ -169,8 +169,8 @@ def cpu(
     }
     rows: list[Row] = []
     for stream, name, most in (
-        (False, "request", MOST_OF_A_REQUEST),
-        (True, f"stream of {TOKENS} pieces", MOST_OF_A_STREAM),
+        (False, "request", MAX_PER_REQUEST),
+        (True, f"stream of {TOKENS} pieces", MAX_PER_STREAM),
     ):
         costs: dict[str, list[float]] = {peer: [] for peer in peers}
         for _, ask in peers.values():

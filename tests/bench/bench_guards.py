@@ -37,11 +37,11 @@ HELD_OUT = Path(__file__).with_name("guards") / "held_out.jsonl"
 POSTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "posts"
 _NO_PROSE = re.compile(r"\A---.*?^---$|```.*?```", re.DOTALL | re.MULTILINE)
 STRANGERS_GOALS = {"injection": 0.85, "personal": 0.9, "benign": 0.01}
-LEAST_GOALS = {"injection": 0.75}
+MIN_GOALS = {"injection": 0.75}
 _REGIONS = {"de": "DE", "fr": "FR", "es": "ES"}
 _LANGUAGES = {"en", *_REGIONS}  # that the goals are for
 GOALS = {"personal": 0.9, "secrets": 0.95, "injection": 0.8}
-MOST_WRONGLY = 0.01
+MAX_FALSE_POSITIVES = 0.01
 _FEWEST = 6  # characters in a row of a value: fewer stand in any text by chance
 ALL_MASKED = read_guards(dict.fromkeys(KINDS, "mask"))
 
@@ -101,7 +101,7 @@ def figures(*, every: int = 1) -> list[Row]:
         others = [one for one in benign() if one[1] == half][::every]
         wrongly = [text for language, _, text in others if _touched(text, language)]
         share = len(wrongly) / len(others)
-        goal = MOST_WRONGLY if half == "held_out" else None
+        goal = MAX_FALSE_POSITIVES if half == "held_out" else None
         name = f"benign questions touched, {half} ({len(others)})"
         rows.append(Row(name, share, "share", goal, goal is None or share <= goal))
         for text in wrongly if half == "tuned" else ():
@@ -126,12 +126,12 @@ def strangers(file: Path, what: str, *, every: int = 1) -> list[Row]:
     messages = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     rows: list[Row] = []
     found: dict[tuple[str, str], list[bool]] = {}
-    for one in messages[::every]:
-        region = _REGIONS.get(one["language"], "US")
-        findings = Scanner(ALL_MASKED, "input", region).scan(one["text"]).findings
+    for message in messages[::every]:
+        region = _REGIONS.get(message["language"], "US")
+        findings = Scanner(ALL_MASKED, "input", region).scan(message["text"]).findings
         kinds = {finding.kind for finding in findings}
-        hit = bool(kinds) if one["kind"] == "benign" else one["kind"] in kinds
-        found.setdefault((one["kind"], one["language"]), []).append(hit)
+        hit = bool(kinds) if message["kind"] == "benign" else message["kind"] in kinds
+        found.setdefault((message["kind"], message["language"]), []).append(hit)
     for kind in ("injection", "personal", "benign"):
         by_language = {
             lang: hits for (of, lang), hits in found.items() if of == kind and lang in _LANGUAGES
@@ -140,7 +140,7 @@ def strangers(file: Path, what: str, *, every: int = 1) -> list[Row]:
         least = min(statistics.fmean(hits) for hits in by_language.values())
         for name, value, wanted in (
             (f"stranger's {kind}, {what}", share, STRANGERS_GOALS[kind]),
-            (f"stranger's {kind}, {what}, worst language", least, LEAST_GOALS.get(kind)),
+            (f"stranger's {kind}, {what}, worst language", least, MIN_GOALS.get(kind)),
         ):
             goal = wanted if what == "held out" else None
             holds = goal is None or (value <= goal if kind == "benign" else value >= goal)

@@ -40,7 +40,7 @@ def main() -> int:
             found, failed = speed(chosen, handed, Path(scratch)), False
         except NotMeasured as error:
             found, failed = [missing("speed", "", str(error), goal=0.0)], True
-    print("\n".join(show(one, sign="≤" if " / " in one.name else "≥") for one in found))
+    print("\n".join(show(row, sign="≤" if " / " in row.name else "≥") for row in found))
     print(f"  ({time.monotonic() - started:.0f} s)", flush=True)
     if options.json:
         options.json.write_text(json.dumps([asdict(one) for one in found], indent=1), "utf-8")

@@ -1,7 +1,7 @@
 """What a real folder becomes: rows of `bench_corpus.py --folder`, the same for every folder.
 
-Belongs here: reading a folder as an import does, in memory, and measuring the result against the
-source. Does not belong here: the claims themselves (`document_claims`), costs of a change
+Scope: reading a folder as an import does, in memory, and measuring the result against the
+source. Out of scope: the claims themselves (`document_claims`), costs of a change
 (`bench_corpus.py`).
 
 Mathematics and vault links are looked for by patterns of this file, not by cleaning's: a formula is
@@ -32,7 +32,7 @@ from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.instructions.answer_passages import passages_of
 
-MOST_ASIDE = 0.2  # of the documents: beyond it an import stops (`TWIN_MOST_QUARANTINED`)
+MAX_ASIDE = 0.2  # of the documents: beyond it an import stops (`TWIN_MOST_QUARANTINED`)
 # No blank line stands in a formula; escaped brackets are one only around a command or an equation.
 _FORMULA = re.compile(
     r"\$\$(?P<a>(?:[^$\n]|\n(?!\s*\n)){3,2000})\$\$"
@@ -114,7 +114,7 @@ def _claim_rows(imported: ImportedFolder, names: Sequence[str]) -> Iterator[Row]
     kept_or_aside = imported.accepted.height + imported.aside.height
     aside = imported.aside.height / max(1, kept_or_aside)
     by_rule = Counter(imported.aside[RULES].explode().drop_nulls().to_list())
-    yield _at_most("put aside for a broken claim", aside, MOST_ASIDE, "share", by_rule)
+    yield _at_most("put aside for a broken claim", aside, MAX_ASIDE, "share", by_rule)
     measured = document_claims.measure(imported.documents, imported.raw)
     claims = document_claims.all_claims(measured, names)
     broken = {name: len(claim.broken) for name, claim in claims.items() if claim.broken}

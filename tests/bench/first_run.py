@@ -1,7 +1,7 @@
 """What a person sees of a first run, line by line, as figures.
 
-Belongs here: reading the lines of `deploy/up.sh` and `twin up` in their plain form.
-Does not belong here: running them (`bench_first_run.py`).
+Scope: reading the lines of `deploy/up.sh` and `twin up` in their plain form.
+Out of scope: running them (`bench_first_run.py`).
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
     python -m tests.bench.gateway_load --quick | --full [--requests N] [--json FILE]
 
-Belongs here: sixteen readers on one gateway, what is broken under them, and counting what they and
-the trace store did not get. Does not belong here: the stack (`tests/live/gateway/stack.py`), CPU
+Scope: sixteen readers on one gateway, what is broken under them, and counting what they and
+the trace store did not get. Out of scope: the stack (`tests/live/gateway/stack.py`), CPU
 (`bench_gateway.py`), money (`gateway_money.py`).
 
 Every second request is a stream. Meanwhile the stable versions of two authors are swapped, a model
-server is killed (-9) every ten seconds and started anew as the fleet does it, which looks every
+server is killed (-9) every ten seconds and restarted as the fleet does it, which looks every
 .25 s, and the trace store is killed and away for every other ten seconds.
 
 A request is *lost* when its reader has no whole answer in the end. He does what every client of
@@ -187,7 +187,7 @@ def under_failures(stack: Stack, plan: Plan) -> list[Row]:
     missing = sum(trace not in found for trace in seen.traces)
     for why, count in Counter(seen.lost).most_common(5):
         sys.stdout.write(f"lost, {count} times: {why}\n")
-    anew = sum(count for clause, count in seen.degraded.items() if "broke off" in clause)
+    again = sum(count for clause, count in seen.degraded.items() if "broke off" in clause)
     told: dict[str, float] = {"seconds": round(seconds), "swaps": len(swap_at)}
     told["kills"] = killed.total()
     ordered = sorted(seen.seconds)
@@ -200,7 +200,7 @@ def under_failures(stack: Stack, plan: Plan) -> list[Row]:
             "requests",
             peers={str(status): count for status, count in seen.refused.items()},
         ),
-        Row("broken off and answered anew", anew, "answers", peers=dict(seen.versions)),
+        Row("broken off and answered again", again, "answers", peers=dict(seen.versions)),
         Row(f"traces lost, of {len(seen.traces):,}", missing, "traces", 0, missing == 0),
         Row("traces with two answers", doubled, "traces", 0, doubled == 0),
         Row(
@@ -262,8 +262,13 @@ def read_stream(text: str) -> dict[str, Any]:
     """
     lines = [line.removeprefix("data: ") for line in text.splitlines() if line]
     documents = [json.loads(line) for line in lines if line.startswith("{")]
-    twins = [one["twin"] for one in documents if "twin" in one]
-    if not lines or lines[-1] != "[DONE]" or not twins or any("error" in one for one in documents):
+    twins = [document["twin"] for document in documents if "twin" in document]
+    if (
+        not lines
+        or lines[-1] != "[DONE]"
+        or not twins
+        or any("error" in document for document in documents)
+    ):
         raise BrokenOff(lines[-2][:200] if len(lines) > 1 else "nothing came")
     return twins[-1]
 

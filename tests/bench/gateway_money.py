@@ -2,8 +2,8 @@
 
     python -m tests.bench.gateway_money --quick | --full [--json FILE]
 
-Belongs here: gateways on one home, in front of the simulated provider, and questions at once.
-Does not belong here: the provider (`tests/simulated_provider`), CPU and load
+Scope: gateways on one home, in front of the simulated provider, and questions at once.
+Out of scope: the provider (`tests/simulated_provider`), CPU and load
 (`bench_gateway.py`).
 
 The limit is a key's, $0.0001 a day: two or three answers at the price of gpt-4o-mini, found passed
@@ -50,7 +50,7 @@ from twin_resources.storage.weights.weights import (
 MODEL = "openai/gpt-4o-mini"
 LIMIT = 0.0001
 AT_ONCE = 24
-MOST_OFF_PERCENT = 1.0
+MAX_OFF_PERCENT = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -152,13 +152,13 @@ def beside_the_bill(
         gateways[0].wait(lambda: _held(gateways[0]) == 0, seconds=60)
         billed, settled = provider.bill.nano - bill, _settled(gateways[0]) - account
         off = (settled - billed) / billed * 100
-        holds = abs(off) <= MOST_OFF_PERCENT if not name else off >= 0
+        holds = abs(off) <= MAX_OFF_PERCENT if not name else off >= 0
         rows.append(
             Row(
                 f"account over the bill, {len(asked)} requests{name}",
                 off,
                 "%",
-                None if name else MOST_OFF_PERCENT,
+                None if name else MAX_OFF_PERCENT,
                 holds,
                 {"bill $": billed / NANO, "account $": settled / NANO},
             )

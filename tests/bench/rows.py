@@ -1,6 +1,6 @@
 """A figure of a benchmark: the one shape of all of them, its line in a table, its JSON.
 
-Belongs here: what every benchmark says in the same way. Does not belong here: measuring, and which
+Scope: what every benchmark says in the same way. Out of scope: measuring, and which
 figure has which goal (`bench_*.py` and their folders).
 """
 

@@ -1,6 +1,6 @@
 """What the tests on a GPU share: the device, and jobs of a random base model on it.
 
-Belongs here: fixtures, and why a test is skipped. Does not belong here: the base model
+Scope: fixtures, and why a test is skipped. Out of scope: the base model
 (`random_base.py`).
 
     pytest tests/gpu                 on the first GPU, at most four minutes; skipped without one

@@ -1,7 +1,7 @@
 """A base model of random weights, its tokenizer and samples, made of the bundled posts alone.
 
-Belongs here: making them, the same in every run, in seconds and without a download.
-Does not belong here: jobs and their launching (`conftest.py`), anything that is shipped.
+Scope: making them, the same in every run, in seconds and without a download.
+Out of scope: jobs and their launching (`conftest.py`), anything that is shipped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How tests reach the server that speaks S3 here: moto's, on the loopback.
 
-Belongs here: its keys, as the environment and as a table's options have them, and a client.
-Does not belong here: the server (`conftest.py`), a bucket (whoever needs one).
+Scope: its keys, as the environment and as a table's options have them, and a client.
+Out of scope: the server (`conftest.py`), a bucket (whoever needs one).
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ STEPS = ("released_model", "routing_policy")
 
 
 def retrain_twin(steps_apart: str) -> dg.JobDefinition:
-    """As the process of a step makes it anew: from the environment alone, which must be the run's.
+    """As the process of a step makes it again: from the environment alone, which must be the run's.
 
     Dagster keeps a job for the arguments that it was made with.
     """

@@ -1,7 +1,7 @@
 """A network without an outside: runs a command where every packet that wants out is seen and lost.
 
-Belongs here: the network namespace of its own, and the list of what tried to leave it.
-Does not belong here: which command is run, and what a test makes of the list.
+Scope: the network namespace of its own, and the list of what tried to leave it.
+Out of scope: which command is run, and what a test makes of the list.
 
 In the namespace there is the loopback and a virtual cable with the default route; IPv6 is off, and
 names are asked of an address behind that cable. A packet for anywhere else is written to it,

@@ -1,7 +1,7 @@
 """Live tests: one folder of process logs a test, and which tests belong to one worker.
 
-Belongs here: that folder, what a failed live test says, what runs beside what.
-Does not belong here: the processes.
+Scope: that folder, what a failed live test says, what runs beside what.
+Out of scope: the processes.
 
 Each runs beside others, on cores that are at work: it waits for what it looks at, and holds a time
 against another one of the same minute.

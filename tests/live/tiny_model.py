@@ -1,6 +1,6 @@
 """A tiny random Llama with the real SmolLM2 tokenizer: every process is real, only the size is not.
 
-Belongs here: making that model for live tests. Does not belong here: anything that is shipped.
+Scope: making that model for live tests. Out of scope: anything that is shipped.
 
 Nearly all that it computes are logits of 49,152 tokens. Where a test trains it and has it judged,
 a tokenizer of the first few thousand tokens does: byte-level BPE whose merges come in the order in

@@ -2,7 +2,7 @@
 
     python -m tests.mutation --seed 7 [--number 200] [--workers 2] [--map FILE] [--only TEXT]
 
-Belongs here: the draw, the runs and the sum. Does not belong here: what is planted (`mutants.py`),
+Scope: the draw, the runs and the sum. Out of scope: what is planted (`mutants.py`),
 and which test runs which line (`touched_lines.py`), and the process that runs tests (`running.py`).
 It works on copies of the checkout. First the tests of each area run
 once under a trace; `--map` keeps what they touched, and only test files that have changed run

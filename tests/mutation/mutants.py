@@ -1,6 +1,6 @@
 """Small bugs that could be planted in the modules that decide, each as one changed expression.
 
-Belongs here: which modules those are, and what is changed in them. Does not belong here: which
+Scope: which modules those are, and what is changed in them. Out of scope: which
 tests run (`touched_lines.py`), and the command (`__main__.py`).
 The operators are those of mutmut and cosmic-ray that change a decision: strings, logs and
 annotations stay. Both were tried on paper: mutmut skips decorated functions, constants of a module

@@ -1,6 +1,6 @@
 """A process that runs tests in a copy of the checkout, forked from one that has the libraries.
 
-Belongs here: what such a process does. Does not belong here: who waits for it (`__main__.py`).
+Scope: what such a process does. Out of scope: who waits for it (`__main__.py`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def run_tests(copied: str, tests: list[str]) -> None:
     os.chdir(copied)
     os.environ.update(environment_of(Path(copied)))
     sys.path[:0] = [copied, str(Path(copied) / "deploy")]
-    for name in [one for one in sys.modules if one.partition(".")[0] == "tests"]:
+    for name in [module for module in sys.modules if module.partition(".")[0] == "tests"]:
         del sys.modules[name]  # imported from the checkout, which has no bug
     silent = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):

@@ -1,6 +1,6 @@
 """Which test runs which line of the modules that decide: a pytest plugin on coverage.py.
 
-Belongs here: one context a test. Does not belong here: what is done with it (`__main__.py`).
+Scope: one context a test. Out of scope: what is done with it (`__main__.py`).
 What a fixture of a module or session runs counts for each test of the file. A line that only a
 process started by a test runs is not seen: its mutants count as untested.
 Loaded with `-p tests.mutation.touched_lines`; TWIN_TOUCHED_LINES names the folder for its answers,

@@ -1,8 +1,8 @@
 """The moving picture of the README: ask → quote → source → train → voice, of a stack that runs.
 
-Belongs here: the steps, screenshots of the real page in headless Chromium, one file of at most
+Scope: the steps, screenshots of the real page in headless Chromium, one file of at most
 2 MB.
-Does not belong here: still pictures (the tests of the page make them), the page.
+Out of scope: still pictures (the tests of the page make them), the page.
 
     python -m tests.pictures.moving_picture --home .twin [--question "…"] [--into FILE]
 
@@ -35,7 +35,7 @@ from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 INTO = ROOT / "deploy" / "docs" / "twin.gif"
-MOST_BYTES = 2_000_000
+MAX_BYTES = 2_000_000
 WIDTH = 960  # of the picture; GitHub shows a README at about 830
 VIEW: Any = {"width": 1280, "height": 800}  # playwright's ViewportSize
 CAPTION_HEIGHT = 44
@@ -60,7 +60,7 @@ class Frame:
 
 
 def write_moving_picture(
-    frames: Sequence[Frame], into: Path, *, most: int = MOST_BYTES, width: int = WIDTH
+    frames: Sequence[Frame], into: Path, *, most: int = MAX_BYTES, width: int = WIDTH
 ) -> int:
     """Put frames together; returns the file's bytes.
 

@@ -1,6 +1,6 @@
 """A paid provider that is none: OpenAI's chat API with a price, a bill, and every way to fail.
 
-Belongs here: the process and its HTTP. Does not belong here: what it answers, when it fails and
+Scope: the process and its HTTP. Out of scope: what it answers, when it fails and
 what it charges (`provider_answers.py`), the gateway's own account, which is held against this bill.
 
     python -m tests.simulated_provider.paid_provider --port 9000 --bill bill.jsonl

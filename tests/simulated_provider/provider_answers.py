@@ -1,6 +1,6 @@
 """What the simulated provider says, when it fails, and what it charges.
 
-Belongs here: the words of an answer, the failures, the bill. Does not belong here: HTTP
+Scope: the words of an answer, the failures, the bill. Out of scope: HTTP
 (`paid_provider.py`).
 
 Counting: https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
@@ -36,7 +36,7 @@ _PHRASES = (
     "Strategic frameworks operationalize sustainable competitive differentiation.",
 )
 _TELLING = 5  # letters: `about`, `clock`; shorter ones stand everywhere
-_FEWEST_COMMON = 3  # telling words that a question shares with the paragraph it is answered from
+_MIN_COMMON = 3  # telling words that a question shares with the paragraph it is answered from
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ class ProviderAnswers:
     def tokens(self, messages: Sequence[Mapping[str, Any]]) -> int:
         """Tokens of a prompt, counted as OpenAI's cookbook does."""
         return 3 + sum(
-            3 + len(self._encode(str(one["role"]))) + len(self._encode(str(one["content"])))
-            for one in messages
+            3 + len(self._encode(str(message["role"]))) + len(self._encode(str(message["content"])))
+            for message in messages
         )
 
     def write(
@@ -139,8 +139,8 @@ class ProviderAnswers:
         """
         *paragraphs, question = str(messages[-1]["content"]).split("\n\n")
         asked_about = _telling(question)
-        common = [len(asked_about & _telling(one)) for one in paragraphs]
-        if max(common, default=0) >= _FEWEST_COMMON:
+        common = [len(asked_about & _telling(paragraph)) for paragraph in paragraphs]
+        if max(common, default=0) >= _MIN_COMMON:
             head, _, text = paragraphs[common.index(max(common))].partition("\n")
             phrase = text or head  # a passage's first line is its number and title
         else:

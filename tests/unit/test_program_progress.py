@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_IDLE_S, MOST_WORKING_S
+from twin_resources.longest_waits import MAX_IDLE_S, MAX_WORKING_S
 from twin_resources.processes.program_progress import ProgramProgress, cpu_seconds, output_of
 
 
@@ -61,10 +61,10 @@ def test_a_program_whose_child_computes_is_not_idle(tmp_path: Path) -> None:
             os.sched_yield()
         clock.now += 500
         assert progress.idle_s(pid, tmp_path / "none.log") == 0.0
-        for one in subprocess.run(
+        for part in subprocess.run(
             ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True
         ).stdout.split():
-            os.kill(int(one), 9)
+            os.kill(int(part), 9)
 
 
 def test_who_waits_gives_up_what_stands_still_and_what_is_never_done(tmp_path: Path) -> None:
@@ -72,13 +72,13 @@ def test_who_waits_gives_up_what_stands_still_and_what_is_never_done(tmp_path: P
     with child("import time; time.sleep(600)") as pid:
         progress = ProgramProgress(clock)
         assert not progress.given_up(pid, log)
-        clock.now += MOST_IDLE_S
+        clock.now += MAX_IDLE_S
         assert not progress.given_up(pid, log)
         clock.now += 1
         assert progress.given_up(pid, log) == "not done after 181 s, the last 181 of them idle"
         log.write_text("loading\n")
         assert not progress.given_up(pid, log)
-        clock.now += MOST_WORKING_S
+        clock.now += MAX_WORKING_S
         log.write_text("loading again\n")
         assert progress.given_up(pid, log) == "not done after 3781 s"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from twin_assets.evaluation.progress import ANSWER_S, read_s
-from twin_resources.processes.time_left import FEWEST_STEPS, TimeLeft, seconds_each
+from twin_resources.processes.time_left import MIN_STEPS, TimeLeft, seconds_each
 
 Times = Callable[[random.Random], list[float]]
 
@@ -41,7 +41,7 @@ def one_pause(chance: random.Random) -> list[float]:
 def loaded_later(chance: random.Random) -> list[float]:
     """From its second half on everything takes two thirds longer."""
     times = steady(chance)
-    return [*times[:24], *(1.66 * one for one in times[24:])]
+    return [*times[:24], *(1.66 * time for time in times[24:])]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -67,7 +67,7 @@ def test_the_first_step_of_a_training_is_no_sample_of_the_others() -> None:
 
 
 def test_before_three_steps_nothing_is_told() -> None:
-    assert FEWEST_STEPS == 3
+    assert MIN_STEPS == 3
     assert seconds_each([5.0, 5.0]) is None
     left = TimeLeft()
     left.expect("answers", 10, each_s=1.0)

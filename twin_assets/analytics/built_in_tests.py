@@ -1,7 +1,7 @@
 """The four generic tests that dbt brings along, as it writes them.
 
-Belongs here: `unique`, `not_null`, `accepted_values`, `relationships`: each selects what is wrong.
-Does not belong here: the project's own generic tests (`dbt_like_sql/tests/generic`).
+Scope: `unique`, `not_null`, `accepted_values`, `relationships`: each selects what is wrong.
+Out of scope: the project's own generic tests (`dbt_like_sql/tests/generic`).
 Source: dbt-adapters, `macros/generic_test_sql` (Apache 2.0),
 https://docs.getdbt.com/docs/build/data-tests
 """

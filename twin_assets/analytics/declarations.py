@@ -1,7 +1,7 @@
 """What `schema.yml` declares: models, sources, their columns and data tests.
 
-Belongs here: the declared values, and reading them from YAML; a key that is not known is refused.
-Does not belong here: SQL files (`project.py`), the SQL of a test (`built_in_tests.py`).
+Scope: the declared values, and reading them from YAML; a key that is not known is refused.
+Out of scope: SQL files (`project.py`), the SQL of a test (`built_in_tests.py`).
 Properties: https://docs.getdbt.com/reference/configs-and-properties
 """
 # pyright: strict

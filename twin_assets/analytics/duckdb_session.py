@@ -1,8 +1,8 @@
 """One DuckDB in memory for one step: frames in, one query's rows out.
 
-Belongs here: opening it closed to files and network, registering frames with declared types,
+Scope: opening it closed to files and network, registering frames with declared types,
 running a rendered query. What is not registered is not there: a query reads what it says it does.
-Does not belong here: what is run (`mart.py`), storing the rows.
+Out of scope: what is run (`mart.py`), storing the rows.
 Settings: https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
 
 Not a file: a DuckDB file belongs to one process, and steps are processes of their own.

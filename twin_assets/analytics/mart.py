@@ -1,7 +1,7 @@
 """Making one mart: what it reads into DuckDB, its query, its tests, its rows into the table.
 
-Belongs here: the steps of one model, in order.
-Does not belong here: Dagster (`sql_models.py`), SQL text, how rows are stored (`Tables.sync`).
+Scope: the steps of one model, in order.
+Out of scope: Dagster (`sql_models.py`), SQL text, how rows are stored (`Tables.sync`).
 
 The query runs over everything it reads; written are the rows that differ. Tests run on the rows
 after they were written, as in dbt: a failed test stops what is downstream and hides no row.

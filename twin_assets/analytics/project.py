@@ -1,8 +1,8 @@
 """The SQL project as a value: models with what they read, sources, variables, files of macros.
 
-Belongs here: finding the files, joining each model with its declaration, and what must be so
+Scope: finding the files, joining each model with its declaration, and what must be so
 between them (every ref known, no circle).
-Does not belong here: rendering (`rendering.py`), running (`mart.py`), Dagster (`sql_models.py`).
+Out of scope: rendering (`rendering.py`), running (`mart.py`), Dagster (`sql_models.py`).
 Conventions: https://docs.getdbt.com/reference/dbt_project.yml
 
 The asset graph is built from it at import, and Jinja costs a tenth of a second. So what a model

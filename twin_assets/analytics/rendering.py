@@ -1,7 +1,7 @@
 """Jinja with dbt's words.
 
-Belongs here: `ref`, `source`, `var`, `config`, macros, `{% test %}` blocks.
-Does not belong here: which models there are (`project.py`), running SQL (`duckdb_session.py`).
+Scope: `ref`, `source`, `var`, `config`, macros, `{% test %}` blocks.
+Out of scope: which models there are (`project.py`), running SQL (`duckdb_session.py`).
 Words: https://docs.getdbt.com/reference/dbt-jinja-functions; blocks of tests:
 https://docs.getdbt.com/best-practices/writing-custom-generic-tests
 """

@@ -1,7 +1,7 @@
 """The marts in Dagster: one asset a file of `dbt_like_sql/models`, one check a data test.
 
-Belongs here: assets and check specs made of the project's values, and what a run tells.
-Does not belong here: reading the project (`project.py`), making a mart (`mart.py`).
+Scope: assets and check specs made of the project's values, and what a run tells.
+Out of scope: reading the project (`project.py`), making a mart (`mart.py`).
 
 A test is a check of its model's own step: a process of its own for each would cost seconds where
 the test costs milliseconds.

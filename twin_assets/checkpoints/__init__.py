@@ -1,5 +1,5 @@
 """What a checkpoint is: samples, recipe, job, manifest, batches.
 
-Belongs here: values and files that training, evaluation and export share. Does not belong here: the
+Scope: values and files that training, evaluation and export share. Out of scope: the
 training loop (`training/`).
 """

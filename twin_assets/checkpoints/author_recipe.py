@@ -1,6 +1,6 @@
 """The recipe that an author's trainings use, why it is that one, and how many ranks train by it.
 
-Belongs here: what an author's file leaves open. Does not belong here: the rule by parameters and
+Scope: what an author's file leaves open. Out of scope: the rule by parameters and
 device (`model_fit.choose_recipe`), reading a recipe (`recipe.py`).
 """
 # pyright: strict
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twin_assets.checkpoints.recipe import Recipe, load_launch, load_recipe
-from twin_resources.models.model_fit import MOST_RANKS, choose_recipe, parameters_of
+from twin_resources.models.model_fit import MAX_RANKS, choose_recipe, parameters_of
 from twin_resources.processes.graphics_cards import Card, usable_gpus
 from twin_resources.storage.weights.weights import load_base_model
 
@@ -70,4 +70,4 @@ def ranks_of(recipe: Recipe, settings: Settings) -> int:
     if not launch.deepspeed:
         return 1
     shared = recipe.samples_per_step // recipe.micro_batch_size
-    return max(ranks for ranks in range(1, min(len(cards), MOST_RANKS) + 1) if shared % ranks == 0)
+    return max(ranks for ranks in range(1, min(len(cards), MAX_RANKS) + 1) if shared % ranks == 0)

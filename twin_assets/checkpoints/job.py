@@ -1,6 +1,6 @@
 """The job that a training is handed: one JSON file, and the folder it works in.
 
-Belongs here: what `train.py` reads and where it writes. Does not belong here: how its processes are
+Scope: what `train.py` reads and where it writes. Out of scope: how its processes are
 started (`training_launcher/`), what is done with its output (`fine_tuning.py`).
 
     <folder>/job.json             this

@@ -1,7 +1,7 @@
 """What a checkpoint says about itself, its hash, and the pointers to it.
 
-Belongs here: the manifest's schema, the checkpoint hash, publishing a folder under it.
-Does not belong here: training (`train.py`), the model registry (`registry/`), verdicts.
+Scope: the manifest's schema, the checkpoint hash, publishing a folder under it.
+Out of scope: training (`train.py`), the model registry (`registry/`), verdicts.
 
     <checkpoints_dir>/<author>/<checkpoint>/manifest.json
                                             adapter/adapter_model.safetensors, adapter_config.json

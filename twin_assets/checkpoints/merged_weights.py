@@ -1,6 +1,6 @@
 """An adapter added to its base: one transformers folder.
 
-Belongs here: merging. Does not belong here: what is done with the folder (`published_weights.py`,
+Scope: merging. Out of scope: what is done with the folder (`published_weights.py`,
 `serving/export`).
 The adapter is added in float32 and rounded once: added in bfloat16, served log-probabilities are
 five times further off.

@@ -1,7 +1,7 @@
 """The weights in a checkpoint's folder: an adapter beside its base, or a whole model.
 
-Belongs here: which of the two a folder holds, putting them there, and the files by which they are
-served. Does not belong here: the manifest and the folder's name (`manifest.py`), formats for others
+Scope: which of the two a folder holds, putting them there, and the files by which they are
+served. Out of scope: the manifest and the folder's name (`manifest.py`), formats for others
 (`exporting.py`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Recipes (hyper-parameters) and launch configurations (ZeRO stage, precision), read from YAML.
 
-Belongs here: the two schemas, their validation, and the learning rate that follows from a recipe.
-Does not belong here: the loop (`train.py`), starting processes (`training_launcher/`), values
+Scope: the two schemas, their validation, and the learning rate that follows from a recipe.
+Out of scope: the loop (`train.py`), starting processes (`training_launcher/`), values
 (the YAML files in `recipes/` and `launch/`).
 """
 # pyright: strict

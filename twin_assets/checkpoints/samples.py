@@ -1,7 +1,7 @@
 """Samples as token sequences with the span of the answer.
 
-Belongs here: rendering a sample's messages with the model's chat template and finding the tokens
-that the loss is taken over. Does not belong here: the prompt's wording (`prompt/templates.py`
+Scope: rendering a sample's messages with the model's chat template and finding the tokens
+that the loss is taken over. Out of scope: the prompt's wording (`prompt/templates.py`
 rendered it into the messages), the order of samples (`batches.py`).
 Method: loss on the answer alone; the mask follows from character offsets in the rendered text, not
 from tokenizing the parts apart, so that what is masked is what the server will see as prompt.
@@ -57,7 +57,7 @@ class TokenizedSample:
 
 
 RAW_BLOCK = 512  # tokens of a raw post that pass the model at once
-SHORTEST_RAW_BLOCK = 16
+MIN_RAW_BLOCK = 16
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def tokenize_posts(
         tokens = tuple(encoded["input_ids"])
         for number, start in enumerate(range(0, len(tokens), block)):
             piece = tokens[start : start + block]
-            if len(piece) < SHORTEST_RAW_BLOCK:
+            if len(piece) < MIN_RAW_BLOCK:
                 left_out["too_short"] += 1
                 continue
             name = f"{row['document_id']}#{number}"

@@ -1,6 +1,6 @@
 """Lines that are not the post: buttons of a platform, and what repeats over an author's posts.
 
-Belongs here: which lines these are, and a text without them. Does not belong here: HTML outside the
+Scope: which lines these are, and a text without them. Out of scope: HTML outside the
 main text (`html_cleaning`), reading all posts (`cleaning_verdicts`).
 
 A repeated line stands in at least five posts and one in two hundred of the author's. Copies of one
@@ -22,8 +22,8 @@ import polars as pl
 from twin_assets.corpus.code_blocks import prose_lines
 from twin_assets.corpus.shingles import words_of
 
-FEWEST_POSTS = 5
-SMALLEST_SHARE = 0.005
+MIN_POSTS = 5
+MIN_SHARE = 0.005
 FEW_WORDS = 4
 """A shorter line ("Enjoy!") may be how the author speaks: it must be in a fiftieth of the posts."""
 SHORT_LINE_SHARE = 0.02
@@ -33,7 +33,7 @@ OWN_SHARE = 0.25
 AT_THE_BEGINNING, AT_THE_END = 2, 3
 """Lines of a post, from either end, among which boilerplate is looked for; as one is taken out, the
 next moves up."""
-MOST_LINES = 200
+MAX_LINES = 200
 """Of a post's lines so many are compared with other posts', half from either end."""
 
 _MARKS = re.compile(r"^[\s>*_~#+-]+|[\s*_~#]+$")
@@ -94,8 +94,8 @@ def line_numbers(text: str) -> list[int]:
     Figures are words: as long as all were equal, "5 km in 31 minutes" of each day went as one line.
     """
     numbers = [number for _, number in _numbered(text)]
-    half = MOST_LINES // 2
-    return numbers if len(numbers) <= MOST_LINES else numbers[:half] + numbers[-half:]
+    half = MAX_LINES // 2
+    return numbers if len(numbers) <= MAX_LINES else numbers[:half] + numbers[-half:]
 
 
 def repeated_lines(lines: pl.Series) -> pl.Series:
@@ -104,8 +104,8 @@ def repeated_lines(lines: pl.Series) -> pl.Series:
     Args:
         lines: the `line_numbers` of each post.
     """
-    least = max(FEWEST_POSTS, math.ceil(SMALLEST_SHARE * lines.len()))
-    least_short = max(2 * FEWEST_POSTS, math.ceil(SHORT_LINE_SHARE * lines.len()))
+    least = max(MIN_POSTS, math.ceil(MIN_SHARE * lines.len()))
+    least_short = max(2 * MIN_POSTS, math.ceil(SHORT_LINE_SHARE * lines.len()))
     needed = pl.when(_words(pl.col("line")) < FEW_WORDS).then(least_short).otherwise(least)
     held = (
         pl.DataFrame({"line": lines}, schema={"line": pl.List(pl.Int64)})
@@ -136,7 +136,7 @@ def without_repeated_lines(text: str, repeated: Collection[int]) -> str:
         return text
     left = list(_numbered(text))
     taken = {
-        place for place, number in left if number in repeated and number & _MOST_WORDS >= LONG_LINE
+        place for place, number in left if number in repeated and number & _MAX_WORDS >= LONG_LINE
     }
     left = [(place, number) for place, number in left if place not in taken]
     for window in (slice(0, AT_THE_BEGINNING), slice(-AT_THE_END, None)):
@@ -147,11 +147,11 @@ def without_repeated_lines(text: str, repeated: Collection[int]) -> str:
 
 
 # The lowest ten bits of a line's number are its words, so that counting needs no text.
-_MOST_WORDS = (1 << 10) - 1
+_MAX_WORDS = (1 << 10) - 1
 
 
 def _words(number: pl.Expr) -> pl.Expr:
-    return number % (_MOST_WORDS + 1)
+    return number % (_MAX_WORDS + 1)
 
 
 def _numbered(text: str) -> Iterator[tuple[int, int]]:
@@ -163,7 +163,7 @@ def _numbered(text: str) -> Iterator[tuple[int, int]]:
             digest = hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest()
             # below 2^63: Int64 holds it
             number = int.from_bytes(digest, "big") >> 11 << 10
-            yield place, number | min(len(words), _MOST_WORDS)
+            yield place, number | min(len(words), _MAX_WORDS)
 
 
 def _without(text: str, places: Collection[int]) -> str:

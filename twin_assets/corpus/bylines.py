@@ -1,6 +1,6 @@
 """Whether a post is by the author or by somebody else, from its byline.
 
-Belongs here: comparing names, and bylines inside a text. Does not belong here: where an export
+Scope: comparing names, and bylines inside a text. Out of scope: where an export
 keeps its byline (importers), what happens to a foreign post (`cleaning_verdicts`).
 
 In doubt a post is the author's: an empty byline, "admin", a first name alone, two names of which

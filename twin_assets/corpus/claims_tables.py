@@ -1,6 +1,6 @@
 """The claims over an author's `cleaned_documents`, from the tables.
 
-Belongs here: examining what is stored, and how much was put aside for it. Does not belong here: how
+Scope: examining what is stored, and how much was put aside for it. Out of scope: how
 a document is measured (`document_claims`), putting it aside (`cleaning_tables`), dagster.
 """
 # pyright: strict

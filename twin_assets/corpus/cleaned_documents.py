@@ -1,7 +1,7 @@
 """The asset `cleaned_documents` and its checks: every imported post is kept or dropped, none is
 lost, and what is kept is the author's own text, whole, once, and private.
 
-Belongs here: the asset and the checks. Does not belong here: how a post is cleaned (`cleaning`),
+Scope: the asset and the checks. Out of scope: how a post is cleaned (`cleaning`),
 the tables between (`cleaning_tables`), how claims are counted (`claims`).
 """
 

@@ -1,7 +1,7 @@
 """What a person sees of `cleaned_documents` in the UI: statistics.
 
-Belongs here: metadata, which hold numbers, never text of a post: the event log forgets nothing.
-Does not belong here: cleaning.
+Scope: metadata, which hold numbers, never text of a post: the event log forgets nothing.
+Out of scope: cleaning.
 """
 
 from __future__ import annotations

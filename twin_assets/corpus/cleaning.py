@@ -1,8 +1,8 @@
 """Rows of `raw_posts` → cleaned text → rows of `cleaned_documents`, each kept, or dropped with a
 reason.
 
-Belongs here: what is decided of one post alone, the row of a document, and both in memory. Does not
-belong here: how a body is cleaned (`markdown_cleaning`, `html_cleaning`), what is decided over all
+Scope: what is decided of one post alone, the row of a document, and both in memory. Out of
+scope: how a body is cleaned (`markdown_cleaning`, `html_cleaning`), what is decided over all
 posts of an author (`cleaning_verdicts`), storing (`cleaning_tables`).
 """
 # pyright: strict
@@ -21,7 +21,7 @@ import polars as pl
 from twin_assets.corpus import boilerplate, contracts, document_claims, near_duplicates
 from twin_assets.corpus.bylines import is_translation, said_author, said_translator
 from twin_assets.corpus.cleaning_account import PostCounts, account_for, dropped_by_reason
-from twin_assets.corpus.cleaning_verdicts import FEWEST_WORDS, decide, repeating
+from twin_assets.corpus.cleaning_verdicts import MIN_WORDS, decide, repeating
 from twin_assets.corpus.corpus_tables import CleanedDocuments, PreparedPosts, columns_of, validated
 from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.importers.said_authors import TRANSLATED_BY
@@ -31,7 +31,7 @@ from twin_resources import privacy
 
 __all__ = [
     "CLEANING_VERSION",
-    "FEWEST_WORDS",
+    "MIN_WORDS",
     "RAW_COLUMNS",
     "PostCounts",
     "account_for",
@@ -227,7 +227,7 @@ def _prepared(post: Mapping[str, Any]) -> dict[str, Any]:
             "personal": _counts(redacted_title.counts, redacted.counts),
             "lines": boilerplate.line_numbers(redacted.text),
         }
-        if row["words"] < FEWEST_WORDS:
+        if row["words"] < MIN_WORDS:
             row["dropped_because"] = "too_short" if row["words"] else "no_text"
     return row | {"fields_hash": hashlib.sha256(repr(sorted(row.items())).encode()).hexdigest()}
 

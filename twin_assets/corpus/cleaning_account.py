@@ -1,6 +1,6 @@
 """The account of imported posts: each is kept, or dropped with a reason.
 
-Belongs here: counting. Does not belong here: cleaning, the check as Dagster sees it.
+Scope: counting. Out of scope: cleaning, the check as Dagster sees it.
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """`raw_posts` → `cleaned_documents` in tables, at the cost of what changed.
 
-Belongs here: the tables between the two, and in which order they are brought up to date. Does not
-belong here: what is decided (`cleaning`, `cleaning_verdicts`, `near_duplicates`), dagster.
+Scope: the tables between the two, and in which order they are brought up to date. Out of
+scope: what is decided (`cleaning`, `cleaning_verdicts`, `near_duplicates`), dagster.
 
     raw_posts → prepared_posts       each post cleaned by itself
               → near_duplicates      bands of each text, and the texts that it is a copy of

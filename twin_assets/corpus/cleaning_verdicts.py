@@ -1,7 +1,7 @@
 """What is decided of a post only in sight of all the author's posts.
 
-Belongs here: repeated lines, foreign bylines, copies, and the verdict of each post. Does not belong
-here: cleaning a text (`cleaning`), finding similar texts (`near_duplicates`), storing.
+Scope: repeated lines, foreign bylines, copies, and the verdict of each post. Out of
+scope: cleaning a text (`cleaning`), finding similar texts (`near_duplicates`), storing.
 
 Everything here reads narrow columns of all posts, no text. A post whose verdict stays the same is
 not touched again (`cleaning_tables`).
@@ -25,7 +25,7 @@ from twin_assets.corpus.bylines import (
 )
 from twin_assets.corpus.near_duplicates import DocumentCopy, collapse
 
-FEWEST_WORDS = 10
+MIN_WORDS = 10
 """Below it a post is dropped as `too_short`. Short notes are an author's writing too (of 1,871
 notes the shortest has 13 words, title included); below ten words there is no sentence to learn
 from."""
@@ -210,7 +210,7 @@ def _copies_of(
     names: Sequence[str],
 ) -> pl.DataFrame:
     """`document_id`, `verdict` by comparison alone, `duplicate_of`: of posts not yet dropped."""
-    only = similar.filter(pl.col("words") < FEWEST_WORDS).select("document_id")
+    only = similar.filter(pl.col("words") < MIN_WORDS).select("document_id")
     gone = _collapsed(prepared, similar.join(only, on="document_id", how="anti"))
     alive = _alive(prepared, names)
     # Those with a candidate's body go its way.

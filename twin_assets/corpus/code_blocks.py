@@ -1,6 +1,6 @@
 """Code in a post: how it is fenced, and the template tags by which site generators mark it.
 
-Belongs here: what cleaning and language detection share about code. Does not belong here: either.
+Scope: what cleaning and language detection share about code. Out of scope: either.
 Tags: https://jekyllrb.com/docs/liquid/tags/, https://gohugo.io/shortcodes/highlight/
 
 Everything here takes time in proportion to the text: one pattern from a tag to its end tag would

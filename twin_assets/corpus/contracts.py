@@ -1,6 +1,6 @@
 """A table's contract: rows that keep its schema go on, the others are put aside with the rule.
 
-Belongs here: telling good rows from bad ones, and the table of the bad. Does not belong here: the
+Scope: telling good rows from bad ones, and the table of the bad. Out of scope: the
 schemas (`corpus_tables.py` of each stage), the check as Dagster sees it
 (`twin_assets/contract_checks`).
 Method: https://dataframely.readthedocs.io/ (`Schema.filter` and its failure information).

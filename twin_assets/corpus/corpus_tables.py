@@ -1,7 +1,7 @@
 """The data contract of the corpus stage: what a row of `raw_posts` and of `cleaned_documents` is.
 
-Belongs here: columns, their types, and the rules that every row keeps.
-Does not belong here: how a row is made (importers, cleaning) or stored
+Scope: columns, their types, and the rules that every row keeps.
+Out of scope: how a row is made (importers, cleaning) or stored
 (`twin_resources.storage.tables`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """What must hold for every kept document, measured on its text.
 
-Belongs here: measuring a document against what it was made from, and finding those that break a
-claim. Does not belong here: putting them aside (`cleaning_tables`), the checks as Dagster sees them
+Scope: measuring a document against what it was made from, and finding those that break a
+claim. Out of scope: putting them aside (`cleaning_tables`), the checks as Dagster sees them
 (`cleaned_documents`), cleaning.
 
 No claim asks the function by which cleaning decided: menus are found in running words
@@ -48,11 +48,11 @@ DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "kept")
 SOURCE_COLUMNS = ("source_id", "source", "author", "text", "markup")
 """What `measure` reads of `raw_posts`."""
 
-FEWEST_REPEATS = 10
-SMALLEST_SHARE = 0.01
+MIN_REPEATS = 10
+MIN_SHARE = 0.01
 """Twice what cleaning asks of a repeated line: copies and dropped posts, which it counts, are no
 kept documents."""
-_FEWEST_WORDS = 4
+_MIN_WORDS = 4
 _AT_THE_BEGINNING, _AT_THE_END = 2, 3
 
 _WORD = re.compile(r"\w+")
@@ -126,7 +126,7 @@ def _edges(text: str) -> list[int]:
     edges: list[int] = []
     for line in (*lines[:_AT_THE_BEGINNING], *at_the_end):
         words = _WORD.findall(line.casefold())
-        if len(words) >= _FEWEST_WORDS:
+        if len(words) >= _MIN_WORDS:
             digest = hashlib.blake2b(" ".join(words).encode(), digest_size=7).digest()
             edges.append(int.from_bytes(digest, "big"))
     return edges
@@ -165,7 +165,7 @@ def all_claims(
 def platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
     """No kept document holds a menu, button or notice, or begins or ends in repeated paragraphs."""
     accepted = measured.filter("kept")
-    least = max(FEWEST_REPEATS, math.ceil(SMALLEST_SHARE * accepted.height))
+    least = max(MIN_REPEATS, math.ceil(MIN_SHARE * accepted.height))
     held = accepted.select("document_id", "edges").explode("edges", empty_as_null=True).drop_nulls()
     often = held.unique().group_by("edges").len().filter(pl.col("len") >= least)
     repeating = held.join(often, on="edges", how="semi")["document_id"].unique()

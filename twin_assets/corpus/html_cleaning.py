@@ -1,7 +1,7 @@
 """An HTML post → clean Markdown: all of a fragment, of a whole page its main text by trafilatura.
 
-Belongs here: which part of the tree is the post, and preparing it so that trafilatura loses
-nothing. Does not belong here: Markdown of a tree (`html_markdown`), Markdown posts
+Scope: which part of the tree is the post, and preparing it so that trafilatura loses
+nothing. Out of scope: Markdown of a tree (`html_markdown`), Markdown posts
 (`markdown_cleaning`), whether a post is kept (`cleaning`).
 
 Method: https://trafilatura.readthedocs.io/. A fragment is what a platform exports of a post: there

@@ -1,6 +1,6 @@
 """A piece of HTML as Markdown, and a page's tree made ready for an extractor.
 
-Belongs here: what both cleanings need of an HTML tree. Does not belong here: finding a page's main
+Scope: what both cleanings need of an HTML tree. Out of scope: finding a page's main
 text (`html_cleaning`), what a tag means in Markdown (`html_markdown`), which pieces of a Markdown
 post are HTML (`html_in_markdown`).
 """

@@ -1,7 +1,7 @@
 """Raw HTML in a Markdown post → Markdown, by the renderer of HTML posts.
 
-Belongs here: which blocks a tag reaches over, and those blocks as one piece of HTML. Does not
-belong here: what a tag means in Markdown (`html_markdown`), blocks without tags
+Scope: which blocks a tag reaches over, and those blocks as one piece of HTML. Out of
+scope: what a tag means in Markdown (`html_markdown`), blocks without tags
 (`markdown_cleaning`).
 
 Between `<blockquote>` and `</blockquote>` there may be any number of Markdown blocks, so both must

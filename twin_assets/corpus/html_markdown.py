@@ -1,6 +1,6 @@
 """A tree of HTML → Markdown, in one walk: every word of it, code as it was.
 
-Belongs here: what a tag means in Markdown. Does not belong here: which part of a page is the post
+Scope: what a tag means in Markdown. Out of scope: which part of a page is the post
 (`html_cleaning`), text without tags (`html_fragment`).
 Tags: https://html.spec.whatwg.org/multipage/, Markdown: https://spec.commonmark.org/,
 https://github.github.com/gfm/#tables-extension-
@@ -66,7 +66,7 @@ _HOLD_PARAGRAPHS = frozenset(
 _SPACES = re.compile(r"\s+")
 _BACK_TICKS = re.compile("`+")
 _LANGUAGE = re.compile(r"\b(?:language|lang|highlight-source)-([\w+#-]+)")
-_MOST_DIGITS = 9  # of the number of an item, as CommonMark has it
+_MAX_DIGITS = 9  # of the number of an item, as CommonMark has it
 
 
 def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
@@ -286,7 +286,7 @@ class _Writer:
         elif tag in _CONTAINERS:
             self._end_paragraph()
             start = str(element.get("start") or "") if tag == "ol" else ""
-            first = int(start) if start.isdecimal() and len(start) <= _MOST_DIGITS else 1
+            first = int(start) if start.isdecimal() and len(start) <= _MAX_DIGITS else 1
             self._open.append(_Container(tag, number=first))
         elif tag in _BLOCKS:
             self._end_paragraph()

@@ -1,7 +1,7 @@
 """An inventory of sources → the rows of `raw_posts`: what came, what changed, what is gone.
 
-Belongs here: tombstones, rows from files and records.
-Does not belong here: what is there (`inventory`), what a file means (`importers`), the columns of a
+Scope: tombstones, rows from files and records.
+Out of scope: what is there (`inventory`), what a file means (`importers`), the columns of a
 row (`raw_rows`), storing (`twin_resources.storage.tables`), Dagster.
 
 A failed read is not an empty read: a file, folder or export that is there and cannot be read now

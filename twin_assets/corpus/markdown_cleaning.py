@@ -1,7 +1,7 @@
 """A Markdown post → clean Markdown: words, punctuation and code stay, everything else goes.
 
-Belongs here: rendering the parser's tree back to Markdown without link targets, images, reference
-definitions, footnote marks and template tags. Does not belong here: what the parser knows beside
+Scope: rendering the parser's tree back to Markdown without link targets, images, reference
+definitions, footnote marks and template tags. Out of scope: what the parser knows beside
 CommonMark (`markdown_syntax`, `mdx_syntax`), blocks with HTML in them (`html_in_markdown`), HTML
 posts (`html_cleaning`), whether a post is kept (`cleaning`).
 

@@ -1,6 +1,6 @@
 """Escaped characters of a Markdown text: with a backslash where they would else be markup.
 
-Belongs here: which escapes clean Markdown needs. Does not belong here: parsing, and text of HTML
+Scope: which escapes clean Markdown needs. Out of scope: parsing, and text of HTML
 posts (`html_markdown` escapes what looks like a tag).
 
 The author's `\\*args`, `1\\. May`, `&lt;div&gt;` must be read as they were; in `snake\\_case` and

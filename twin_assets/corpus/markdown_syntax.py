@@ -1,7 +1,7 @@
 """What people write in Markdown files beside CommonMark: mathematics, notes, links of a vault.
 
-Belongs here: rules for the parser, one a form: mathematics as it stands, footnotes, `[[page]]`,
-template tags, where raw HTML ends. Does not belong here: Markdown of the parsed post
+Scope: rules for the parser, one a form: mathematics as it stands, footnotes, `[[page]]`,
+template tags, where raw HTML ends. Out of scope: Markdown of the parsed post
 (`markdown_cleaning`), what raw HTML means (`html_in_markdown`), MDX (`mdx_syntax`).
 
 Forms: https://pandoc.org/MANUAL.html#math (`$` between words is money), https://docs.mathjax.org
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-_LONGEST_FORMULA = 2_000
-_LONGEST_BLOCK = 200  # lines
-_MOST_NOTES_IN_NOTES = 4
+_MAX_FORMULA = 2_000
+_MAX_BLOCK = 200  # lines
+_MAX_NOTES_IN_NOTES = 4
 # Not a price: no space inside the dollars, no digit behind them.
 _IN_LINE = re.compile(r"\$(?!\s)(?:[^$\\]|\\.){1,2000}(?<!\s)\$(?!\d)", re.DOTALL)
 _DISPLAYED = re.compile(r"\$\$(?:[^$\\]|\\.|\$(?!\$)){1,2000}?\$\$", re.DOTALL)
@@ -52,7 +52,7 @@ _UNFINISHED = (
 )
 _UNFINISHED_TAG = re.compile(r"<[A-Za-z][^<>]{0,2000}$")
 _TAG_END = re.compile(">")
-_LONGEST_TAG = 5  # lines
+_MAX_TAG = 5  # lines
 _HOLDS_MARKDOWN = re.compile(
     r"<\w[^<>]{0,300}?\bmarkdown=[\"']?(?:1|block|span|true)\b", re.IGNORECASE
 )
@@ -145,7 +145,7 @@ def _backslash(state: StateInline, silent: bool) -> bool:
 
 def _closing(source: str, mark: str, start: int) -> int:
     """Where a formula ends that is closed by `mark`; 0: nowhere near."""
-    position = source.find(mark, start, start + _LONGEST_FORMULA)
+    position = source.find(mark, start, start + _MAX_FORMULA)
     return position + len(mark) if position >= 0 else 0
 
 
@@ -242,7 +242,7 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 def _last_line(state: StateBlock, start: int, end: int, opening: str, closing: str) -> int | None:
     """The line in which a displayed formula ends, with nothing behind it."""
-    for line in range(start, min(end, start + _LONGEST_BLOCK)):
+    for line in range(start, min(end, start + _MAX_BLOCK)):
         if line > start and not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
             return None
         text = _line(state, line)
@@ -276,7 +276,7 @@ def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         return False
     match = _NOTE.match(_line(state, start))
     depth = state.env.get("note_depth", 0)
-    if match is None or depth >= _MOST_NOTES_IN_NOTES:
+    if match is None or depth >= _MAX_NOTES_IN_NOTES:
         return False
     if silent:
         return True
@@ -346,9 +346,9 @@ def _end_of_element(state: StateBlock, place: int, end: int, text: str) -> int |
     """Where an element ends that begins in this line and holds no Markdown."""
     for opens, closes in _UNFINISHED:
         if (match := opens.search(text)) and not closes.search(text, match.end()):
-            return _first(state, place + 1, min(end, place + _LONGEST_BLOCK), closes)
+            return _first(state, place + 1, min(end, place + _MAX_BLOCK), closes)
     if _UNFINISHED_TAG.search(text):
-        return _first(state, place + 1, min(end, place + _LONGEST_TAG), _TAG_END)
+        return _first(state, place + 1, min(end, place + _MAX_TAG), _TAG_END)
     return None
 
 

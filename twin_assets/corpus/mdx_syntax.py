@@ -1,6 +1,6 @@
 """MDX: Markdown with `import`, `{expressions}` and components in it; only the words are a post.
 
-Belongs here: the parser's rules for these, and when a post is MDX. Does not belong here: Markdown
+Scope: the parser's rules for these, and when a post is MDX. Out of scope: Markdown
 of the parsed post (`markdown_cleaning`), the elements of HTML (`html_in_markdown`).
 
 Grammar: https://mdxjs.com/docs/what-is-mdx/. A component is its contents, as an unknown element of

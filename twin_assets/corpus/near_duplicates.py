@@ -1,7 +1,7 @@
 """Which documents of an author say nearly the same, found by MinHash bands and verified exactly.
 
-Belongs here: bands of a document, the pairs of documents that share one and are similar, and which
-copy of a group stays. Does not belong here: the table of bands (`cleaning_tables.py`), shingles.
+Scope: bands of a document, the pairs of documents that share one and are similar, and which
+copy of a group stays. Out of scope: the table of bands (`cleaning_tables.py`), shingles.
 
 Methods: MinHash (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900), its permutations by
 datasketch (https://ekzhu.com/datasketch/minhash.html); banding: Leskovec, Rajaraman and Ullman,

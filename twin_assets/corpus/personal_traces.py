@@ -1,7 +1,7 @@
 """Personal data and secrets that a second, smaller list finds in a cleaned text.
 
-Belongs here: few shapes that leave no doubt, written apart from `twin_resources.privacy`. Does not
-belong here: what is redacted (`privacy`, whose code is not used here: a claim that asks the same
+Scope: few shapes that leave no doubt, written apart from `twin_resources.privacy`. Out of
+scope: what is redacted (`privacy`, whose code is not used here: a claim that asks the same
 function again can only repeat its mistakes).
 
 What nobody's mailbox is stays out: domains of documentation (RFC 2606), accounts of version

@@ -1,6 +1,6 @@
 """What a folder of posts holds, before anything is prepared, trained or stored.
 
-Belongs here: the import and the cleaning of the assets, run in memory. Does not belong here:
+Scope: the import and the cleaning of the assets, run in memory. Out of scope:
 Dagster, writing anything, showing it (`deploy/twin_cli/commands/preview_report.py`).
 """
 # pyright: strict
@@ -393,8 +393,8 @@ def _named(cleaned: pl.DataFrame) -> dict[str, list[str]]:
 
 def _summed(*counts: Mapping[str, int]) -> dict[str, int]:
     total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
+    for count in counts:
+        total.update(count)
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -1,6 +1,6 @@
 """The asset `raw_posts`: every post of an author's sources as it came, one row a post.
 
-Belongs here: the asset. Does not belong here: reading files (`importing`, `importers`), cleaning.
+Scope: the asset. Out of scope: reading files (`importing`, `importers`), cleaning.
 """
 
 import dagster as dg

@@ -1,6 +1,6 @@
 """One row of `raw_posts`: from a post's file, from an export's record, or without text.
 
-Belongs here: the columns of each. Does not belong here: which rows there are (`importing`).
+Scope: the columns of each. Out of scope: which rows there are (`importing`).
 """
 # pyright: strict
 

@@ -1,6 +1,6 @@
 """What a person can do about a post that is left out, by the reason.
 
-Belongs here: one sentence a reason. Does not belong here: deciding that a post is left out
+Scope: one sentence a reason. Out of scope: deciding that a post is left out
 (`importers`, `cleaning`), counting them.
 """
 # pyright: strict
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twin_assets.corpus.cleaning import FEWEST_WORDS
+from twin_assets.corpus.cleaning import MIN_WORDS
 from twin_assets.corpus.importers import visibility_rules
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
@@ -31,7 +31,7 @@ CURES: Mapping[str, str] = {
     "template": "it waits to be filled in: it is no post",
     "empty": "write something below its title, or take it out of the folder",
     "no_text": "it has no prose of its own: nothing to do",
-    "too_short": f"nothing to do: fewer than {FEWEST_WORDS} words teach no voice",
+    "too_short": f"nothing to do: fewer than {MIN_WORDS} words teach no voice",
     "draft": _ASKED_FOR.format("drafts"),
     "private": _ASKED_FOR.format("private"),
     "followers": _ASKED_FOR.format("followers"),

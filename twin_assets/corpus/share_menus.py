@@ -1,7 +1,7 @@
 """A platform's menus and notices in a text, found in its running words and not by its lines.
 
-Belongs here: what a row of buttons looks like once its lines are lost, and a second list of
-notices. Does not belong here: taking lines out (`boilerplate`, whose list this is not), counting
+Scope: what a row of buttons looks like once its lines are lost, and a second list of
+notices. Out of scope: taking lines out (`boilerplate`, whose list this is not), counting
 documents (`document_claims`).
 
 A menu names where to share and what to do, one after the other, with nothing between but white
@@ -16,7 +16,7 @@ import re
 
 from twin_assets.corpus.code_blocks import prose_lines
 
-FEWEST_ITEMS = 4
+MIN_ITEMS = 4
 """Of a menu; two of them, or more, name a network, one or more what to do."""
 
 _NETWORKS = re.compile(
@@ -85,4 +85,4 @@ def _rows_of_buttons(prose: str) -> int:
 
 def _is_menu(row: list[str]) -> bool:
     networks = {item for item in row if _NETWORKS.fullmatch(item)}
-    return len(row) >= FEWEST_ITEMS and len(networks) >= 2 and len(set(row)) > len(networks)
+    return len(row) >= MIN_ITEMS and len(networks) >= 2 and len(set(row)) > len(networks)

@@ -1,6 +1,6 @@
 """Texts as sets: words, runs of words as numbers, and how much two sets share.
 
-Belongs here: what every comparison of texts rests on. Does not belong here: finding the pairs to
+Scope: what every comparison of texts rests on. Out of scope: finding the pairs to
 compare (`near_duplicates.py` here and in `twin_assets/instructions`).
 
 Method: Jaccard similarity of shingles (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900).

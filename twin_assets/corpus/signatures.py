@@ -1,7 +1,7 @@
 """Whether a document is signed by somebody else, found by other means than the cleaning's.
 
-Belongs here: who signed a post as it was imported, and comparing that with the author's names. Does
-not belong here: what cleaning leaves out (`bylines`), counting documents (`document_claims`). The
+Scope: who signed a post as it was imported, and comparing that with the author's names. Out
+of scope: what cleaning leaves out (`bylines`), counting documents (`document_claims`). The
 two share no code: a mistake in one shows in the other.
 
 The rule is coarser than the cleaning's: a name is somebody else's where it has a word that the
@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
-_SHORTEST_PART = 3
+_MIN_PART = 3
 _OFFICES = frozenset(
     {"admin", "administrator", "anonymous", "author", "autor", "blog", "by", "editor", "editors"}
     | {"editorial", "guest", "me", "redaktion", "root", "site", "staff", "system", "team", "the"}
@@ -63,7 +63,7 @@ def signed_by_others(
     if not names:
         return frozenset()
     strange = {
-        name for _, _, name in rows if any(_is_strange(one, names) for one in _BOTH.split(name))
+        name for _, _, name in rows if any(_is_strange(part, names) for part in _BOTH.split(name))
     }
     often: dict[str, dict[str, int]] = {}
     for _, source, name in rows:
@@ -98,7 +98,7 @@ def _lacks(words: Sequence[str], others: Sequence[str]) -> bool:
 
 
 def _is_like(word: str, other: str) -> bool:
-    long_enough = min(len(word), len(other)) >= _SHORTEST_PART
+    long_enough = min(len(word), len(other)) >= _MIN_PART
     return word == other or (long_enough and (word in other or other in word))
 
 

@@ -1,7 +1,7 @@
 """What stands in a quotation in a post's source, and how much of it a text holds.
 
-Belongs here: the quotations of a post as it was imported, by means that cleaning does not use
-(lines and tags, no parser's tree), and finding their words in a text. Does not belong here:
+Scope: the quotations of a post as it was imported, by means that cleaning does not use
+(lines and tags, no parser's tree), and finding their words in a text. Out of scope:
 cleaning, what a broken claim costs (`document_claims`, `instructions/dataset_claims`).
 
 A quotation is a line behind `>`, what stands between `<blockquote>` and its end, in a component

@@ -1,8 +1,8 @@
 """What an author's sources are: folders of plain posts, and exports by importer.
 
-Belongs here: telling the two apart, exports that lie in a folder or an S3 prefix, feeds by their
+Scope: telling the two apart, exports that lie in a folder or an S3 prefix, feeds by their
 address, refusing what nobody reads.
-Does not belong here: recognising a format (`importers`), reading it (`exported`).
+Out of scope: recognising a format (`importers`), reading it (`exported`).
 """
 # pyright: strict
 

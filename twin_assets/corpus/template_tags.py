@@ -1,6 +1,6 @@
 """Template tags, kramdown attributes and footnote marks in a line of prose: none of them is words.
 
-Belongs here: what Markdown and HTML posts share of them. Does not belong here: template tags that
+Scope: what Markdown and HTML posts share of them. Out of scope: template tags that
 mark code (`code_blocks`), tags with words in them (importers).
 Tags: https://jekyllrb.com/docs/liquid/tags/, https://gohugo.io/content-management/shortcodes/,
 https://kramdown.gettalong.org/syntax.html#inline-attribute-lists

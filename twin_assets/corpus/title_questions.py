@@ -1,6 +1,6 @@
 """Questions that a reader would ask, made from the titles of an author's typical posts.
 
-Belongs here: choosing posts and wording a question. Does not belong here: questions for training
+Scope: choosing posts and wording a question. Out of scope: questions for training
 (`twin_assets/instructions`), which need many wordings and are checked for leaks.
 
 A title becomes a question by its own form (How to …, Why …, an -ing form, a command); one that has

@@ -1,12 +1,12 @@
 """The best version that ever answered, against which small losses would add up.
 
-Belongs here: which released version it is. Does not belong here: comparing a candidate with it
+Scope: which released version it is. Out of scope: comparing a candidate with it
 (`measures/held_out_perplexity.py`).
 
 Ten successors that are each 4.9 % worse than the one before are together 61 % worse than the first,
 and each of them passes beside its incumbent. Which version was best follows from the stored
 evaluations: perplexity as a ratio to the base's, since the passages of two evaluations differ. How
-far the candidate is from it is measured anew, on the passages of now.
+far the candidate is from it is measured again, on the passages of now.
 """
 # pyright: strict
 

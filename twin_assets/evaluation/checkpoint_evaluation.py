@@ -1,7 +1,7 @@
 """The asset `checkpoint_evaluation`: the candidate measured, judged, and the verdict stored.
 
-Belongs here: the asset, its blocking checks, its metadata; what `evaluation_report` shares of them.
-Does not belong here: what is done (`judgement.py`), releasing (`released_model`).
+Scope: the asset, its blocking checks, its metadata; what `evaluation_report` shares of them.
+Out of scope: what is done (`judgement.py`), releasing (`released_model`).
 
 The checks are decided from the evaluation of exactly this checkpoint. A failed one stops the
 release in the same run; a release in any other run is refused by the stored verdict. Of a first

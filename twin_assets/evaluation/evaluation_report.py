@@ -1,7 +1,7 @@
 """The asset `evaluation_report`: the whole gate of a first model, made while it answers already.
 
-Belongs here: the asset and its checks.
-Does not belong here: what is done (`judgement.complete_evaluation`), measuring (`measurement.py`).
+Scope: the asset and its checks.
+Out of scope: what is done (`judgement.complete_evaluation`), measuring (`measurement.py`).
 
 A first model is released by a first verdict (`sequential_plan.FIRST`), so that nobody waits for
 what cannot harm. Here everything is asked and decided. A failed check does not stop the run, it

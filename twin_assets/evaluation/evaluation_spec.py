@@ -1,6 +1,6 @@
 """What is measured: the compared models, what they are measured on, what they are judged with.
 
-Belongs here: these values and what an evaluation rests on. Does not belong here: measuring
+Scope: these values and what an evaluation rests on. Out of scope: measuring
 (`measurement.py`), finding the candidate and reading tables (`judgement.py`).
 """
 

@@ -1,7 +1,7 @@
 """The gate: which claims a checkpoint must meet, and the verdict.
 
-Belongs here: which claims decide, which are stated only, the outcome.
-Does not belong here: measures with their claims and thresholds (`measures/`, a file each),
+Scope: which claims decide, which are stated only, the outcome.
+Out of scope: measures with their claims and thresholds (`measures/`, a file each),
 measuring (`measurement.py`), storing the verdict (`registry/`), moving a version.
 Method: deploy/docs/architecture.md, The gate. A claim that could not be decided refuses like one
 that is not met. A new measure: deploy/docs/contributing.md.

@@ -1,8 +1,8 @@
 """Judging a candidate: measured once, decided by the gate, the verdict stored by its hash.
 
-Belongs here: finding the candidate and what it is compared with, how far the plan goes, the stored
+Scope: finding the candidate and what it is compared with, how far the plan goes, the stored
 evaluation, the verdict, the refusal and the taking back in the registry.
-Does not belong here: measuring (`measurement.py`), deciding (`gate.py`), releasing, Dagster.
+Out of scope: measuring (`measurement.py`), deciding (`gate.py`), releasing, Dagster.
 
 A verdict is of a checkpoint and a version of the gate; its claims tell whether it is a first one or
 of the whole gate (`gate.is_whole`). The newest one counts. With a stable version to beat the whole
@@ -47,7 +47,7 @@ from twin_assets.evaluation.judged.judge_material import (
 from twin_assets.evaluation.likelihood.held_out import training_pairs
 from twin_assets.evaluation.measurement import measure
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
+from twin_assets.evaluation.measures.held_out_perplexity import MIN_PASSAGES
 from twin_assets.evaluation.report import evaluation_record
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.report.experiment import SendExperiment
@@ -130,7 +130,7 @@ class JudgingSetup:
     say: Callable[[str], object]
     others: Sequence[str] = ()
     named: NamedJudges = NO_JUDGES
-    questions: int = FEWEST_PASSAGES
+    questions: int = MIN_PASSAGES
     send: SendExperiment | None = None
     reference: FindReference = no_reference
 
@@ -190,7 +190,7 @@ def complete_evaluation(judging: JudgingSetup) -> JudgedEvaluation:
         question = _question_of(judging, version, incumbent)
         rests_on = question.rests_on(incumbent.checkpoint if incumbent else "", GATE_VERSION)
         judged = _judged_now(judging, version, question, rests_on, first=False)
-    passed = any(is_whole(one.claims) and one.outcome == "passed" for one in verdicts)
+    passed = any(is_whole(verdict.claims) and verdict.outcome == "passed" for verdict in verdicts)
     if judged.verdict.outcome == "passed" or passed:
         return judged
     # also when this finds the verdict stored: whoever stored it may have been killed before this

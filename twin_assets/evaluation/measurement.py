@@ -1,7 +1,7 @@
 """Measuring one checkpoint: what its weights and its served answers say beside the base model's.
 
-Belongs here: one run of the gate's plan, from the author's samples to the record. Does not belong
-here: the order and when enough was asked (`sequential_plan.py`), measures with their thresholds
+Scope: one run of the gate's plan, from the author's samples to the record. Out of
+scope: the order and when enough was asked (`sequential_plan.py`), measures with their thresholds
 (`measures/`), Dagster.
 """
 
@@ -26,7 +26,7 @@ from twin_assets.evaluation.measures import (
     red_team,
     runner,
 )
-from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
+from twin_assets.evaluation.measures.held_out_perplexity import MIN_PASSAGES
 from twin_assets.evaluation.measures.measure import MeasureContext
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
@@ -79,9 +79,9 @@ def measure(
     with clock.part("judges"):
         known = beside()
     prepared = _prepared(question, known, cache, engine=served.engine, first=first)
-    if len(prepared.reading.held_out) < FEWEST_PASSAGES:
+    if len(prepared.reading.held_out) < MIN_PASSAGES:
         found = prepared.reading.found
-        log(f"{found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
+        log(f"{found} held-out passages, {MIN_PASSAGES} are needed: not decided")
     context, refused = _carried_out(prepared, known, served, clock=clock, progress=progress)
     with clock.part("scores of answers"):
         measured = runner.take(context, prepared.stage.measures)
@@ -136,7 +136,7 @@ def _prepared(
     passages = held_out.held_out_samples(question.dataset, trained_on=question.trained_on)
     training = held_out.in_drawn_order(question.dataset.filter(pl.col("split") == "train"))
     reading, left_out = _reading(question, passages, known.hands, first=first)
-    if len(reading.held_out) < FEWEST_PASSAGES:
+    if len(reading.held_out) < MIN_PASSAGES:
         passages = passages.head(0)
     texts = training["answer"].to_list()
     return _Prepared(
@@ -221,7 +221,7 @@ def _reading(
         [sample for sample in mine if sample.sample_id in theirs],
         token_budget=question.token_budget,
     )
-    enough = len(chosen) >= FEWEST_PASSAGES
+    enough = len(chosen) >= MIN_PASSAGES
     reading = LikelihoodSamples(
         held_out=tuple(chosen) if enough else (),
         of_incumbent=tuple(theirs[sample.sample_id] for sample in chosen) if enough else (),

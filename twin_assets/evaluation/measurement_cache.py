@@ -1,6 +1,6 @@
 """Numbers that a gate measured once and the next one need not measure again.
 
-Belongs here: the table, and when a row stays. Does not belong here: what a number means and what
+Scope: the table, and when a row stays. Out of scope: what a number means and what
 it is known by (`likelihoods.py`, `served_answers.py`).
 
 A gate compares the candidate with the base and the stable version, and both were measured before:

@@ -1,6 +1,6 @@
 """The asset `other_authors_adapter`: what a later candidate must beat on the author's passages.
 
-Belongs here: the asset and its metadata. Does not belong here: training it
+Scope: the asset and its metadata. Out of scope: training it
 (`other_authors/reference_adapter.py`), comparing with it (`measures/other_authors.py`), when it is
 made (`twin_sensors/reference_training.py`).
 """

@@ -1,6 +1,6 @@
 """Where a measurement stands: seconds by part, and what a step of each part takes about.
 
-Belongs here: wall time, expected lengths of steps. Does not belong here: what is measured, the
+Scope: wall time, expected lengths of steps. Out of scope: what is measured, the
 lines as such (`twin_resources/processes/progress_lines.py`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """The gate's one plan: what is read and asked in which order, and when that is enough.
 
-Belongs here: the order, the two places where a verdict is given, when each step is decided.
-Does not belong here: claims and thresholds (`measures/`), when a claim about a mean is decided
+Scope: the order, the two places where a verdict is given, when each step is decided.
+Out of scope: claims and thresholds (`measures/`), when a claim about a mean is decided
 (`statistics/sequential.py`), servers (`served/answer_batches.py`), the record (`measurement.py`).
 
 What can harm comes first, and whether the candidate learnt anything at all:

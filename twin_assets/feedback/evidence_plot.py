@@ -1,6 +1,6 @@
 """The picture of a stream: what readers or a judge said, what it is held to, and the evidence.
 
-Belongs here: drawing. Does not belong here: computing
+Scope: drawing. Out of scope: computing
 (`twin_resources/quality/retraining/evidence_history.py`).
 Method: Matplotlib without a display, https://matplotlib.org/stable/users/explain/figure/backends.html
 """

@@ -1,6 +1,6 @@
 """What `quality_evidence` says of an author: numbers, alarms and pictures as Dagster's metadata.
 
-Belongs here: metadata and data version. Does not belong here: folding
+Scope: metadata and data version. Out of scope: folding
 (`retraining/evidence_history.py`), drawing (`evidence_plot.py`), the asset.
 """
 

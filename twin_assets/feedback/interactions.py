@@ -1,6 +1,6 @@
 """The asset `interactions` and its check: what readers asked, were answered and thought of it.
 
-Belongs here: the asset and the check. Does not belong here: the ledger and its frame
+Scope: the asset and the check. Out of scope: the ledger and its frame
 (`twin_resources/quality/ledger`), pairs made from edits (`preference_dataset`).
 """
 

@@ -1,6 +1,6 @@
 """The asset `judged_interactions`: judges' scores for a random sample of answers.
 
-Belongs here: the asset, its metadata. Does not belong here: the sample and the scores
+Scope: the asset, its metadata. Out of scope: the sample and the scores
 (`judging_traces.py`), the judges, sending (the outbox's relay).
 
 Scores are queued on disk under ids made of judge, revision and trace, so a repetition replaces

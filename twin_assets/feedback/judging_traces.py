@@ -1,8 +1,8 @@
 """Which answers are judged, and their scores on the way to the trace store.
 
-Belongs here: the random sample, the passages that an answer was given,
+Scope: the random sample, the passages that an answer was given,
 the scores with their ids.
-Does not belong here: the judges (`twin_resources/quality/judges`), sending (`langfuse/relay.py`).
+Out of scope: the judges (`twin_resources/quality/judges`), sending (`langfuse/relay.py`).
 
 The sample is random so that judged traces stand for all: a hash of the trace id is drawn against
 the rate, whatever the answer, so that a second run draws the same ones. Right after a promotion the

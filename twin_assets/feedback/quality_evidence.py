@@ -1,6 +1,6 @@
 """The asset `quality_evidence`: each stream as its detector sees it, in numbers and as a plot.
 
-Belongs here: the asset. Does not belong here: following and deciding (the sensor
+Scope: the asset. Out of scope: following and deciding (the sensor
 `quality_dropped`), what is shown (`evidence_report.py`). No text of a reader is in it.
 """
 

@@ -1,10 +1,10 @@
 """Readers' text without personal data: what `interactions` stores, and the count of what is left.
 
-Belongs here: which columns hold text, applying the patterns to a frame, the table's columns.
-Does not belong here: the patterns (`twin_resources/privacy`), the ledger's query.
+Scope: which columns hold text, applying the patterns to a frame, the table's columns.
+Out of scope: the patterns (`twin_resources/privacy`), the ledger's query.
 
 The ledger strips texts when it reads them; they are stripped again here, so that texts read under
-older patterns are made anew when the patterns change.
+older patterns are rebuilt when the patterns change.
 """
 # pyright: strict
 

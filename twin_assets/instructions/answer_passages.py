@@ -1,6 +1,6 @@
 """A document → the passages that can be an answer: whole paragraphs of the author's own prose.
 
-Belongs here: reading Markdown blocks and choosing among them. Does not belong here: questions
+Scope: reading Markdown blocks and choosing among them. Out of scope: questions
 (`back_translation.py`), chunks for retrieval (`knowledge/chunking.py`, bounded by tokens instead).
 Blocks: CommonMark with tables, https://spec.commonmark.org/0.31.2/, parsed by markdown-it-py.
 """
@@ -15,7 +15,7 @@ from functools import cache
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
-from twin_assets.instructions.instruction_tables import FEWEST_WORDS, MOST_WORDS, SHORTEST_POST
+from twin_assets.instructions.instruction_tables import MAX_WORDS, MIN_POST, MIN_WORDS
 from twin_assets.instructions.similar_keys import words_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
     """The one passage of a post that is too short for another; it needs no full stop."""
     prose = [place for place, block in enumerate(blocks) if block.kind in _PROSE and block.words]
     words = sum(blocks[place].words for place in prose)
-    if not SHORTEST_POST <= words < FEWEST_WORDS or blocks[prose[0]].kind != "paragraph":
+    if not MIN_POST <= words < MIN_WORDS or blocks[prose[0]].kind != "paragraph":
         return
     taken = blocks[prose[0] : prose[-1] + 1]
     code = sum(block.end - block.start for block in taken if block.kind == "code")
@@ -124,9 +124,9 @@ def why_no_passage(text: str) -> str:
     readable = [block for block in prose if _is_mostly_letters(block.plain)]
     if not readable:
         return "no_prose"
-    if sum(block.words for block in prose) < FEWEST_WORDS:
+    if sum(block.words for block in prose) < MIN_WORDS:
         return "too_short"
-    return "long_paragraphs" if any(block.words > MOST_WORDS for block in readable) else "scattered"
+    return "long_paragraphs" if any(block.words > MAX_WORDS for block in readable) else "scattered"
 
 
 def _passages_of_section(blocks: Sequence[Block], heading: str) -> Iterator[AnswerPassage]:
@@ -161,10 +161,10 @@ def _last_block(blocks: Sequence[Block], first: int) -> int | None:
         else:
             words += block.words
             prose += block.end - block.start
-        if block.kind == "other" or words > MOST_WORDS:
+        if block.kind == "other" or words > MAX_WORDS:
             return last
         leads_on = block.kind == "paragraph" and _LEADS_ON.search(block.plain)
-        if words >= FEWEST_WORDS and prose > code and not leads_on:
+        if words >= MIN_WORDS and prose > code and not leads_on:
             last = place
             if words >= ENOUGH_WORDS:
                 return last

@@ -1,6 +1,6 @@
 """Whose answers the preference pairs hold: the stable version's, while there is something to learn.
 
-Belongs here: finding that version, its recipe and its server. Does not belong here: the rule
+Scope: finding that version, its recipe and its server. Out of scope: the rule
 (`model_answers.whose_answers`), asking.
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """The author's own questions, put to the author.
 
-Belongs here: turning the author's "I" into "you", and whether a clause can stand by itself. Does
-not belong here: other languages (`question_wordings.py`).
+Scope: turning the author's "I" into "you", and whether a clause can stand by itself. Out
+of scope: other languages (`question_wordings.py`).
 
 Questions made from the form of a statement (a purpose, a cause, a condition) stood here too: of
 five that were read blind none was such as a reader would ask.

@@ -1,10 +1,10 @@
 """A passage → the question that it answers, as a reader would ask it.
 
-Belongs here: the candidates, from title, headings and the author's own questions;
-which of them is taken; and what a passage without a good one becomes. Does not belong
-here: choosing passages (`answer_passages.py`), the wordings of a language (`question_wordings.py`),
-whether retrieval finds the passage's post by the question (`round_trip.py`), a teacher's questions
-(`teacher.py`), leaks between splits (`leakage.py`).
+Scope: the candidates, from title, headings and the author's own questions;
+which of them is taken; and what a passage without a good one becomes.
+Out of scope: choosing passages (`answer_passages.py`), a language's wordings
+(`question_wordings.py`), whether retrieval finds the passage's post by the question
+(`round_trip.py`), a teacher's questions (`teacher.py`), leaks between splits (`leakage.py`).
 
 Idea: instruction back-translation, Li et al. 2023, https://arxiv.org/abs/2308.06259: the answer is
 human text and only the instruction is made up. A passage that no good question is found for is
@@ -36,8 +36,8 @@ TEMPLATES_VERSION = "5"  # of the questions' wordings and of how they are chosen
 CONTINUATION = "continuation"
 """Name of the template that asks to go on from an answer's first words."""
 
-_MOST_TITLE_WORDS = 14  # a longer one is a post's first sentence, not its name
-_MOST_HEADING_WORDS = 8
+_MAX_TITLE_WORDS = 14  # a longer one is a post's first sentence, not its name
+_MAX_HEADING_WORDS = 8
 _OPENING_WORDS = 12
 _ENGLISH = frozenset({"en", "und", ""})
 _SENTENCE = re.compile(r"(?<=[.!?…。！？])[\"”’»)]*\s+|\n+")
@@ -159,7 +159,7 @@ class _Post:
         heading = _quotable(heading).rstrip(":. ")
         words = words_of(heading)
         same = set(words) == set(words_of(self._title))
-        if not 1 <= len(words) <= _MOST_HEADING_WORDS or same:
+        if not 1 <= len(words) <= _MAX_HEADING_WORDS or same:
             return
         if " ".join(words) in self._wordings.empty_headings or words[0].isdigit():
             return
@@ -204,11 +204,7 @@ class _Post:
 def _quotable(title: str) -> str:
     """A title as it can stand in quotation marks; empty for one that is none."""
     title = " ".join(title.split()).strip('“”"«»„ ')
-    if (
-        len(title.split()) > _MOST_TITLE_WORDS
-        or title.endswith("…")
-        or re.search(r"[“”«»„]", title)
-    ):
+    if len(title.split()) > _MAX_TITLE_WORDS or title.endswith("…") or re.search(r"[“”«»„]", title):
         return ""
     return title if words_of(title) else ""
 

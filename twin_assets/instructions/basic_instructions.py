@@ -1,6 +1,6 @@
 """200 general instructions with their answers: what a base model could do before it was tuned.
 
-Belongs here: reading them. Does not belong here: what is measured on them
+Scope: reading them. Out of scope: what is measured on them
 (`evaluation/measures/general_instructions.py`), which of them a dataset holds (`building.py`).
 """
 # pyright: strict

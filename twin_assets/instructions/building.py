@@ -1,7 +1,7 @@
 """The tables of the instruction stage, brought up to date one after the other.
 
-Belongs here: reading and writing `document_splits`, `instruction_drafts` and `instruction_dataset`.
-Does not belong here: the decisions (`splits.py`, `drafts.py`, `contexts.py`, `leakage.py`,
+Scope: reading and writing `document_splits`, `instruction_drafts` and `instruction_dataset`.
+Out of scope: the decisions (`splits.py`, `drafts.py`, `contexts.py`, `leakage.py`,
 `round_trip.py`, `general_set.py`), rendering (`sample_rows.py`), a teacher's questions
 (`teacher_questions.py`), dagster.
 
@@ -149,7 +149,7 @@ def update_dataset(
         teacher: writes the questions; None: templates do, as where it wrote none.
         general: mixed into the training samples so that `general_share` of them are its own.
         marks: control tokens of the home's base models. They are in no version: where a post holds
-            none, which is nearly always, another base model's list would make nothing anew.
+            none, which is nearly always, another base model's list would make nothing again.
         log: progress, one line each; never text of a post.
 
     Raises:
@@ -172,7 +172,7 @@ def update_dataset(
         mixed = general.mixed(
             training=training, share=general_share, not_trained_on=[*_asked_by_the_gate(), *own]
         )
-        by_id = {one.sample_id: one for one in mixed.samples}
+        by_id = {sample.sample_id: sample for sample in mixed.samples}
         rows = general_plan(mixed.samples, source=general.source, template=template, like=plan)
         plan = pl.concat([plan, rows])
     done = tables.sync(
@@ -193,7 +193,7 @@ def update_dataset(
 def _asked_by_the_gate() -> list[str]:
     from twin_assets.instructions import basic_instructions
 
-    return [one.instruction for one in basic_instructions.instructions()]
+    return [instruction.instruction for instruction in basic_instructions.instructions()]
 
 
 def _plan(

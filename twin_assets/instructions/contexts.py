@@ -1,7 +1,7 @@
 """Which passages stand in a sample's prompt: what retrieval finds, never the answer itself.
 
-Belongs here: who gets a context, keeping one that is still good, and what a context must not hold.
-Does not belong here: the search (`twin_resources.models.retrieval`, the gateway's own), rendering.
+Scope: who gets a context, keeping one that is still good, and what a context must not hold.
+Out of scope: the search (`twin_resources.models.retrieval`, the gateway's own), rendering.
 
 A context is looked up once and kept until a passage in it vanishes, so that ten new posts cost ten
 posts' worth of searches. The rules: never the answer's own chunk, nothing newer than the answer,

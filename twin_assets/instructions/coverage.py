@@ -1,6 +1,6 @@
 """Whether every document of the author's is in the dataset, or why it is not.
 
-Belongs here: comparing documents, drafts and samples. Does not belong here: which passages a text
+Scope: comparing documents, drafts and samples. Out of scope: which passages a text
 has, and why it has none (`answer_passages.py`).
 """
 # pyright: strict

@@ -1,6 +1,6 @@
 """What must hold for every row of the instruction dataset, measured on the stored rows.
 
-Belongs here: counting what breaks a claim. Does not belong here: the checks as Dagster sees them
+Scope: counting what breaks a claim. Out of scope: the checks as Dagster sees them
 (`instruction_dataset.py`), leaks across splits (`leakage.py`).
 """
 # pyright: strict

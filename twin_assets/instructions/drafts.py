@@ -1,6 +1,6 @@
 """Documents → drafts: each passage that can be an answer, with a template's question.
 
-Belongs here: putting passages and templates together. Does not belong here: a teacher's questions
+Scope: putting passages and templates together. Out of scope: a teacher's questions
 (`teacher_questions.py`), splits, context and rendering (`building.py`).
 """
 # pyright: strict

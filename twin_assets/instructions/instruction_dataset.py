@@ -1,6 +1,6 @@
 """The asset `instruction_dataset` and its checks: chat samples whose answers are the author's own.
 
-Belongs here: the asset and the checks. Does not belong here: how a sample is made (`building`).
+Scope: the asset and the checks. Out of scope: how a sample is made (`building`).
 """
 
 from collections.abc import Callable

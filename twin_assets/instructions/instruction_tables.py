@@ -1,6 +1,6 @@
 """The data contract of the instruction stage: splits, drafts and samples.
 
-Belongs here: columns, types and rules of the three tables. Does not belong here: how a row is made.
+Scope: columns, types and rules of the three tables. Out of scope: how a row is made.
 """
 # pyright: strict
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataframely as dy
 import polars as pl
 
-FEWEST_WORDS = 40
-MOST_WORDS = 160
+MIN_WORDS = 40
+MAX_WORDS = 160
 OF_THE_AUTHOR = "split != 'general'"
 """In SQL: the rows of `instruction_dataset` that are the author's own."""
-SHORTEST_POST = 10  # words of a post that is an answer as a whole; cleaning keeps no shorter one
+MIN_POST = 10  # words of a post that is an answer as a whole; cleaning keeps no shorter one
 
 
 class DocumentSplits(dy.Schema):
@@ -43,7 +43,7 @@ class InstructionDrafts(dy.Schema):
     published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     start = dy.Int64(min=0)
     end = dy.Int64(min=1)
-    words = dy.Int64(min=SHORTEST_POST, max=MOST_WORDS)
+    words = dy.Int64(min=MIN_POST, max=MAX_WORDS)
     answer = dy.String(min_length=1)
     answer_sketch = dy.List(dy.Int64())
     question = dy.String(min_length=1)

@@ -1,7 +1,7 @@
 """Samples that would leak across the splits although their documents are apart.
 
-Belongs here: which samples are left out, and counting what leaks in a finished dataset.
-Does not belong here: drawing splits (`splits.py`), shared context (`contexts.apart`).
+Scope: which samples are left out, and counting what leaks in a finished dataset.
+Out of scope: drawing splits (`splits.py`), shared context (`contexts.apart`).
 """
 # pyright: strict
 
@@ -28,7 +28,7 @@ SAME_ANSWER = 0.5  # Jaccard of 5-word sequences, by sketch
 SAME_PROMPT = 0.8  # Jaccard of 3-word sequences of the whole user message
 CONTAINED = 0.2  # share of a held-out answer's 8-word sequences that stand in training answers
 RUN_WORDS = 8
-MOST_GIVE_WAY = 5  # training samples, to one held-out sample
+MAX_GIVE_WAY = 5  # training samples, to one held-out sample
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
     """Sample ids that are neither trained on nor measured.
 
     A training sample gives way to a held-out one that asks or answers nearly the same, or whose
-    answer stands in it; where more than `MOST_GIVE_WAY` hold parts of one (a form that the author
+    answer stands in it; where more than `MAX_GIVE_WAY` hold parts of one (a form that the author
     repeats), the held-out one does. Of samples that ask exactly the same, the one held out, else
     the oldest, stays.
     """
@@ -111,7 +111,7 @@ def _containing(train: Mapping[str, Set[int]], held: Mapping[str, Set[int]]) -> 
             if len(left) <= CONTAINED * len(held[name]):
                 break
             gone.add(holder)
-        out |= gone if len(gone) <= MOST_GIVE_WAY else {name}
+        out |= gone if len(gone) <= MAX_GIVE_WAY else {name}
     return out
 
 
@@ -122,11 +122,13 @@ def _standing(candidate: LeakCandidate) -> tuple[bool, bool, float, str]:
 
 
 def _questions(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[str]]:
-    return {one.sample_id: frozenset(words_of(one.question)) for one in candidates}
+    return {
+        candidate.sample_id: frozenset(words_of(candidate.question)) for candidate in candidates
+    }
 
 
 def _sketches(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[int]]:
-    return {one.sample_id: frozenset(one.answer_sketch) for one in candidates}
+    return {candidate.sample_id: frozenset(candidate.answer_sketch) for candidate in candidates}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """What a model version answers to the training prompts: the text that the author's own is set
 against.
 
-Belongs here: which prompts are asked, of which version, and the table that keeps the answers. Does
-not belong here: pairs (`preference_pairs.py`), the request (`served_model.py`), finding the
+Scope: which prompts are asked, of which version, and the table that keeps the answers. Out
+of scope: pairs (`preference_pairs.py`), the request (`served_model.py`), finding the
 version (`answering.py`).
 
 Answers of the model that is to be improved make the better rejected ones: Tajwar et al. 2024,
@@ -154,10 +154,10 @@ def update_answers(
                 max_tokens=answering.answer_tokens,
                 frequency_penalty=FREQUENCY_PENALTY,
             )
-            ended = [len(one.tokens) < answering.answer_tokens for one in replies]
+            ended = [len(reply.tokens) < answering.answer_tokens for reply in replies]
             log(f"{missing.height} answers of checkpoint {answering.checkpoint[:12]}")
             made = missing.with_columns(
-                pl.Series("answer", [one.text.strip() for one in replies], dtype=pl.String),
+                pl.Series("answer", [reply.text.strip() for reply in replies], dtype=pl.String),
                 pl.Series("ended", ended, dtype=pl.Boolean),
             )
             return validated(made, ModelAnswers)

@@ -1,7 +1,7 @@
 """The tables `model_answers` and `preference_dataset`, brought up to date one after the other.
 
-Belongs here: reading samples, traces and chunks, asking for the answers that are missing, rendering
-and writing. Does not belong here: the decisions (`preference_pairs.py`, `model_answers.py`),
+Scope: reading samples, traces and chunks, asking for the answers that are missing, rendering
+and writing. Out of scope: the decisions (`preference_pairs.py`, `model_answers.py`),
 dagster.
 """
 # pyright: strict

@@ -1,6 +1,6 @@
 """What must hold for every preference pair, measured on the stored rows.
 
-Belongs here: counting what breaks a claim. Does not belong here: the checks as Dagster sees them
+Scope: counting what breaks a claim. Out of scope: the checks as Dagster sees them
 (`preference_dataset.py`).
 """
 # pyright: strict
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from twin_assets.instructions.preference_pairs import MOST_PERCENT, HeldOut, leaking
+from twin_assets.instructions.preference_pairs import MAX_PERCENT, HeldOut, leaking
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Shares:
 
     @property
     def hold(self) -> bool:
-        return 100 * self.most <= MOST_PERCENT * self.rows
+        return 100 * self.most <= MAX_PERCENT * self.rows
 
 
 def shares_of_readers(dataset: pl.DataFrame) -> Shares:

@@ -1,6 +1,6 @@
 """The asset `preference_dataset` and its checks: pairs of answers of which the author's is chosen.
 
-Belongs here: the asset and the checks. Does not belong here: how a pair is made
+Scope: the asset and the checks. Out of scope: how a pair is made
 (`preference_building`), training on it (`training/checkpoints.py`).
 """
 

@@ -1,7 +1,7 @@
 """Which two answers make a preference pair, and which pairs are left out.
 
-Belongs here: pairs from edits, votes and the model's own answers; no reader's too large share; no
-leak into the held-out split. Does not belong here: asking a model (`model_answers.py`), rendering
+Scope: pairs from edits, votes and the model's own answers; no reader's too large share; no
+leak into the held-out split. Out of scope: asking a model (`model_answers.py`), rendering
 and storing (`preference_building.py`), what must hold for the result (`preference_claims.py`).
 
 Only the author's own text or edits are ever chosen: whoever scores an answer can at most make it
@@ -24,7 +24,7 @@ from twin_assets.instructions.similar_keys import shingles, similar_pairs, words
 from twin_resources.statistics.poisoning import most_allowed
 
 LOW_VOTE = 0.5  # below it an answer may be rejected; the mean of its readers' votes
-MOST_PERCENT = 5  # of all pairs by one reader
+MAX_PERCENT = 5  # of all pairs by one reader
 ABOUT_THE_SAME = 0.5  # share of the question's content words that a passage must have
 HOLDS_HELD_OUT = 0.2  # share of a chosen text's 5-word sequences that stand in held-out answers
 _MASKED = re.compile(r"\[(?:e-mail|key|card|ip address|phone)\]")
@@ -238,7 +238,7 @@ def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
 
 
 def within_share(
-    owners: Sequence[Collection[str]], *, most_percent: int = MOST_PERCENT
+    owners: Sequence[Collection[str]], *, most_percent: int = MAX_PERCENT
 ) -> list[int]:
     """The places that stay so that nobody owns more than a share of what stays.
 

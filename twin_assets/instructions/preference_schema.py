@@ -1,6 +1,6 @@
 """The data contract of the preference stage: the model's answers, and the pairs.
 
-Belongs here: columns, types and rules of the two tables. Does not belong here: how a row is made.
+Scope: columns, types and rules of the two tables. Out of scope: how a row is made.
 """
 # pyright: strict
 

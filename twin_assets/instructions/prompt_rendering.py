@@ -1,7 +1,7 @@
 """Whether every prompt of a dataset is filled in: the question, the passages, nothing left open.
 
-Belongs here: finding what a template left open, told from braces that the author wrote. Does not
-belong here: rendering (`twin_resources.prompt.templates`), the answer (`dataset_claims.py`).
+Scope: finding what a template left open, told from braces that the author wrote. Out of
+scope: rendering (`twin_resources.prompt.templates`), the answer (`dataset_claims.py`).
 
 What a template leaves open is found by counting. A mark such as `{question}`, `{{ name }}` or
 `None` may stand in a prompt as often as in what was filled in, the passages with their titles and

@@ -1,7 +1,7 @@
 """How a question is worded, language by language.
 
-Belongs here: the wordings, and the words by which a language's questions are known. Does not belong
-here: choosing among the questions (`back_translation.py`).
+Scope: the wordings, and the words by which a language's questions are known. Out of
+scope: choosing among the questions (`back_translation.py`).
 
 A wording has few words of its own: two questions that share seven tenths of their words count as
 one where they stand on both sides of the split (`leakage.SAME_QUESTION`).
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from twin_assets.instructions.similar_keys import words_of
 
-_MOST_SHARED = 0.7  # Jaccard of two questions' words, as `leakage.SAME_QUESTION`
+_MAX_SHARED = 0.7  # Jaccard of two questions' words, as `leakage.SAME_QUESTION`
 
 
 @dataclass(frozen=True)
@@ -222,4 +222,4 @@ def tells_apart(wording: str, **fields: str) -> bool:
     own = set(words_of(re.sub(r"\{\w+\}", " ", wording)))
     filled = {word for value in fields.values() for word in words_of(value)}
     telling = len(filled - own)
-    return telling > 0 and len(own) < _MOST_SHARED * (len(own) + 2 * telling)
+    return telling > 0 and len(own) < _MAX_SHARED * (len(own) + 2 * telling)

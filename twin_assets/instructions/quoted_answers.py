@@ -1,6 +1,6 @@
 """Whether an answer holds words that its post quotes, measured on the posts as they were imported.
 
-Belongs here: reading samples beside their sources, and counting. Does not belong here: what a
+Scope: reading samples beside their sources, and counting. Out of scope: what a
 quotation in a source is (`corpus/source_quotations`), choosing passages (`answer_passages`, which
 reads the cleaned text and knows nothing of this).
 """

@@ -1,7 +1,7 @@
 """Whether the questions of a dataset belong to the passages that they are asked about.
 
-Belongs here: how much a question and a chunk share, in words and in meaning, the test against
-chance, and reading what it needs. Does not belong here: the check as Dagster sees it
+Scope: how much a question and a chunk share, in words and in meaning, the test against
+chance, and reading what it needs. Out of scope: the check as Dagster sees it
 (`instruction_dataset.py`).
 
 Chance is the same questions put to chunks of other documents of the author, so that what all of an
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
 ERROR = 0.001
 PERMUTATIONS = 1_999
-LEAST_STANDING = 0.75  # what is left when half of the questions are dealt out at random
-FEWEST_DOCUMENTS = 8  # fewer can't be told from chance at this error
-MOST_SAMPLES = 300
+MIN_STANDING = 0.75  # what is left when half of the questions are dealt out at random
+MIN_DOCUMENTS = 8  # fewer can't be told from chance at this error
+MAX_SAMPLES = 300
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Overlap:
 
     @property
     def above_chance(self) -> bool:
-        return self.standing >= LEAST_STANDING and self.error <= ERROR
+        return self.standing >= MIN_STANDING and self.error <= ERROR
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ class Relevance:
             if overlap:
                 figures |= {f"{name}_{key}": value for key, value in asdict(overlap).items()}
         limits = {
-            "least_standing": LEAST_STANDING,
+            "least_standing": MIN_STANDING,
             "most_error": ERROR,
-            "fewest_documents": FEWEST_DOCUMENTS,
+            "fewest_documents": MIN_DOCUMENTS,
         }
         return figures | limits
 
@@ -106,7 +106,7 @@ def drawn(sample_ids: Sequence[str], *, salt: str) -> list[str]:
         sample_id: hashlib.sha256(f"{salt}/{sample_id}".encode()).digest()
         for sample_id in sample_ids
     }
-    return sorted(sample_ids, key=digests.__getitem__)[:MOST_SAMPLES]
+    return sorted(sample_ids, key=digests.__getitem__)[:MAX_SAMPLES]
 
 
 def lexical_overlap(questions: Sequence[str], chunks: Sequence[str]) -> Floats:
@@ -179,7 +179,7 @@ def relevance(
         question_vectors, chunk_vectors: (n, dimension) of unit length, by the same embedder.
     """
     several = len(set(documents))
-    if several < FEWEST_DOCUMENTS:
+    if several < MIN_DOCUMENTS:
         return Relevance(len(questions), several)
     return Relevance(
         len(questions),
@@ -202,7 +202,7 @@ def relevance_of(tables: Tables, author: str, *, embedder: Embedder) -> Relevanc
         where=f"split IN ('train', 'held_out') AND instruction_source != 'template:{CONTINUATION}'",
     )
     several = samples["document_id"].n_unique()
-    if several < FEWEST_DOCUMENTS:
+    if several < MIN_DOCUMENTS:
         return Relevance(samples.height, several)
     salt = tables.data_version("instruction_dataset", author) or ""
     ids = drawn(samples["sample_id"].to_list(), salt=salt)

@@ -1,7 +1,7 @@
 """Whether a question leads back to the post whose passage it was made from.
 
-Belongs here: the post's rank among all posts for each question, measured once and kept in the table
-`question_ranks`. Does not belong here: making questions (`back_translation.py`), the context that
+Scope: the post's rank among all posts for each question, measured once and kept in the table
+`question_ranks`. Out of scope: making questions (`back_translation.py`), the context that
 stands in a prompt (`contexts.py`).
 
 A question that does not find its own post is about something else, or about nothing: round-trip

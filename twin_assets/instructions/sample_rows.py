@@ -1,7 +1,7 @@
 """Whole rows of the dataset for rows of its plan: the messages of each sample.
 
-Belongs here: rendering a sample as the gateway renders a question, and the rows of a general set
-beside them. Does not belong here: the plan (`building.py`), the wording
+Scope: rendering a sample as the gateway renders a question, and the rows of a general set
+beside them. Out of scope: the plan (`building.py`), the wording
 (`twin_resources.prompt.templates`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Which texts say nearly the same.
 
-Belongs here: sketches of sets of words or word sequences, and the pairs that overlap.
-Does not belong here: the sets (`corpus/shingles.py`, whose names are here too), what follows from a
+Scope: sketches of sets of words or word sequences, and the pairs that overlap.
+Out of scope: the sets (`corpus/shingles.py`, whose names are here too), what follows from a
 pair (`splits.py`, `leakage.py`).
 
 Methods: Jaccard similarity of shingles, bottom-k sketches (Broder 1997, https://doi.org/10.1109/

@@ -1,6 +1,6 @@
 """Which documents are trained on and which are held out: drawn once a document, and stored.
 
-Belongs here: the draw (architecture.md). Does not belong here: storing it, and samples that leak
+Scope: the draw (architecture.md). Out of scope: storing it, and samples that leak
 although their documents are apart (`leakage.py`).
 """
 # pyright: strict

@@ -1,6 +1,6 @@
 """The function words of a language.
 
-Belongs here: the lists. Does not belong here: what is made of the words between them.
+Scope: the lists. Out of scope: what is made of the words between them.
 Lists: justext, https://github.com/miso-belica/jusText
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Whether the splits of a dataset are those that were drawn, and those it had before.
 
-Belongs here: comparing the dataset with `document_splits` and with its own earlier versions. Does
-not belong here: drawing (`splits.py`), what leaks although splits are kept (`leakage.py`).
+Scope: comparing the dataset with `document_splits` and with its own earlier versions. Out
+of scope: drawing (`splits.py`), what leaks although splits are kept (`leakage.py`).
 
 A document that a model was trained on must never be held out later: the next gate would measure on
 it. So the dataset is compared with every tagged version, those of the checkpoints and the last one
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DATASET = "instruction_dataset"
 SPLITS = "document_splits"
 SOUND = "sound-splits"
-MOST_VERSIONS = 20  # of the newest; an old one differs only where a newer one does
+MAX_VERSIONS = 20  # of the newest; an old one differs only where a newer one does
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def splits_of(tables: Tables, author: str) -> StoredSplits:
         tables.read(SPLITS, author, columns=columns),
         (
             tables.read(DATASET, author, columns=columns, version=version)
-            for version in versions[:MOST_VERSIONS]
+            for version in versions[:MAX_VERSIONS]
         ),
     )
 

@@ -1,7 +1,7 @@
 """Questions written by a teacher model: any model that LiteLLM can name.
 
-Belongs here: the request, what of its answer is used, tries, prices, and when to give up. The
-teacher writes the question only; the answer stays the author's own text. Does not belong here:
+Scope: the request, what of its answer is used, tries, prices, and when to give up. The
+teacher writes the question only; the answer stays the author's own text. Out of scope:
 keeping what it wrote (`teacher_questions.py`), what it may cost (`access/account.py`), templates
 (`back_translation.py`).
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 TEACHER_VERSION = "2"  # not raised for a request in another language: what was paid for is as good
 WRITTEN, UNUSABLE, FAILED, OVER_BUDGET = "written", "unusable", "failed", "over_budget"
 TRIES = 3
-MOST_QUESTION_WORDS = 40
+MAX_QUESTION_WORDS = 40
 QUOTED_WORDS = 8  # of the passage in a row: the question gives its answer away
 _ANSWER_TOKENS = 100
 _REQUEST_TOKENS = 64  # that a provider may add around a message
@@ -353,7 +353,7 @@ def usable_question(reply: str, *, passage: str = "") -> str:
     """
     lines = [line.strip(" \t\"'“”*#") for line in _THOUGHTS.sub("", reply).splitlines()]
     line = _LABEL.sub("", next((line for line in lines if words_of(line)), "")).strip(" \"'“”*")
-    if not 3 <= len(words_of(line)) <= MOST_QUESTION_WORDS:
+    if not 3 <= len(words_of(line)) <= MAX_QUESTION_WORDS:
         return ""
     quoted = len(words_of(line)) >= QUOTED_WORDS and not shingles(
         line, width=QUOTED_WORDS

@@ -1,7 +1,7 @@
 """The table `teacher_questions`: what the teacher wrote for each draft, asked and paid for once.
 
-Belongs here: which drafts are asked about, keeping the replies, and what they cost. Does not belong
-here: the request (`teacher.py`), its money (`access/purpose_budget.py`).
+Scope: which drafts are asked about, keeping the replies, and what they cost. Out of
+scope: the request (`teacher.py`), its money (`access/purpose_budget.py`).
 
 A reply is kept by the sample's id, which follows from the passage's content, and by the post's
 title and the model: a killed run asks again for the batch that it was at, an edit of one paragraph

@@ -1,6 +1,6 @@
 """A document → chunks of one thought that its embedder reads whole, with exact places in the text.
 
-Belongs here: where to cut, and the contract of `document_chunks`. Does not belong here: tokenizing
+Scope: where to cut, and the contract of `document_chunks`. Out of scope: tokenizing
 (`twin_resources.models.embedder`), embedding, storing.
 
 Own code and not a chunker of a library, because the offsets must be exact and the embedder's limit
@@ -43,7 +43,7 @@ it, and three other posts find no place (figures: `tests/bench/RESULTS.md`, read
 # that traces, samples and votes that cite it still find it.
 _NAMING = "2"
 
-SMALLEST_LIMIT = 32
+MIN_LIMIT = 32
 
 # One unknown word of any length is one [UNK] to WordPiece, and so is a run of a script that it does
 # not know; English has 4.5 characters a token. Without this bound such a chunk would have no end.
@@ -245,8 +245,8 @@ def cut(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> list[C
     Raises:
         ValueError: the limit is below 32 tokens.
     """
-    if tokenizer.token_limit < SMALLEST_LIMIT:
-        raise ValueError(f"cannot cut to {tokenizer.token_limit} tokens, at least {SMALLEST_LIMIT}")
+    if tokenizer.token_limit < MIN_LIMIT:
+        raise ValueError(f"cannot cut to {tokenizer.token_limit} tokens, at least {MIN_LIMIT}")
     above = tokenizer.count_tokens([heading])[0]  # with the special tokens, which come once
     ruler = _Ruler(text, tokenizer)
     spans = list(_fill(ruler, 0, len(text), room=tokenizer.token_limit - above))

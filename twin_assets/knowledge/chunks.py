@@ -1,6 +1,6 @@
 """The asset `document_chunks` and its check: no chunk is longer than it may be.
 
-Belongs here: the asset and the check. Does not belong here: where to cut (`chunking`), embedding.
+Scope: the asset and the check. Out of scope: where to cut (`chunking`), embedding.
 """
 
 import dagster as dg

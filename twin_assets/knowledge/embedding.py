@@ -1,7 +1,7 @@
 """Chunks → rows of the `embeddings` table: a vector beside everything that an answer cites.
 
-Belongs here: the contract of the table, the pure function that fills it, and its update.
-Does not belong here: cutting (`chunking`), the model (`twin_resources.models.embedder`), indexes
+Scope: the contract of the table, the pure function that fills it, and its update.
+Out of scope: cutting (`chunking`), the model (`twin_resources.models.embedder`), indexes
 and search (`twin_resources.models.retrieval.index`, `twin_resources.models.retrieval`).
 """
 # pyright: strict

@@ -1,6 +1,6 @@
 """The asset `embeddings` and its checks: every chunk, and every post by its title, can be found.
 
-Belongs here: the asset and the checks. Does not belong here: embedding (`embedding`), searching.
+Scope: the asset and the checks. Out of scope: embedding (`embedding`), searching.
 """
 
 import dagster as dg

@@ -1,7 +1,7 @@
 """Asked about a post by its title, is that post found first?
 
-Belongs here: which titles are asked about, asking, and the count against its threshold.
-Does not belong here: how a search ranks (`twin_resources.models.retrieval`), the check as Dagster
+Scope: which titles are asked about, asking, and the count against its threshold.
+Out of scope: how a search ranks (`twin_resources.models.retrieval`), the check as Dagster
 sees it (`embeddings.py`).
 
 Known-item search: one right answer is known for each question, and its rank is the measure
@@ -30,7 +30,7 @@ VERSION = "2"  # of the search: chunks of 128 tokens, vectors lead
 LEAST_FIRST = 0.97  # of the questions
 # Some 15 ms a question: two seconds, whatever the number of posts. The bound of an exact 95 %
 # interval for a true .99 is then .967, so that a sound table is not stopped by the draw.
-MOST_ASKED = 150
+MAX_ASKED = 150
 _SHOWN = 5
 
 
@@ -104,7 +104,7 @@ def named_titles(titles: Sequence[str], *, language: str = "en") -> NamedTitles:
     # By hash, so that the same titles are asked about while a table grows.
     drawn = sorted(distinct, key=lambda words: hashlib.sha256(words.encode()).digest())
     questions = {
-        words: question_naming(distinct[words], language=language) for words in drawn[:MOST_ASKED]
+        words: question_naming(distinct[words], language=language) for words in drawn[:MAX_ASKED]
     }
     return NamedTitles(questions, len(distinct), untitled)
 

@@ -1,6 +1,6 @@
 """The asset `passage_embeddings` and its check: what an answer quotes stands in the post.
 
-Belongs here: the asset and the check. Does not belong here: cutting (`quotable_rows`), quoting
+Scope: the asset and the check. Out of scope: cutting (`quotable_rows`), quoting
 (`twin_resources/models/quotes`).
 """
 

@@ -3,7 +3,7 @@
 A question that only names a post (`question_naming`) is none that a reader would ask: its title
 stands above the sentence as a topic, and the sentence is of that post.
 
-Belongs here: choosing them among the posts of a preview. Does not belong here: finding posts and
+Scope: choosing them among the posts of a preview. Out of scope: finding posts and
 declining (`twin_resources/models/quotes/quoter.py`, once everything is imported), the questions
 (`corpus/title_questions.py`).
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
 
 # Of each post: six posts of a thousand words take 3 s on two cores, and six essays no longer.
-MOST_CHARACTERS = 6_000
-FEWEST_CHARACTERS = 40  # of a sentence that is shown alone: "It works." says nothing there
-MOST_SHOWN = 160  # characters of such a sentence: two lines
+MAX_CHARACTERS = 6_000
+MIN_CHARACTERS = 40  # of a sentence that is shown alone: "It works." says nothing there
+MAX_SHOWN = 160  # characters of such a sentence: two lines
 # What begins so rests on the sentence before. English; in other languages none is left out.
 _LEANS = (
     r"(?i)^\W*(?:(?:so|but|and|or|nor|then|yet|because),?\s)?(?:it|its|they|their|them|this|that|"
@@ -68,7 +68,7 @@ def preview_quotations(
         One a question; none where the posts hold no sentence. The same words are given once.
     """
     shortened = posts.select(DOCUMENT_COLUMNS).with_columns(
-        pl.col("text").str.slice(0, MOST_CHARACTERS)
+        pl.col("text").str.slice(0, MAX_CHARACTERS)
     )
     passages = embed_passages(shortened, embedder)
     if not passages.height or not questions:
@@ -133,12 +133,12 @@ def _shown_alone(sentences: pl.DataFrame, start: int, end: int, text: str) -> pl
     """The sentences of a passage that are understood alone; else the post's, else any."""
     length = pl.col("end") - pl.col("start")
     inside = pl.col("start").ge(start) & pl.col("end").le(end)
-    long = length >= FEWEST_CHARACTERS
+    long = length >= MIN_CHARACTERS
     leaning = [
         re.match(_LEANS, text[first:last]) is not None
         for first, last in sentences.select("start", "end").iter_rows()
     ]
-    alone = long & length.le(MOST_SHOWN) & ~pl.Series(leaning, dtype=pl.Boolean)
+    alone = long & length.le(MAX_SHOWN) & ~pl.Series(leaning, dtype=pl.Boolean)
     for wanted in (inside & alone, alone, inside & long, inside):
         if (found := sentences.filter(wanted)).height:
             return found

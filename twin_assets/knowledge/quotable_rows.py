@@ -1,7 +1,7 @@
 """Cleaned documents → rows of `passage_embeddings`: what may be quoted.
 
-Belongs here: the table's contract, the pure function that fills it, and its update.
-Does not belong here: where a passage begins and ends (`twin_resources/models/quotes/passages.py`),
+Scope: the table's contract, the pure function that fills it, and its update.
+Out of scope: where a passage begins and ends (`twin_resources/models/quotes/passages.py`),
 the model.
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """From an author's passages to their row of `quote_calibration`: what is asked, what left out.
 
-Belongs here: which passages and whose questions it learns from, drawing them, the row's
-contract. Does not belong here: the threshold (`twin_resources/models/quotes/calibration.py`), the
+Scope: which passages and whose questions it learns from, drawing them, the row's
+contract. Out of scope: the threshold (`twin_resources/models/quotes/calibration.py`), the
 asset.
 """
 # pyright: strict
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
-# Up to so many passages all are read, and any change calibrates anew. Of a larger corpus so many
+# Up to so many passages all are read, and any change calibrates again. Of a larger corpus so many
 # are drawn, and it is calibrated again when it has grown by a tenth: reading 1,000,000 vectors for
 # ten new posts would cost more than the posts.
-MOST_PASSAGES = 20_000
+MAX_PASSAGES = 20_000
 GROWN_BY = 1.1
 QUESTION_LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
-FEWEST_OF_A_LANGUAGE = 0.02  # of all passages
+MIN_PER_LANGUAGE = 0.02  # of all passages
 CALIBRATED_COLUMNS = ["passage_id", "document_id", "language", "start", "end", "text", "vector"]
 
 
@@ -65,7 +65,7 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
     names: list[str] = stored["passage_id"].to_list()
     state = (
         tables.data_version(PASSAGES, author)
-        if len(names) <= MOST_PASSAGES
+        if len(names) <= MAX_PASSAGES
         else f"about {GROWN_BY} ^ {int(math.log(len(names), GROWN_BY))} passages"
     )
     state_row = pl.DataFrame(
@@ -73,7 +73,7 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
     )
 
     def calibrate(_: pl.DataFrame) -> pl.DataFrame:
-        chosen = [names[place] for place in calibration.drawn(names, MOST_PASSAGES)]
+        chosen = [names[place] for place in calibration.drawn(names, MAX_PASSAGES)]
         passages = _read(tables, author, chosen, whole=len(chosen) == len(names))
         return calibration_row(author, passages, embedder)
 
@@ -149,7 +149,7 @@ def _languages_of(languages: pl.Series) -> list[str]:
     """Of the posts, the most frequent first; what has fewer passages in a hundred is none of
     them: the detector errs on short posts."""
     counted = languages.value_counts(sort=True)
-    often = counted.filter(pl.col("count") >= FEWEST_OF_A_LANGUAGE * languages.len())
+    often = counted.filter(pl.col("count") >= MIN_PER_LANGUAGE * languages.len())
     return [language for language in often[languages.name] if language]
 
 
@@ -158,7 +158,7 @@ def _held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
     names: list[str] = passages["passage_id"].to_list()
     places: list[int] = []
     sentences: list[str] = []
-    for place in calibration.drawn(names, calibration.MOST_OWN):
+    for place in calibration.drawn(names, calibration.MAX_OWN):
         sentence = _first_long(passages["text"][place])
         if sentence:
             places.append(place)
@@ -169,7 +169,7 @@ def _held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
 def _first_long(text: str) -> str:
     for passage in passages_of(text):
         for start, end in passage.sentences:
-            if len(text[start:end].split()) >= calibration.FEWEST_WORDS_ASKED:
+            if len(text[start:end].split()) >= calibration.MIN_WORDS_ASKED:
                 return text[start:end]
     return ""
 

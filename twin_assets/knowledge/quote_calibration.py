@@ -1,6 +1,6 @@
 """The asset `quote_calibration`: from which score on an author's paragraphs answer a question.
 
-Belongs here: the asset. Does not belong here: what it learns from, and how (`quote_calibrating`).
+Scope: the asset. Out of scope: what it learns from, and how (`quote_calibrating`).
 """
 
 import dagster as dg

@@ -1,7 +1,7 @@
 """Vectors that stand already: text that was embedded before is not embedded again.
 
-Belongs here: finding them in the author's own table by the text that was embedded.
-Does not belong here: embedding (`embedding.py`), what is embedded of a chunk (`chunking.py`).
+Scope: finding them in the author's own table by the text that was embedded.
+Out of scope: embedding (`embedding.py`), what is embedded of a chunk (`chunking.py`).
 
 A row of `embeddings` is written again when anything of it changes: its date, its place in the post,
 the post that it stands in. Its vector depends on embedder and `indexed_text` alone. A chunk's id

@@ -1,6 +1,6 @@
 """The asset `batch_completions`: a file of questions answered by the route that readers have.
 
-Belongs here: the asset, its configuration and what its page shows. Does not belong here: the batch
+Scope: the asset, its configuration and what its page shows. Out of scope: the batch
 (`twin_resources/gateway/batches/`), the same by hand (`twin batch`).
 """
 
@@ -106,7 +106,7 @@ def _answer(
             width=config.width,
             on_row=tell,
         )
-        return done, journal.finish(one.fingerprint(model) for one in questions)
+        return done, journal.finish(question.fingerprint(model) for question in questions)
 
 
 def _metadata(done: BatchSum, rows: Sequence[Answered]) -> dict[str, Any]:

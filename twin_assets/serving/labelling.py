@@ -1,13 +1,13 @@
 """Buying labels: own and paid model answer the same prompts, certified judges score both blind.
 
-Belongs here: the loop over batches, what a batch asks and stores, when it ends.
-Does not belong here: which prompts (`shadow_prompts.py`), the judges, the router, the account.
+Scope: the loop over batches, what a batch asks and stores, when it ends.
+Out of scope: which prompts (`shadow_prompts.py`), the judges, the router, the account.
 
 As `shadowing.py` replays versions: off the request path, a batch is committed whole, what is stored
 is never bought again, plants among the batches watch over the judges. It ends with the prompts, the
 number asked for, the sum, or a limit of the account.
 
-A paid answer is bought once: for labels of the next version the own model alone is asked anew, and
+A paid answer is bought once: for labels of the next version the own model alone is asked again, and
 the judges' scores of the paid answer are taken from the earlier row (`label_rows.kept_answers`).
 """
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 BATCH = 10
-MOST_TOKENS = 200  # of an answer: what a reader would be charged for
+MAX_TOKENS = 200  # of an answer: what a reader would be charged for
 
 Paid = PaidAnswer | KeptAnswer
 AskOwn = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
@@ -91,7 +91,7 @@ def purchase_of(
     author: Author, version: ModelVersion, panel: Panel, *, paid: str, embedder: str
 ) -> LabelPurchase:
     """What labels of this version are about."""
-    sampling = [FREQUENCY_PENALTY, min(MOST_TOKENS, author.max_tokens)]
+    sampling = [FREQUENCY_PENALTY, min(MAX_TOKENS, author.max_tokens)]
     return LabelPurchase(
         own=version.checkpoint,
         paid=paid,
@@ -217,7 +217,7 @@ class _Work:
         self._purchase = purchase
         self._ask_own, self._paid = sources.ask_own, sources.paid
         self._embed, self._readers = sources.embed, sources.readers
-        self._tokens = min(MOST_TOKENS, author.max_tokens)
+        self._tokens = min(MAX_TOKENS, author.max_tokens)
         self._plants: dict[tuple[str, str], NegativeProbe] = {
             (one.own.sample_id, one.kind): one
             for member in panel.members
@@ -397,7 +397,7 @@ def own_asker(author: Author, serve: served_model.Serve) -> AskOwn:
             serve,
             messages,
             servers=servers_at_once(),
-            max_tokens=min(MOST_TOKENS, author.max_tokens),
+            max_tokens=min(MAX_TOKENS, author.max_tokens),
             frequency_penalty=FREQUENCY_PENALTY,
         )
         return [answer.text for answer in replies]

@@ -1,7 +1,7 @@
 """The asset `released_model`: the registry reconciled, which may release the candidate.
 
-Belongs here: asking for one round of release and telling what moved, or why nothing did.
-Does not belong here: which moves are legal (`registry/moves.py`), moving (`registry/`), the order
+Scope: asking for one round of release and telling what moved, or why nothing did.
+Out of scope: which moves are legal (`registry/moves.py`), moving (`registry/`), the order
 of a round (`release/releasing.py`), the gate.
 
 Nothing is released without the author's consent (`twin_resources/authors/consent.py`); what was

@@ -1,7 +1,7 @@
 """From an author's labels to a policy: fit, certify, hold against the one in force.
 
-Belongs here: which labels and models a policy is of, what comes of the one in force.
-Does not belong here: the mathematics (`router/`), buying labels, the asset.
+Scope: which labels and models a policy is of, what comes of the one in force.
+Out of scope: the mathematics (`router/`), buying labels, the asset.
 """
 # pyright: strict
 

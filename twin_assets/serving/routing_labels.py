@@ -1,7 +1,7 @@
 """The asset `routing_labels`: own and paid answers to the same prompts, scored blind.
 
-Belongs here: finding out whether anything may be bought, the judges, and telling what was.
-Does not belong here: buying (`labelling.py`), what follows from the labels (`routing_policy`).
+Scope: finding out whether anything may be bought, the judges, and telling what was.
+Out of scope: buying (`labelling.py`), what follows from the labels (`routing_policy`).
 
 Nothing is bought without a sum: `TWIN_LABEL_BUDGET_PER_MONTH`, or `usd` in the run's configuration.
 A label costs one answer of the paid model; each has its price in the table.

@@ -1,6 +1,6 @@
 """The picture of a policy: what an answer costs against what it loses, with the point in force.
 
-Belongs here: drawing. Does not belong here: the steps (`router/fixed_order.py`), Dagster.
+Scope: drawing. Out of scope: the steps (`router/fixed_order.py`), Dagster.
 Method: Matplotlib without a display, https://matplotlib.org/stable/users/explain/figure/backends.html
 """
 

@@ -1,6 +1,6 @@
 """The asset `routing_policy`: which model answers an author's readers; the gateway follows it live.
 
-Belongs here: the asset. Does not belong here: the table and the cost report (`routing`), fitting
+Scope: the asset. Out of scope: the table and the cost report (`routing`), fitting
 labels (`routing_fit`), what is told of it (`routing_report`), writing the policy object
 (`twin_resources/registry/registry.py`).
 """

@@ -1,7 +1,7 @@
 """Fitting an author's routing in a home, and what Dagster shows of it.
 
-Belongs here: reading labels and the policy in force, writing the fitted file, metadata.
-Does not belong here: the fit (`routing_fit.py`), the picture (`routing_plot.py`), the asset.
+Scope: reading labels and the policy in force, writing the fitted file, metadata.
+Out of scope: the fit (`routing_fit.py`), the picture (`routing_plot.py`), the asset.
 
 Without a paid model there is nothing to choose between: no file, no metadata.
 """
@@ -193,7 +193,7 @@ def class_rows(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
 
 
 def _standing(path: Path) -> tuple[RoutingPolicy | None, str]:
-    """The policy in force; one that cannot be read is made anew, and told."""
+    """The policy in force; one that cannot be read is rebuilt, and told."""
     if not path.exists():
         return None, ""
     try:
@@ -207,7 +207,7 @@ def _claims(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Claims that decide, and those whose judge has failed on this purchase's plants."""
     mine = rows.filter(pl.col("purchase") == purchase)
-    scored = {str(one["claim"]) for scores in mine["scores"].to_list() for one in scores}
+    scored = {str(score["claim"]) for scores in mine["scores"].to_list() for score in scores}
     claims = deciding(sorted(scored))
     lost = tuple(
         claim

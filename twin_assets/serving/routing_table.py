@@ -1,7 +1,7 @@
 """What is decided about routing, and the figures it rests on (architecture.md).
 
-Belongs here: the routing table of an author, and the cost report that stands beside it.
-Does not belong here: the formulas (`twin_resources/gateway/costs/cost.py`, the gateway
+Scope: the routing table of an author, and the cost report that stands beside it.
+Out of scope: the formulas (`twin_resources/gateway/costs/cost.py`, the gateway
 counts with the same), choosing for one request (`twin_resources/gateway/routing/`), the policy
 file.
 

@@ -1,7 +1,7 @@
 """The asset `shadow_pairs`: candidate and stable version on the same prompts, scored blind.
 
-Belongs here: finding who is compared, the judges, and telling where the test stands.
-Does not belong here: replaying (`shadowing.py`), releasing (`released_model`).
+Scope: finding who is compared, the judges, and telling where the test stands.
+Out of scope: replaying (`shadowing.py`), releasing (`released_model`).
 
 It needs no live traffic: recent prompts are replayed with their recorded context. Each pair is made
 once; a run that was interrupted is continued. Nothing to compare is told, not skipped.
@@ -27,7 +27,7 @@ from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.quality.judges.pairs import TABLE
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.quality.release.measuring import recorded_prompts
-from twin_resources.quality.release.release_mode import FEWEST_PROMPTS
+from twin_resources.quality.release.release_mode import MIN_PROMPTS
 from twin_resources.quality.release.trial import compared, passed_no_gate
 from twin_resources.quality.release.trial_rows import ComparedVersions
 from twin_resources.registry.moves import ModelVersion
@@ -54,8 +54,8 @@ class ShadowConfig(dg.Config):
             trial goes on in the next hour (`compare_versions`).
     """
 
-    most_pairs: int = FEWEST_PROMPTS
-    fewest_prompts: int = FEWEST_PROMPTS
+    most_pairs: int = MIN_PROMPTS
+    fewest_prompts: int = MIN_PROMPTS
     margin: float | None = None
     whatever_the_mode: bool = False
     longest_s: float = 300.0

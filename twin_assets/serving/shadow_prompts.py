@@ -1,7 +1,7 @@
 """Which prompts are replayed: recent real ones with their recorded context, else held-out ones.
 
-Belongs here: choosing and drawing them, rendering one for a version.
-Does not belong here: answering (`shadowing.py`), the ledger's snapshot (`interactions`).
+Scope: choosing and drawing them, rendering one for a version.
+Out of scope: answering (`shadowing.py`), the ledger's snapshot (`interactions`).
 """
 # pyright: strict
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import Tables
 
-MOST_RECENT = 600
-FEWEST_WORDS = 3  # "thanks!" tells no two models apart
+MAX_RECENT = 600
+MIN_WORDS = 3  # "thanks!" tells no two models apart
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ def shadow_prompts(
         newest = (
             of_readers(interactions)
             .sort("started_at", "trace_id", descending=True)
-            .head(MOST_RECENT)
+            .head(MAX_RECENT)
         )
         columns = newest.select("trace_id", "question", "chunk_ids")
         for trace_id, question, names in columns.iter_rows():
             text = " ".join((question or "").split())
             whole = all(name in chunks for name in names)
-            if whole and len(text.split()) >= FEWEST_WORDS and text.casefold() not in prompts:
+            if whole and len(text.split()) >= MIN_WORDS and text.casefold() not in prompts:
                 passages = tuple(chunks[name] for name in names)
                 prompts[text.casefold()] = ShadowPrompt(RECORDED, trace_id, text, passages)
     if len(prompts) < fewest:

@@ -1,7 +1,7 @@
 """Replaying prompts: candidate and incumbent answer each, the judges score blind.
 
-Belongs here: the loop over batches, what a batch asks and stores, when it ends.
-Does not belong here: which prompts (`shadow_prompts.py`), the judges, the test
+Scope: the loop over batches, what a batch asks and stores, when it ends.
+Out of scope: which prompts (`shadow_prompts.py`), the judges, the test
 (`statistics/promotion.py`), acting on its verdict (the registry).
 
 Off the request path: the versions answer a batch one after another, each on as many servers of its
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 SHADOW_VERSION = "shadow-1"
 BATCH = 10  # pairs: with the embedded model a minute of two cores
-MOST_TOKENS = 80  # of an answer: what is on topic and how it sounds shows in 60 words
+MAX_TOKENS = 80  # of an answer: what is on topic and how it sounds shows in 60 words
 
 ServeVersion = Callable[["ModelVersion"], "AbstractContextManager[RunningServer]"]
 
@@ -139,7 +139,7 @@ def replay(
 
 def _trial(author: Author, versions: ComparedVersions, panel: Panel) -> JudgedComparison:
     """What is compared: versions, judges and how the answers are sampled."""
-    sampling = [FREQUENCY_PENALTY, min(MOST_TOKENS, author.max_tokens)]
+    sampling = [FREQUENCY_PENALTY, min(MAX_TOKENS, author.max_tokens)]
     return JudgedComparison(
         candidate=versions.candidate.checkpoint,
         incumbent=versions.incumbent.checkpoint,
@@ -295,7 +295,7 @@ class _Work:
             lambda: self._serve(version),
             messages,
             servers=servers_at_once(),
-            max_tokens=min(MOST_TOKENS, self._author.max_tokens),
+            max_tokens=min(MAX_TOKENS, self._author.max_tokens),
             frequency_penalty=FREQUENCY_PENALTY,
             texts_only=True,  # an answer model's server need not report log-probabilities
         )

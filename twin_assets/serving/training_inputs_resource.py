@@ -1,7 +1,7 @@
 """What a training of an author would use now, what a version's used, and what came since.
 
-Belongs here: the resource `training_inputs`, which answers `loop.training_inputs.TrainingInputs`.
-Does not belong here: what follows from it (`statistics/retraining.py`), training
+Scope: the resource `training_inputs`, which answers `loop.training_inputs.TrainingInputs`.
+Out of scope: what follows from it (`statistics/retraining.py`), training
 (`fine_tuning.py`).
 
 The same dataset and recipe give the same weights bit for bit. A post that was imported and is in no

@@ -1,6 +1,6 @@
 """The LoRA adapter of a training: made or loaded before the first step, written after the last.
 
-Belongs here: PEFT. Does not belong here: the base model (`model.py`), the loop (`train.py`), a
+Scope: PEFT. Out of scope: the base model (`model.py`), the loop (`train.py`), a
 checkpoint of an unfinished training (`training_state.py`).
 Formats: PEFT's adapter_config.json and safetensors, https://huggingface.co/docs/peft.
 """

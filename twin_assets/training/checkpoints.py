@@ -1,6 +1,6 @@
 """The assets `fine_tuned_checkpoint` and `preference_tuned_checkpoint`.
 
-Belongs here: the two assets, their metadata and data versions. Does not belong here: how a
+Scope: the two assets, their metadata and data versions. Out of scope: how a
 checkpoint is made (`fine_tuning.py`) or what is in it (`manifest.py`), whether it is good
 (`checkpoint_evaluation`).
 """

@@ -1,7 +1,7 @@
 """Losses of tokens from the model's output layer, its logits never there for all tokens at once.
 
-Belongs here: the output layer taken in chunks of rows, and the check that the model does nothing
-with logits that this would pass by. Does not belong here: which tokens are learnt (`losses.py`).
+Scope: the output layer taken in chunks of rows, and the check that the model does nothing
+with logits that this would pass by. Out of scope: which tokens are learnt (`losses.py`).
 
 Logits are tokens × vocabulary in float32, and as many again for their gradient: 4,096 tokens of a
 vocabulary of 128,256 are 4.2 GB. A chunk's logits are made, turned into its losses and forgotten;

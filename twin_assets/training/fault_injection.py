@@ -1,6 +1,6 @@
 """Training data that is broken on purpose, and says so: what gate and loop are shown to catch.
 
-Belongs here: the way of breaking it. Does not belong here: using it for anything else; a
+Scope: the way of breaking it. Out of scope: using it for anything else; a
 checkpoint that was trained on it carries the way's name in the data version of its manifest.
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """From an author's instruction dataset to a published checkpoint.
 
-Belongs here: what decides a training (and so whether one is needed), and the job. Does not belong
-here: the loop (`train.py`), processes (`training_launcher/`), publishing (`publishing.py`),
+Scope: what decides a training (and so whether one is needed), and the job. Out of
+scope: the loop (`train.py`), processes (`training_launcher/`), publishing (`publishing.py`),
 preferences (`preference_tuning.py`), the assets (`checkpoints.py`).
 """
 

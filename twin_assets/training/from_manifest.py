@@ -1,7 +1,7 @@
 """A training again from its manifest alone: `twin-train --from-manifest MANIFEST`.
 
-Belongs here: the job that a manifest describes, the proof that tables and weights are the ones that
-it names by hash, and the comparison of what comes out. Does not belong here: a training from an
+Scope: the job that a manifest describes, the proof that tables and weights are the ones that
+it names by hash, and the comparison of what comes out. Out of scope: a training from an
 author's present data (`fine_tuning.py`, `preference_tuning.py`), publishing (`publishing.py`).
 
 The weights are compared by the checkpoint's hash, so they are the same to the last bit or the

@@ -1,6 +1,6 @@
 """What a training says while it runs: into the Dagster run.
 
-Belongs here: the launcher that passes messages on. Does not belong here: launching itself
+Scope: the launcher that passes messages on. Out of scope: launching itself
 (`twin_resources/models/training_launcher`), the assets (`checkpoints.py`).
 Method: Dagster Pipes, https://docs.dagster.io/guides/build/external-pipelines
 

@@ -1,7 +1,7 @@
 """What one training step minimises: the answers' tokens, or a preference against a reference.
 
-Belongs here: log-probabilities of answers, the two losses and what is reported beside them.
-Does not belong here: the output layer (`chunked_cross_entropy.py`), optimizer, ranks and steps
+Scope: log-probabilities of answers, the two losses and what is reported beside them.
+Out of scope: the output layer (`chunked_cross_entropy.py`), optimizer, ranks and steps
 (`train.py`), tokens (`samples.py`).
 Method: direct preference optimization, Rafailov et al. 2023, https://arxiv.org/abs/2305.18290,
 equation 7, without label smoothing.

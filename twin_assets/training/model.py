@@ -1,7 +1,7 @@
 """The model of a training: base weights, what is trained of them, attention and kernels.
 
-Belongs here: loading, the switches that cost no exactness (attention, gradient
-checkpointing), and a fully trained model as files. Does not belong here: PEFT (`adapter.py`), the
+Scope: loading, the switches that cost no exactness (attention, gradient
+checkpointing), and a fully trained model as files. Out of scope: PEFT (`adapter.py`), the
 loop (`train.py`), a checkpoint of an unfinished training (`training_state.py`), the base's weights
 in shares under ZeRO-3 (`sharded_loading.py`); where a model cannot be read so, every rank reads
 all of it and DeepSpeed shares it out afterwards.

@@ -1,7 +1,7 @@
 """From an author's supervised checkpoint and preference pairs to the candidate.
 
-Belongs here: whether there are enough pairs, what decides this training, and the job. Does not
-belong here: the loop (`train.py`), the loss (`losses.py`), pairs (`preference_dataset`), the assets
+Scope: whether there are enough pairs, what decides this training, and the job. Out of
+scope: the loop (`train.py`), the loss (`losses.py`), pairs (`preference_dataset`), the assets
 (`checkpoints.py`).
 """
 

@@ -1,6 +1,6 @@
 """From the output of a training to a published checkpoint with its manifest.
 
-Belongs here: the manifest's contents, the hash of the training code. Does not belong here: what is
+Scope: the manifest's contents, the hash of the training code. Out of scope: what is
 trained on (`fine_tuning.py`, `preference_tuning.py`), the files (`published_weights.py`), the
 manifest's schema and the renaming (`manifest.py`).
 """

@@ -1,6 +1,6 @@
 """The processes of one training: meeting, speaking, agreeing on an end, ending without an owner.
 
-Belongs here: what a rank does beside training. Does not belong here: the loop (`train.py`),
+Scope: what a rank does beside training. Out of scope: the loop (`train.py`),
 starting processes and watching them (`training_launcher/`).
 
 Nothing that one rank alone has seen may end a step there: the others would wait in a collective

@@ -1,7 +1,7 @@
 """Hyper-parameters as they really run, read before the first step and held against the recipe.
 
-Belongs here: reading them from the model, the optimizer, the ranks and DeepSpeed's engine, and the
-comparison. Does not belong here: the recipe's schema (`recipe.py`), applying it (`train.py`).
+Scope: reading them from the model, the optimizer, the ranks and DeepSpeed's engine, and the
+comparison. Out of scope: the recipe's schema (`recipe.py`), applying it (`train.py`).
 
 A recipe that is read and then not applied trains something else for hours and says nothing, so
 each value is read where it acts and none is copied from the recipe; the manifest keeps them.

@@ -1,13 +1,13 @@
 """A base model's weights under ZeRO-3: one rank reads one after the other, all keep their shares.
 
-Belongs here: the empty model, handing its weights out, and the proof that what the ranks keep is
-what the base model was prepared with. Does not belong here: the model's switches (`model.py`), the
+Scope: the empty model, handing its weights out, and the proof that what the ranks keep is
+what the base model was prepared with. Out of scope: the model's switches (`model.py`), the
 shares of what is trained (`training_state.py`), taking the hashes (`weight_hashes.py`).
 Source: DeepSpeed's construction in shares,
 https://deepspeed.readthedocs.io/en/latest/zero3.html#constructing-massive-models.
 
 No rank has more of the model at once than its share and one weight. transformers' own way there has
-open reports of weights that were silently initialised anew (transformers#43964, #45313), so it is
+open reports of weights that were silently initialised again (transformers#43964, #45313), so it is
 not taken: the model is built of weights that are nowhere (torch's device `meta`), each is handed
 out by name, and gathered again it has the hash of what was read.
 """

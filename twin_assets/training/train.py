@@ -1,6 +1,6 @@
 """Training of an adapter or a whole model: the loop, and nothing around it.
 
-Belongs here: model, optimizer, steps, and reporting from rank 0. Does not belong here: what is
+Scope: model, optimizer, steps, and reporting from rank 0. Out of scope: what is
 trained on (`samples.py`, `batches.py`), what is minimised (`losses.py`), starting and retrying
 (`training_launcher/`), publishing (`fine_tuning.py`), Dagster beyond its Pipes protocol.
 

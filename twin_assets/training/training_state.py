@@ -1,7 +1,7 @@
 """The complete state of a training between two steps: written, found again, put back.
 
-Belongs here: master weights, optimizer moments, random number generators and position, as
-safetensors and JSON. Does not belong here: the adapter that is published (`train.py`).
+Scope: master weights, optimizer moments, random number generators and position, as
+safetensors and JSON. Out of scope: the adapter that is published (`train.py`).
 Source: DeepSpeed's accessors of partitioned state,
 https://deepspeed.readthedocs.io/en/latest/zero3.html#debugging. Its own checkpoints are pickles,
 which this project neither writes nor reads; and tensors by parameter name do not depend on the

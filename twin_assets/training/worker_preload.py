@@ -1,6 +1,6 @@
 """What every rank of a training imports, for the process that ranks are forked from.
 
-Belongs here: the libraries, and the model's own modules by its architecture. Does not belong here:
+Scope: the libraries, and the model's own modules by its architecture. Out of scope:
 forking (`training_launcher/forked_ranks.py`), anything that computes, reads weights or starts a
 thread: it would be copied into every rank, a thread would be lost.
 

@@ -1,5 +1,5 @@
 """Who may ask whom, and what it may cost: keys, limits, and the one account.
 
-Belongs here: keys, reservations and settlements, refusals. Does not belong here: which model
+Scope: keys, reservations and settlements, refusals. Out of scope: which model
 answers (`gateway/`, `router/`).
 """

@@ -1,7 +1,7 @@
 """The one account of a home: what paid models have cost, and what they may still cost.
 
-Belongs here: reserving the most that a request can cost, settling what it did cost, and reports.
-Does not belong here: limits (`spending_limits.py`), rows (`account_rows.py`), prices
+Scope: reserving the most that a request can cost, settling what it did cost, and reports.
+Out of scope: limits (`spending_limits.py`), rows (`account_rows.py`), prices
 (`paid_budget.py`), what a request sends, who may ask (`keys.py`).
 
 Money is checked before it is spent: whoever pays reserves the most first and settles afterwards,

@@ -1,8 +1,8 @@
 """The rows of the account: what was spent by day, and what is reserved.
 
-Belongs here: the two tables, sums over them in one pass, ending what nobody settled, taking a
+Scope: the two tables, sums over them in one pass, ending what nobody settled, taking a
 forgotten name away, and whole nano-dollars.
-Does not belong here: limits (`spending_limits.py`), who reserves and when (`account.py`).
+Out of scope: limits (`spending_limits.py`), who reserves and when (`account.py`).
 """
 # pyright: strict
 

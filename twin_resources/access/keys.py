@@ -1,8 +1,8 @@
 """Who may ask whom: the keys of the gateway.
 
-Belongs here: the roles, the tables of keys in the state store, adding, listing and revoking, and
+Scope: the roles, the tables of keys in the state store, adding, listing and revoking, and
 `Keyring`, which looks a key up.
-Does not belong here: what a request may contain (`request_body.py`), counting requests
+Out of scope: what a request may contain (`request_body.py`), counting requests
 (`key_limits.py`) and money (`account.py`), the command (`commands/keys_command.py`).
 
 A key is shown once, when it is made; the store keeps its SHA-256. 32 random bytes need no slow
@@ -38,7 +38,7 @@ ALIASES = ("stable", "canary", "base", "voice", "paid")
 # Whoever makes a key says so when it may spend money; until then every key could.
 FREE_ALIASES = frozenset({"stable", "canary", "base", "voice"})
 _BELIEVED_SECONDS = 1.0
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 
 _metadata = sa.MetaData()
 gateway_keys = sa.Table(
@@ -329,7 +329,7 @@ class Keyring:
                 found=f"the state store does not answer ({type(error).__name__})",
                 next_step="try again; its owner checks TWIN_STATE_URL and the gateway's log",
             ) from error
-        if len(self._remembered) >= _MOST_REMEMBERED:
+        if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()  # a flood of wrong keys must not fill the memory
         self._remembered[key_hash] = (self.clock(), key)
         return key

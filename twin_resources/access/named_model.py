@@ -1,7 +1,7 @@
 """A model that a person names for the home (teacher, judge): where it answers, and what it costs.
 
-Belongs here: reading that off the LiteLLM name and the environment, and the pause before it is
-asked again. Does not belong here: asking it (`judges/asking.py`, the teacher), whose posts it may
+Scope: reading that off the LiteLLM name and the environment, and the pause before it is
+asked again. Out of scope: asking it (`judges/asking.py`, the teacher), whose posts it may
 see (`consent.py`), the account (`gateway/`).
 
 LiteLLM finds a server's address in the environment.
@@ -21,7 +21,7 @@ from twin_resources.processes.child_environment import provider_of
 from twin_resources.storage.weights.answer_model import is_far
 
 Cost = Literal["priced", "free", "unknown"]
-LONGEST_PAUSE_S = 30.0
+MAX_PAUSE_S = 30.0
 
 # By provider the variables in which LiteLLM looks for an address, in its order. Of another provider
 # none is believed: its name of a variable may be one that LiteLLM does not read.
@@ -80,7 +80,7 @@ def pause_s(error: BaseException, *, tries: int, first_s: float) -> float:
     """
     headers: Any = getattr(error, "litellm_response_headers", None) or {}
     wanted = str(headers.get("retry-after", ""))
-    return min(float(wanted) if wanted.isdigit() else first_s * 2 ** (tries - 1), LONGEST_PAUSE_S)
+    return min(float(wanted) if wanted.isdigit() else first_s * 2 ** (tries - 1), MAX_PAUSE_S)
 
 
 def _is_own(model: str, environ: Mapping[str, str]) -> bool:

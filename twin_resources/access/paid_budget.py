@@ -1,8 +1,8 @@
 """What a paid answer costs: its price, the most it can cost, and its way through the account.
 
-Belongs here: prices by LiteLLM's map, counting tokens before a provider does, reserving before a
+Scope: prices by LiteLLM's map, counting tokens before a provider does, reserving before a
 paid call and settling after it, whichever way it ends.
-Does not belong here: limits (`spending_limits.py`) and sums (`account.py`), whether a paid route
+Out of scope: limits (`spending_limits.py`) and sums (`account.py`), whether a paid route
 exists (`Settings.has_paid_route`).
 
 A paid request is sent once: a second attempt would be a second purchase, and its provider's refusal

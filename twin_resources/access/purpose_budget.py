@@ -1,7 +1,7 @@
 """The account as a teacher or a judge sees it: one author, one purpose, no key.
 
-Belongs here: what may still be spent for it, reserving before a request, settling after it.
-Does not belong here: limits and sums (`account.py`), prices and requests (who asks).
+Scope: what may still be spent for it, reserving before a request, settling after it.
+Out of scope: limits and sums (`account.py`), prices and requests (who asks).
 """
 # pyright: strict
 

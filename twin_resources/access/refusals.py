@@ -1,8 +1,8 @@
 """What a reader gets when a request is refused: a status, a code, and the three parts of a
 `TwinError`.
 
-Belongs here: the exception and its OpenAI-shaped JSON body.
-Does not belong here: the rules that refuse (`request_body.py`, `keys.py`, `gateway/routing/`,
+Scope: the exception and its OpenAI-shaped JSON body.
+Out of scope: the rules that refuse (`request_body.py`, `keys.py`, `gateway/routing/`,
 `routes.py`).
 
 Shape of an error: https://platform.openai.com/docs/guides/error-codes

@@ -1,8 +1,8 @@
 """How much may be spent, by whom, and what is said when it is more.
 
-Belongs here: limits of home, purpose, author and key by UTC day and month, where each is set, the
+Scope: limits of home, purpose, author and key by UTC day and month, where each is set, the
 refusal, and amounts as people read them.
-Does not belong here: what was spent (`account.py`), its rows (`account_rows.py`).
+Out of scope: what was spent (`account.py`), its rows (`account_rows.py`).
 """
 # pyright: strict
 

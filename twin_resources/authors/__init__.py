@@ -1,6 +1,6 @@
 """Authors: their files in the home, their consent, whether they are paused.
 
-Belongs here: what is known of an author without looking at a post. Does not belong here: what
+Scope: what is known of an author without looking at a post. Out of scope: what
 holds for a whole home (`settings.py`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """The forms that an answer may have, and which of them a model's version is released for.
 
-Belongs here: their names, what is given where the wanted one is not released, what people read of a
-release. Does not belong here: the author's setting (`author_file.py`), the claim that releases
+Scope: their names, what is given where the wanted one is not released, what people read of a
+release. Out of scope: the author's setting (`author_file.py`), the claim that releases
 prose (the gate's `says_what_the_posts_say`), making an answer.
 
 `quote` is the author's own sentences; `quote_and_voice` the same, with generated prose under a

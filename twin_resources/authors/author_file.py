@@ -1,7 +1,7 @@
 """Who is speaking: one TOML file an author, `authors/<slug>.toml` in the home.
 
-Belongs here: what may be set for one author, its default, reading and writing the files, slugs.
-Does not belong here: what holds for a whole home (`settings.py`); whose posts are known to Dagster
+Scope: what may be set for one author, its default, reading and writing the files, slugs.
+Out of scope: what holds for a whole home (`settings.py`); whose posts are known to Dagster
 (`twin_assets/partitions.py`).
 
 Format: https://toml.io/en/v1.0.0

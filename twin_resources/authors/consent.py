@@ -1,7 +1,7 @@
 """Whether the author has agreed to a twin: the line `consent` of the author's file.
 
-Belongs here: what counts as consent, and the sentences about one that is missing.
-Does not belong here: asking for it (`commands/terminal_questions.py`), what is held back without it
+Scope: what counts as consent, and the sentences about one that is missing.
+Out of scope: asking for it (`commands/terminal_questions.py`), what is held back without it
 (`registry/registry.py` releases nothing, `stages/outbound_redaction.py` shows a paid provider no
 post, `judges/terms.py` and the teacher ask no model on another machine).
 

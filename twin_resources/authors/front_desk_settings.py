@@ -1,6 +1,6 @@
 """What the program says to messages that no post answers: `[front_desk]` of an author.
 
-Belongs here: the table of the author's file and its kinds. Does not belong here: the texts of the
+Scope: the table of the author's file and its kinds. Out of scope: the texts of the
 program and recognising a message (`gateway/front_desk/`).
 
     [front_desk]

@@ -1,7 +1,7 @@
 """What is done with personal data, secrets, injections and named words: `[guards]` of an author.
 
-Belongs here: the table of the author's file, its kinds, places and actions, and their defaults.
-Does not belong here: finding anything (`gateway/guards/`), personal data in posts, which are
+Scope: the table of the author's file, its kinds, places and actions, and their defaults.
+Out of scope: finding anything (`gateway/guards/`), personal data in posts, which are
 cleaned of it when they are imported (`privacy/`).
 
     [guards]

@@ -1,10 +1,10 @@
 """An author whose answers are stopped: one file beside the author's, which the gateway follows.
 
-Belongs here: writing it, reading it, taking it away. Does not belong here: the refusal of a
+Scope: writing it, reading it, taking it away. Out of scope: the refusal of a
 question (`gateway/routing/model_names.py`), the command (`commands/operating.py`).
 
 A file of its own, because a pause must hold whatever stands in the author's file, broken or
-written anew by `twin up` at that moment: `authors/<slug>.paused`, one line of when and why.
+rewritten by `twin up` at that moment: `authors/<slug>.paused`, one line of when and why.
 """
 # pyright: strict
 

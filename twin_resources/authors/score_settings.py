@@ -1,7 +1,7 @@
 """Which scores of the trace store count, and as what: `[scores]` of an author.
 
-Belongs here: the table of the author's file, one entry a score name, and what a score's value is
-from 0 to 1. Does not belong here: reading scores, whose they are and when they count
+Scope: the table of the author's file, one entry a score name, and what a score's value is
+from 0 to 1. Out of scope: reading scores, whose they are and when they count
 (`quality/ledger/`).
 
     [scores]
@@ -92,11 +92,11 @@ class CountedScores:
 
     def as_table(self) -> dict[str, Any]:
         """The table that says the same."""
-        return {one.name: one.as_entry() for one in self.scores}
+        return {score.name: score.as_entry() for score in self.scores}
 
     @cached_property
     def _by_name(self) -> Mapping[str, CountedScore]:
-        return {one.name: one for one in self.scores}
+        return {score.name: score for score in self.scores}
 
 
 NO_SCORES = CountedScores()

@@ -1,5 +1,5 @@
 """A home saved as one file or under one prefix, and put back into an empty place.
 
-Belongs here: what is saved, its form, and both ways. Does not belong here: what a table or a row
+Scope: what is saved, its form, and both ways. Out of scope: what a table or a row
 means; mending a home that is there (`tables/mending.py`).
 """

@@ -1,6 +1,6 @@
 """A backup's bytes: a tar file, or objects under a prefix; each content once, by its SHA-256.
 
-Belongs here: writing and reading both forms. Does not belong here: what is in them.
+Scope: writing and reading both forms. Out of scope: what is in them.
 
 The record comes last and the tar file gets its name last, so a backup is whole or is none. Under a
 prefix that has an earlier backup only new contents are written.

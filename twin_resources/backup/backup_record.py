@@ -1,6 +1,6 @@
 """What a backup says of itself: where the home lay, its tables and files, each by hash.
 
-Belongs here: the record's fields and its JSON. Does not belong here: the bytes (`backup_form.py`).
+Scope: the record's fields and its JSON. Out of scope: the bytes (`backup_form.py`).
 """
 # pyright: strict
 

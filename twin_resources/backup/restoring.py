@@ -1,7 +1,7 @@
 """`twin restore`: a backup put into an empty home, its tables and its state where settings say.
 
-Belongs here: the order, what must be empty, and the proof that it is the same.
-Does not belong here: the form of a backup (`backup_form.py`), rows (`state_rows.py`).
+Scope: the order, what must be empty, and the proof that it is the same.
+Out of scope: the form of a backup (`backup_form.py`), rows (`state_rows.py`).
 
 The home is made beside its place and gets its name last. What says where the old home lay names the
 new one afterwards; hashes of tables, checkpoints and datasets do not depend on it.

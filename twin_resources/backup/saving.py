@@ -1,10 +1,10 @@
 """`twin backup`: a home saved while it runs, each part as it was in one moment.
 
-Belongs here: what of a home is saved, and in which order. Does not belong here: the form of it
+Scope: what of a home is saved, and in which order. Out of scope: the form of it
 (`backup_form.py`), databases (`state_rows.py`, `database_files.py`).
 
 The state store comes first, so that whatever it names is saved after it. A table is saved under its
-lease, whole and verified: every value is hashed anew. What a start makes anew stays out.
+lease, whole and verified: every value is hashed again. What a start makes again stays out.
 """
 # pyright: strict
 
@@ -134,7 +134,7 @@ def _saved(
 def _saved_files(
     settings: Settings, writer: BackupWriter, scratch: Path, *, secrets: bool
 ) -> Iterator[SavedFile]:
-    """The files of the home that no start would make anew; databases as of one moment."""
+    """The files of the home that no start would make again; databases as of one moment."""
     home = settings.home
     state = sqlite_file(settings.state_address)
     databases = set(databases_in(home, but={home / name for name in _FOLDERS}))

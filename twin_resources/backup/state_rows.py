@@ -1,7 +1,7 @@
 """The state store as a SQLite file, and back into SQLite or PostgreSQL.
 
-Belongs here: rows from one database to another, and paths in them that move with a home.
-Does not belong here: what rows mean. Leases are left out: they belong to processes.
+Scope: rows from one database to another, and paths in them that move with a home.
+Out of scope: what rows mean. Leases are left out: they belong to processes.
 Method: tables are read as they are in the database (SQLAlchemy's reflection), so those of every
 part of the project come along; those that the state store makes itself keep its own definition.
 """

@@ -1,5 +1,5 @@
 """Erasing what a person asked to have forgotten, in every store, with a certificate.
 
-Belongs here: targets, plan, steps, journal. Does not belong here: the job that runs it
+Scope: targets, plan, steps, journal. Out of scope: the job that runs it
 (`twin_sensors`).
 """

@@ -1,6 +1,6 @@
 """The certificate: what was forgotten, where, and how that was proved; hashes, no text.
 
-Belongs here: its fields, its file, its own hash. Does not belong here: the proof (`erasing.py`).
+Scope: its fields, its file, its own hash. Out of scope: the proof (`erasing.py`).
 
     <home>/forgetting/certificate-<number>.json
 

@@ -1,7 +1,7 @@
 """The place `checkpoints`: what was trained on it is tainted, and its weights go.
 
-Belongs here: telling which checkpoints saw a post, the flag, the files, and asking for a rebuild.
-Does not belong here: what a tainted version may do (`registry/moves.py`, `registry/policy.py`:
+Scope: telling which checkpoints saw a post, the flag, the files, and asking for a rebuild.
+Out of scope: what a tainted version may do (`registry/moves.py`, `registry/policy.py`:
 base model + retrieval answer), starting the training (the sensor `retraining_requested`).
 
 Weights cannot be searched for a text, and a tainted version is never served again: the adapters are
@@ -189,7 +189,7 @@ def _names(row: dict[str, Any], gone: ErasureTarget) -> bool:
     if any(isinstance(row.get(name), str) and gone.is_value(row[name]) for name in columns):
         return True
     lists: list[list[str]] = [row.get("context_chunk_ids") or [], row.get("voters") or []]
-    return any(gone.is_value(one) for values in lists for one in values)
+    return any(gone.is_value(value) for values in lists for value in values)
 
 
 def _weights_of(folder: Path) -> Iterator[Path]:

@@ -1,13 +1,13 @@
 """The place `dagster`: run storage, event log, ticks, partitions and compute logs.
 
-Belongs here: which runs and rows of Dagster's own records hold what is gone, and removing them.
-Does not belong here: jobs and sensors (`twin_sensors`); nothing else in this package knows dagster.
+Scope: which runs and rows of Dagster's own records hold what is gone, and removing them.
+Out of scope: jobs and sensors (`twin_sensors`); nothing else in this package knows dagster.
 
 No asset puts text of a post into an event, but an exception may quote one, and names of authors are
 partition keys and tags. A run that holds something goes with its events and logs; of an author, all
-runs go. Ticks that name it go; an asset's cached state is made anew by Dagster.
+runs go. Ticks that name it go; an asset's cached state is rebuilt by Dagster.
 API: `DagsterInstance.delete_run`; the other rows over the storages' own SQLAlchemy connections,
-which SQLite and PostgreSQL share. On PostgreSQL the tables are written anew afterwards
+which SQLite and PostgreSQL share. On PostgreSQL the tables are rewritten afterwards
 (https://www.postgresql.org/docs/15/sql-vacuum.html): each is locked for that long.
 """
 
@@ -32,7 +32,7 @@ from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_WORKING_S
+from twin_resources.longest_waits import MAX_WORKING_S
 
 PARTITIONS, PARTITION_TAG = "authors", "dagster/partition"
 # Rows that go when they hold it; in the others the columns named here are emptied.
@@ -76,13 +76,13 @@ class DagsterRecords:
         ]
         for run in working:
             self._cancel(run)
-        deadline = time.monotonic() + MOST_WORKING_S  # Dagster's monitoring ends dead ones
+        deadline = time.monotonic() + MAX_WORKING_S  # Dagster's monitoring ends dead ones
         for run in working:
             while not self._is_over(run.run_id):
                 if time.monotonic() > deadline:
                     raise TwinError(
                         f"end the run {run.run_id[:8]} of {run.job_name}",
-                        found=f"it is still at work after {MOST_WORKING_S:g} s",
+                        found=f"it is still at work after {MAX_WORKING_S:g} s",
                         next_step="end it in the Dagster UI, then forget again: nothing is lost",
                     )
                 time.sleep(0.2)

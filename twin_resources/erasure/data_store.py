@@ -1,7 +1,7 @@
 """What a place is: somewhere that holds text or identifiers, and can erase and prove.
 
-Belongs here: the interface of a place, and the instance that places work on.
-Does not belong here: any one place (a module each), the list of them (`data_stores.py`).
+Scope: the interface of a place, and the instance that places work on.
+Out of scope: any one place (a module each), the list of them (`data_stores.py`).
 """
 # pyright: strict
 

@@ -1,6 +1,6 @@
 """Every place of an instance, in one list.
 
-Belongs here: which places there are, and their order. Does not belong here: what a place is
+Scope: which places there are, and their order. Out of scope: what a place is
 (`data_store.py`), any one place (a module each), the order of a whole request (`erasing.py`).
 
 A new store of text is a new place: it joins `places_of`. Every file under the home that no place

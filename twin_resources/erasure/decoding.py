@@ -1,7 +1,7 @@
 """Files as the texts that they hold: each decoded, for a grep on packed pages proves nothing.
 
-Belongs here: one reader a format, chosen by the file's first bytes.
-Does not belong here: what is looked for (`erasure_target.py`), which files there are (the places).
+Scope: one reader a format, chosen by the file's first bytes.
+Out of scope: what is looked for (`erasure_target.py`), which files there are (the places).
 
 A file that cannot be decoded by its own format is an error, not a file without texts. SQLite is
 read twice: its rows, and its raw pages with the write-ahead log, where deleted rows lie.
@@ -20,14 +20,14 @@ from typing import Any
 
 from twin_resources.erasure.erasure_target import ErasureTarget, texts_in
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.longest_waits import MAX_IDLE_S
 
 _SQLITE, _GZIP = b"SQLite format 3\x00", b"\x1f\x8b"
 _PARQUET, _ARROW, _GGUF = b"PAR1", b"ARROW1", b"GGUF"
 _PIECE = 1 << 20
 _OVERLAP = 4096  # a run of words that lies across two pieces is in one of them
 _ROWS = 2000
-_MOST_UNPACKED = 1 << 30
+_MAX_UNPACKED = 1 << 30
 
 
 class Undecodable(TwinError):
@@ -104,11 +104,11 @@ def of_bytes(body: bytes) -> Iterator[DecodedText]:
     """Texts of bytes that may be gzip, JSON or anything with UTF-8 in it."""
     if body.startswith(_GZIP):
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        unpacked = unpacker.decompress(body, _MOST_UNPACKED)
+        unpacked = unpacker.decompress(body, _MAX_UNPACKED)
         if not unpacker.eof and not unpacker.unconsumed_tail:
             raise ValueError("a gzip stream that is cut off")
         if unpacker.unconsumed_tail:
-            raise ValueError(f"unpacks to more than {_MOST_UNPACKED:,} bytes")
+            raise ValueError(f"unpacks to more than {_MAX_UNPACKED:,} bytes")
         yield from of_bytes(unpacked)
         return
     text = body.decode("utf-8", errors="replace")
@@ -125,7 +125,7 @@ def of_bytes(body: bytes) -> Iterator[DecodedText]:
 
 def _of_sqlite(path: Path) -> Iterator[DecodedText]:
     with closing(
-        sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=MOST_IDLE_S)
+        sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=MAX_IDLE_S)
     ) as connection:
         connection.text_factory = lambda body: body.decode("utf-8", errors="replace")
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()

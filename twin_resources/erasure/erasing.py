@@ -1,7 +1,7 @@
 """Forgetting a post, an author or a reader: the whole request, from the plan to the certificate.
 
-Belongs here: the order of its steps, going on after a crash, and the proof.
-Does not belong here: what a place does (a module each), who may ask, Dagster's job.
+Scope: the order of its steps, going on after a crash, and the proof.
+Out of scope: what a place does (a module each), who may ask, Dagster's job.
 
     plan → journal → remember the post → end runs → erase each place → decode each place
          → certificate → journal closed → marks deleted
@@ -32,7 +32,7 @@ from twin_resources.erasure.plan import POSTS, plan
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.text_fingerprints import TextFingerprints
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_WORKING_S
+from twin_resources.longest_waits import MAX_WORKING_S
 
 ROUNDS = 3  # what was under way when a place was erased is erased in the next round
 
@@ -76,7 +76,7 @@ def forget(instance: Installation, number: int, *, dagster: RecordStore) -> Comp
         TwinError: no such request, a place cannot be reached, a run does not end, or
             `ErasureIncomplete`. The request stays open; asking again goes on.
     """
-    with instance.state.lease(f"forget {number}", wait_s=MOST_WORKING_S):
+    with instance.state.lease(f"forget {number}", wait_s=MAX_WORKING_S):
         request = journal.find(instance.state, number)
         if request.subject is None:
             _drop_marks(instance, number)

@@ -1,7 +1,7 @@
 """What is to be forgotten, by every name under which a place may know it.
 
-Belongs here: subject, identifiers and marks as one value, and whether a row or a text holds them.
-Does not belong here: finding the identifiers (`plan.py`), the places.
+Scope: subject, identifiers and marks as one value, and whether a row or a text holds them.
+Out of scope: finding the identifiers (`plan.py`), the places.
 """
 # pyright: strict
 

@@ -1,13 +1,13 @@
 """The place `files`: every file under the home that no other place has claimed.
 
-Belongs here: author files, progress, logs, reports, plots, jobs of trainings, and whatever a later
+Scope: author files, progress, logs, reports, plots, jobs of trainings, and whatever a later
 version of this project writes there.
-Does not belong here: tables, checkpoints, Dagster's records and the three SQLite stores, which are
+Out of scope: tables, checkpoints, Dagster's records and the three SQLite stores, which are
 places of their own; prepared weights, which come from elsewhere; the sources an author imports
 from, which are the author's own copy (`manual_steps.py` lists them).
 
 A log loses the lines that hold it, a JSON document the entries, a SQLite file the rows. The job
-folder of a training goes whole, and so does any other file: a report is made anew.
+folder of a training goes whole, and so does any other file: a report is rebuilt.
 """
 # pyright: strict
 
@@ -212,7 +212,7 @@ def _pruned(value: Any, gone: ErasureTarget) -> Any:
         return _GONE if gone.is_among(value) else value
     if isinstance(value, list):
         parts = [_pruned(one, gone) for one in cast("list[Any]", value)]
-        return [one for one in parts if one is not _GONE]
+        return [part for part in parts if part is not _GONE]
     if isinstance(value, Mapping):
         entries = cast("Mapping[str, Any]", value)
         pruned = {

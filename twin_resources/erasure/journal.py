@@ -1,7 +1,7 @@
 """The journal of forgetting: what was asked, how far it came, and what must not come back.
 
-Belongs here: four tables of the state store, and reading and writing them.
-Does not belong here: doing it (`erasing.py`), what a step is (`data_stores.py`).
+Scope: four tables of the state store, and reading and writing them.
+Out of scope: doing it (`erasing.py`), what a step is (`data_stores.py`).
 Method: a redo log, Gray and Reuter, "Transaction Processing", 1993, chapter 9: the plan is written
 before the first step, each step may be done again, so a crash anywhere is a step done twice.
 
@@ -223,8 +223,8 @@ def remember(state: State, author: str, source_ids: Iterable[str], texts: Iterab
         texts: their `content_hash`; the same text under another name does not come back either.
     """
     open_journal(state)
-    hashes = {digest_of("source", author, one) for one in source_ids}
-    hashes |= {digest_of("text", author, one) for one in texts}
+    hashes = {digest_of("source", author, source_id) for source_id in source_ids}
+    hashes |= {digest_of("text", author, text) for text in texts}
     with state.transaction() as connection:
         at = state.now(connection)
         for one in sorted(hashes):
@@ -267,4 +267,4 @@ def forgotten_at(state: State, author: str, name: str) -> float | None:
     asked = sa.select(requests.c.done_at).where(requests.c.subject_hash == subject.digest)
     with state.reading() as connection:
         times = [*connection.execute(by_id).scalars(), *connection.execute(asked).scalars()]
-    return max((float(one) for one in times if one is not None), default=None)
+    return max((float(time) for time in times if time is not None), default=None)

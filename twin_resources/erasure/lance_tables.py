@@ -1,8 +1,8 @@
 """The place of all Lance tables: assets, and what stages keep for themselves.
 
-Belongs here: which rows of any table hold what is gone, erasing them from every version, tag, index
+Scope: which rows of any table hold what is gone, erasing them from every version, tag, index
 and file, and decoding what is left.
-Does not belong here: the physical deletion (`tables/upkeep.py`), old versions of objects in a
+Out of scope: the physical deletion (`tables/upkeep.py`), old versions of objects in a
 bucket (`object_versions.py`).
 
 No table is named: a table is found by its folder, and its rows by the project's column names
@@ -27,7 +27,7 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import held_in
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.object_versions import VersionedBucket, bucket_of
-from twin_resources.longest_waits import MOST_WORKING_S
+from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.models.retrieval.index import keep_vector_index
 from twin_resources.models.retrieval.retrieval import TABLE as PASSAGES
 from twin_resources.quality.judges.panel import STORED_TABLES
@@ -47,7 +47,7 @@ DESCENDS = (
     "reader",
     "_input_key",
 )
-# Others name it: the row goes and is made anew from what is left, its key means something else.
+# Others name it: the row goes and is rebuilt from what is left, its key means something else.
 _NAMES = ("_id", "_ids", "_of", "_key", "_reader", "voters", "author", "path", "url")
 # Lists of links to other rows: the entry goes, and its row stays as it is otherwise.
 LINKS = ("copies",)
@@ -229,7 +229,7 @@ class LanceTables:
             name: pl.Series(
                 name,
                 [
-                    [one for one in links if not gone.is_among(one)]
+                    [link for link in links if not gone.is_among(link)]
                     for links in rows[name].to_list()
                 ],
                 dtype=rows.schema[name],
@@ -250,7 +250,7 @@ class LanceTables:
         assets = self.assets(author)
         for asset in assets:
             # nobody writes while its folder goes
-            with tables.state.lease(f"table {tables.uri(asset, author)}", wait_s=MOST_WORKING_S):
+            with tables.state.lease(f"table {tables.uri(asset, author)}", wait_s=MAX_WORKING_S):
                 bucket = self._bucket()
                 if bucket is not None:
                     bucket.remove(f"{author}/{asset}.lance/")

@@ -1,7 +1,7 @@
 """What lies outside of an instance's reach, with the day by which it must be gone.
 
-Belongs here: naming these places from the settings, and their deadlines.
-Does not belong here: places that can be erased (`data_stores.py`).
+Scope: naming these places from the settings, and their deadlines.
+Out of scope: places that can be erased (`data_stores.py`).
 
 The deadline is a month from the request (Regulation (EU) 2016/679, article 12(3),
 https://eur-lex.europa.eu/eli/reg/2016/679/oj): nobody here can look into a backup, so a person is
@@ -133,6 +133,6 @@ def _between(moments: Sequence[float]) -> str:
 def _copies(gone: ErasureTarget) -> str:
     """The checkpoints that another host may have fetched, as paths in its home."""
     whole = {f"checkpoints/{gone.author}"} if gone.whole_author else set[str]()
-    return ", ".join(sorted(whole | {f"checkpoints/*/{one}" for one in gone.checkpoints})) or (
-        "nothing"
-    )
+    return ", ".join(
+        sorted(whole | {f"checkpoints/*/{checkpoint}" for checkpoint in gone.checkpoints})
+    ) or ("nothing")

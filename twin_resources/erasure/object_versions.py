@@ -1,7 +1,7 @@
 """The bucket under the tables: objects, and the old versions that a versioned bucket keeps of them.
 
-Belongs here: listing, fetching and deleting objects with all their versions, over boto3.
-Does not belong here: what the objects hold (`lance_tables.py`), reading tables (Lance does that).
+Scope: listing, fetching and deleting objects with all their versions, over boto3.
+Out of scope: what the objects hold (`lance_tables.py`), reading tables (Lance does that).
 API: https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html: deleting an
 object of a versioned bucket only adds a marker; what it held goes with `VersionId`.
 """

@@ -1,6 +1,6 @@
 """The place `outbox`: traces and scores that the trace store has not taken yet, or refused.
 
-Belongs here: taking spans out of exports that wait, and scores. Does not belong here: the outbox
+Scope: taking spans out of exports that wait, and scores. Out of scope: the outbox
 itself (`langfuse/outbox.py`), what it already sent (`trace_store.py`).
 
 An export holds the spans of half a second, of any authors and readers: those that stay are packed
@@ -87,9 +87,9 @@ def span_holds(span: OtlpSpan, gone: ErasureTarget) -> bool:
 
 
 def _tombstones_of(gone: ErasureTarget, traces: set[str]) -> list[str]:
-    named = [tombstone("trace", one) for one in sorted(traces)]
+    named = [tombstone("trace", trace) for trace in sorted(traces)]
     if gone.subject.kind == "post":
-        named += [tombstone("chunk", one) for one in sorted(gone.chunks)]
+        named += [tombstone("chunk", chunk) for chunk in sorted(gone.chunks)]
     return named + _people_of(gone)
 
 

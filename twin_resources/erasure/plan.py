@@ -1,8 +1,8 @@
 """From a subject to everything that belongs to it, read before anything is erased.
 
-Belongs here: following a post to its documents, chunks, samples, traces and checkpoints, an author
+Scope: following a post to its documents, chunks, samples, traces and checkpoints, an author
 and a reader likewise; the marks of their texts.
-Does not belong here: erasing, what a column name means (`lance_tables.py`).
+Out of scope: erasing, what a column name means (`lance_tables.py`).
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """Which post a person means: by its id, its address, its file or its title.
 
-Belongs here: from the words of a request to one post of one author, or a refusal that names the
-nearest. Does not belong here: what else belongs to that post (`plan.py`), asking (`journal.py`).
+Scope: from the words of a request to one post of one author, or a refusal that names the
+nearest. Out of scope: what else belongs to that post (`plan.py`), asking (`journal.py`).
 """
 # pyright: strict
 

@@ -1,6 +1,6 @@
-"""Tables of a PostgreSQL server, written anew so that no page of them holds what was deleted.
+"""Tables of a PostgreSQL server, rewritten so that no page of them holds what was deleted.
 
-Belongs here: `VACUUM (FULL)` and what the server has noted of the values. Does not belong here:
+Scope: `VACUUM (FULL)` and what the server has noted of the values. Out of scope:
 deleting rows (`state_store.py`, `dagster_records.py`); the server's write-ahead log and its backups
 (`manual_steps.py` names them).
 """
@@ -14,10 +14,10 @@ import sqlalchemy as sa
 
 
 def rewrite_tables(engine: sa.Engine, names: Iterable[str]) -> None:
-    """Write tables anew, and the planner's statistics with them.
+    """Write tables again, and the planner's statistics with them.
 
     `ANALYZE` keeps common values and histogram bounds of each column, short texts as they are. They
-    are taken again from the rows that are left, and their own table is written anew: a role that
+    are taken again from the rows that are left, and their own table is rewritten: a role that
     owns the database may do that, another one is passed over with a warning of the server.
 
     Args:

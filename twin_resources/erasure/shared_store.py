@@ -1,7 +1,7 @@
 """The place `shared store`: checkpoints that other hosts may fetch (`TWIN_STORE_URI`).
 
-Belongs here: which folders there are gone, and deleting them with every old version of an object.
-Does not belong here: the checkpoints of this home (`checkpoint_folders.py`), and those that other
+Scope: which folders there are gone, and deleting them with every old version of an object.
+Out of scope: the checkpoints of this home (`checkpoint_folders.py`), and those that other
 hosts have fetched, which nobody here can reach (`manual_steps.py`).
 """
 # pyright: strict

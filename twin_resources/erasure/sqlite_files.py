@@ -1,7 +1,7 @@
 """One SQLite file cleaned for good: rows out, pages zeroed, the log moved into the file.
 
-Belongs here: deleting rows by what they hold, `VACUUM`, the write-ahead log.
-Does not belong here: which files there are, what a row means (the places).
+Scope: deleting rows by what they hold, `VACUUM`, the write-ahead log.
+Out of scope: which files there are, what a row means (the places).
 Method: https://www.sqlite.org/pragma.html#pragma_secure_delete, https://www.sqlite.org/lang_vacuum.html:
 without them a deleted row stays readable in free pages and in the log.
 """
@@ -19,10 +19,10 @@ from typing import Any
 from twin_resources.erasure.decoding import of_bytes
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.storage.storage_faults import faults_told
 
-BUSY_S = MOST_IDLE_S
+BUSY_S = MAX_IDLE_S
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def row_holds(row: tuple[Any, ...], gone: ErasureTarget) -> bool:
 
 
 def rewrite(path: Path) -> None:
-    """Write the file anew without free pages, and empty its log.
+    """Write the file again without free pages, and empty its log.
 
     Raises:
         TwinError: somebody reads or writes it all the time.

@@ -1,7 +1,7 @@
 """The place `state`: ledger, registry, keys, evidence, and what tables remember.
 
-Belongs here: which rows of the state store hold what is gone, and erasing them physically.
-Does not belong here: the tables' meaning (`state/`, `ledger/`, `access/keys.py`), the journal of
+Scope: which rows of the state store hold what is gone, and erasing them physically.
+Out of scope: the tables' meaning (`state/`, `ledger/`, `access/keys.py`), the journal of
 forgetting, which is closed last (`journal.py`).
 
 A settled value is a number that a bet rested on, and the sequence must not change under the
@@ -28,7 +28,7 @@ from twin_resources.erasure.decoding import held_in
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite
-from twin_resources.longest_waits import MOST_WORKING_S
+from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.quality.ledger.ledger import LEASE as LEDGER
 from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.storage.state.state_tables import DAGSTERS_TABLES
@@ -56,7 +56,7 @@ class StateStore:
         erased = 0
         # A reading of the ledger that began before the traces went may be about to store them.
         with (
-            self.instance.state.lease(LEDGER, wait_s=MOST_WORKING_S),
+            self.instance.state.lease(LEDGER, wait_s=MAX_WORKING_S),
             self.instance.state.transaction() as connection,
         ):
             for table in _tables(connection):
@@ -67,7 +67,7 @@ class StateStore:
         return erased
 
     def rewrite(self) -> None:
-        """Write the store anew, so that no free page or log holds what was deleted."""
+        """Write the store again, so that no free page or log holds what was deleted."""
         if self.path is not None:
             self.instance.state.close()  # this process must not be the reader that is waited for
             rewrite(self.path)

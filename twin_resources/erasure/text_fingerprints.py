@@ -1,7 +1,7 @@
 """Marks of a text: what proves that a text is gone, without holding the text.
 
-Belongs here: words, hashes of runs of words, and finding such a run in another text.
-Does not belong here: whose texts are marked (`plan.py`), reading files (`decoding.py`).
+Scope: words, hashes of runs of words, and finding such a run in another text.
+Out of scope: whose texts are marked (`plan.py`), reading files (`decoding.py`).
 Method: fingerprints of overlapping runs, Schleimer, Wilkerson and Aiken, "Winnowing: Local
 Algorithms for Document Fingerprinting", 2003 (https://doi.org/10.1145/872757.872770), without its
 thinning: every run of 8 words is kept as a 64-bit hash. Markup, line breaks and JSON's escapes

@@ -1,7 +1,7 @@
 """The place `traces`: the embedded trace store's file, or a Langfuse over its API.
 
-Belongs here: finding traces and scores of what is gone, deleting them, and looking again.
-Does not belong here: the store's tables (`trace_store/trace_tables.py`), the API
+Scope: finding traces and scores of what is gone, deleting them, and looking again.
+Out of scope: the store's tables (`trace_store/trace_tables.py`), the API
 (`langfuse/client.py`), the ledger's copy (`state_store.py`).
 
 The file is worked on directly, whether the store runs or not: SQLite lets a second process write.
@@ -30,7 +30,7 @@ from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.decoding import held_in
 from twin_resources.erasure.erasure_target import ErasureTarget, digest_of
 from twin_resources.erasure.sqlite_files import opened, rewrite, row_holds
-from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.datasets import dataset_items
 
@@ -67,7 +67,7 @@ class EmbeddedTraces:
         """Every observation, one at a time."""
         if not self.path.is_file():
             return
-        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=MOST_IDLE_S)
+        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=MAX_IDLE_S)
         connection.row_factory = sqlite3.Row
         try:
             for row in connection.execute("SELECT * FROM observations"):
@@ -144,12 +144,12 @@ class LangfuseTraces:
         journal.open_journal(self.instance.state)
         traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
         scores = [
-            str(one["id"])
-            for one in self.client.scores()
-            if gone.is_among(one) and _trace_of(one) not in traces  # those go with their traces
+            str(score["id"])
+            for score in self.client.scores()
+            if gone.is_among(score) and _trace_of(score) not in traces  # those go with their traces
         ]
         taken = journal.deletions_of(self.instance.state, self.request)
-        left = [one for one in sorted(traces) if digest_of("trace", one) not in taken]
+        left = [trace for trace in sorted(traces) if digest_of("trace", trace) not in taken]
         self._delete_traces(left)
         count = len(left)
         for kind, ids, delete in (
@@ -198,7 +198,9 @@ class LangfuseTraces:
         """Traces, scores and items that it still answers; see `DataStore.holds`."""
         places = [f"trace {one.trace_id}" for one in self.seen() if is_of(one, gone)]
         places += [f"dataset item {item_id}" for item_id in self.items(gone)]
-        return places + [f"score {one['id']}" for one in self.client.scores() if gone.is_among(one)]
+        return places + [
+            f"score {score['id']}" for score in self.client.scores() if gone.is_among(score)
+        ]
 
 
 def _trace_of(score: Mapping[str, Any]) -> str:

@@ -1,5 +1,5 @@
 """The one endpoint: from a request to an answer, its trace and its cost.
 
-Belongs here: the request path and the plugin inside LiteLLM. Does not belong here: dagster; keys
+Scope: the request path and the plugin inside LiteLLM. Out of scope: dagster; keys
 and money (`access/`); what is fitted from labels (`router/`).
 """

@@ -1,7 +1,7 @@
 """`python -m twin_resources.gateway`: the gateway of the home that `TWIN_HOME` names.
 
-Belongs here: the start: a clean environment, the port, the keys, granian.
-Does not belong here: anything that answers a request; this process imports no LiteLLM, its worker
+Scope: the start: a clean environment, the port, the keys, granian.
+Out of scope: anything that answers a request; this process imports no LiteLLM, its worker
 does.
 
 Granian serves the proxy in 6.5 CPU ms a request where uvicorn takes 9

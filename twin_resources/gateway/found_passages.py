@@ -1,8 +1,8 @@
 """Retrieval on the request path: off the event loop, and behind a queue that has an end.
 
-Belongs here: the threads, the queue, and the clauses that say why an answer rests on no passage, or
+Scope: the threads, the queue, and the clauses that say why an answer rests on no passage, or
 quotes nothing.
-Does not belong here: how passages are found (`retrieval/retrieval.py`) and shown
+Out of scope: how passages are found (`retrieval/retrieval.py`) and shown
 (`prompt/templates.py`), how quotations are chosen (`quotes/quoter.py`).
 
 Under load a question waits its turn, or is refused where the queue is full. It is never answered
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from twin_resources.quality.judges.sentence_support import SentenceSupport
 
 # About four times what one model server may have under way; worked off at 8 to 17 CPU-ms each.
-MOST_WAITING = 256
+MAX_WAITING = 256
 _THREADS = 2
 _RETRY_S = 5.0
 _WEIGHT = 0.1  # of the newest question in the mean of how long one takes
@@ -86,7 +86,7 @@ class Passages:
 
     open_retriever: Callable[[], Retriever]
     open_quoter: Callable[[Retriever], Quoter] | None = None
-    most_waiting: int = MOST_WAITING
+    most_waiting: int = MAX_WAITING
     _waiting: int = 0
     _seconds: float = 0.0  # that a question takes, the mean of the last ones
     _quoter: Quoter | None = None
@@ -224,7 +224,7 @@ class Passages:
             self._quoter = self.open_quoter(quotes_by)
         posts = [passage.document_id for passage in retrieved.nearest]
         made_by, vector, tokens = retrieved.embedder, retrieved.vector, retrieved.tokens
-        # While a home is embedded anew, chunks and paragraphs may be of two embedders.
+        # While a home is embedded again, chunks and paragraphs may be of two embedders.
         calibrated = self._quoter.embedder_of(author)
         if calibrated != made_by and (embedder := quotes_by.embedder_of(calibrated)):
             made_by, (vector, tokens) = calibrated, embedder.embed_question(search)

@@ -1,9 +1,9 @@
 """`python -m twin_resources.models.base_model prepare|show [--base-model NAME]`: a line of JSON.
 
-Belongs here: the arguments and the exit code, and what a base model has to show before it is ready:
+Scope: the arguments and the exit code, and what a base model has to show before it is ready:
 its served answers are the reference's, alone and with an adapter. Whether it chats is said, and
 refuses none.
-Does not belong here: fetching and converting (`storage/weights/weights.py`), how answers are
+Out of scope: fetching and converting (`storage/weights/weights.py`), how answers are
 compared (`serving/serving_parity.py`), what a chat model's answers are (`serving/chat_ability.py`).
 
 An adapter is tried with random weights on every linear layer, because two things can be in its way:
@@ -55,7 +55,7 @@ def prepare_and_prove(
         ability = chat_ability(settings, files)
         if warning := ability.warning(named):
             report(f"warning: {warning}")
-        return {**found, "chat_faults": [list(one) for one in ability.faults]}
+        return {**found, "chat_faults": [list(fault) for fault in ability.faults]}
 
     return prepare_base_model(settings, name, report=report, prove=proof)
 

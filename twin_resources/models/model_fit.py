@@ -1,7 +1,7 @@
 """What a model of some size does on this machine: recipe, memory, training time.
 
-Belongs here: the rules and their figures.
-Does not belong here: looking at the machine (`preflight.py`), and for its sake any import outside
+Scope: the rules and their figures.
+Out of scope: looking at the machine (`preflight.py`), and for its sake any import outside
 the standard library and syntax newer than Python 3.9.
 
 It is a rule, not a measurement: it scales what was measured on two cores with bf16 instructions and
@@ -42,7 +42,7 @@ RECIPES = {  # tokens that a recipe trains on at most, and whether on a card
     "8b-gpus-zero3": (GPU_TRAINING_TOKENS, True),
 }
 SMALL_BILLION, LARGE_BILLION = 0.5, 4.0  # below the first as 135M, from the second on as 8B
-MOST_RANKS = 8  # the samples of a step are dealt to as many
+MAX_RANKS = 8  # the samples of a step are dealt to as many
 GB = 1e9
 CARD_CHARACTERS = 4000  # metadata stand at the top of a model card
 
@@ -138,7 +138,7 @@ def gpu_need_gb(billions: float) -> float:
 
 def _together(cards: int) -> int:
     """The largest of 1, 2, 4, 8 that there are cards for."""
-    return max((ranks for ranks in (1, 2, 4, MOST_RANKS) if ranks <= cards), default=0)
+    return max((ranks for ranks in (1, 2, 4, MAX_RANKS) if ranks <= cards), default=0)
 
 
 def memory_need_gb(billions: float) -> float:

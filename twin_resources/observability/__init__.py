@@ -1,5 +1,5 @@
 """What happened, for people: traces, scores and notices.
 
-Belongs here: recording and reading it. Does not belong here: what is concluded from it
+Scope: recording and reading it. Out of scope: what is concluded from it
 (`quality/`).
 """

@@ -1,7 +1,7 @@
 """Telling people what the loop did: a queue in the state store, and the ways out of it.
 
-Belongs here: `announce` (in the transaction of the event itself), `deliver`, the addresses.
-Does not belong here: deciding that something happened (sensors, registry), what a run logs.
+Scope: `announce` (in the transaction of the event itself), `deliver`, the addresses.
+Out of scope: deciding that something happened (sensors, registry), what a run logs.
 Delivery: Apprise, https://github.com/caronc/apprise/wiki; it knows Slack webhooks, e-mail and
 generic webhooks, and some hundred more by the scheme of the address.
 

@@ -1,4 +1,4 @@
 """The chat page: a Gradio page on the endpoint.
 
-Belongs here: what a browser shows. Does not belong here: answering.
+Scope: what a browser shows. Out of scope: answering.
 """

@@ -1,6 +1,6 @@
 """`python -m twin_resources.page`: the process of the chat page, on the loopback.
 
-Belongs here: reading the home, listening, ending at SIGTERM. Does not belong here: the page.
+Scope: reading the home, listening, ending at SIGTERM. Out of scope: the page.
 """
 
 from __future__ import annotations

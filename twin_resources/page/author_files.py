@@ -1,6 +1,6 @@
 """What the page knows of the authors from the home's files: names, titles, plots of their gates.
 
-Belongs here: reading these; a file that is not there yet is no error. Does not belong here: asking
+Scope: reading these; a file that is not there yet is no error. Out of scope: asking
 anyone, HTML.
 """
 
@@ -14,7 +14,7 @@ from twin_resources.authors import readable_authors
 from twin_resources.quality.judges.voice_shown import PICTURE, newest_voice_shown
 from twin_resources.settings import Settings
 
-MOST_PLOT_BYTES = 2_000_000
+MAX_PLOT_BYTES = 2_000_000
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
@@ -63,7 +63,7 @@ class AuthorFiles:
         return [
             (name, _as_address(path))
             for name, path in plots.items()
-            if path.stat().st_size <= MOST_PLOT_BYTES
+            if path.stat().st_size <= MAX_PLOT_BYTES
         ]
 
 

@@ -1,7 +1,7 @@
 """The head of the page: whose twin it is, and who else may be asked.
 
-Belongs here: the author's name and the choice among authors, which all tabs share.
-Does not belong here: what is asked of them (`chat_tab.py`, `comparison_tab.py`).
+Scope: the author's name and the choice among authors, which all tabs share.
+Out of scope: what is asked of them (`chat_tab.py`, `comparison_tab.py`).
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """The tab Talk: one conversation with an author's twin, its sources below it, and feedback on it.
 
-Belongs here: its widgets and what a click on each does. Does not belong here: a second version
+Scope: its widgets and what a click on each does. Out of scope: a second version
 beside the first (`comparison_tab.py`), HTML of sources (`footnotes.py`), the gateway
 (`conversation.py`).
 Source: https://www.gradio.app/docs/gradio/chatbot
@@ -402,7 +402,7 @@ def _chat(turns: Sequence[Turn]) -> Any:
 def _html_part(html: str) -> dict[str, Any]:
     """HTML as a part of a message, as Gradio itself writes a `gr.HTML` down.
 
-    A component made anew for each answer and piece took 50 ms a piece in a talk of 60 turns.
+    A component rebuilt for each answer and piece took 50 ms a piece in a talk of 60 turns.
     """
     return {
         "type": "component",

@@ -1,11 +1,11 @@
 """The tab Before | after: one question to the base model and to the tuned one, side by side; or to
 the tuned one and the paid one, where the key may ask that.
 
-Belongs here: its widgets, two conversations that know nothing of each other, the blind comparison
-and its vote. Does not belong here: what becomes of a vote (`gateway/api/feedback.py`,
+Scope: its widgets, two conversations that know nothing of each other, the blind comparison
+and its vote. Out of scope: what becomes of a vote (`gateway/api/feedback.py`,
 `twin_assets/instructions/preference_pairs.py`).
 
-Blind, the sides are drawn anew for each question, each side is asked that question alone, and
+Blind, the sides are drawn again for each question, each side is asked that question alone, and
 nothing that names a version is shown before the vote: a reader who knows which is tuned votes for
 it. A vote rejects one answer. It never makes the other one a model of how to write: only the
 author's own text, or an edit by their own key, is ever learned from.

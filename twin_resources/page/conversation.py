@@ -1,7 +1,7 @@
 """The page's side of the endpoint: streamed answers with their facts, and feedback on them.
 
-Belongs here: calls of the gateway with the page's own key, and ending one that nobody waits for.
-Does not belong here: widgets (`chat_tab.py`, `comparison_tab.py`), retrieval, routing, prompts (the
+Scope: calls of the gateway with the page's own key, and ending one that nobody waits for.
+Out of scope: widgets (`chat_tab.py`, `comparison_tab.py`), retrieval, routing, prompts (the
 gateway has them).
 """
 # pyright: strict
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_WORKING_S
+from twin_resources.longest_waits import MAX_WORKING_S
 
 if TYPE_CHECKING:
     import httpx
@@ -51,7 +51,7 @@ class Endpoint:
         from openai import AsyncOpenAI
 
         self._root = url.removesuffix("/v1")
-        self._http: httpx.AsyncClient = httpx.AsyncClient(trust_env=False, timeout=MOST_WORKING_S)
+        self._http: httpx.AsyncClient = httpx.AsyncClient(trust_env=False, timeout=MAX_WORKING_S)
         self._openai: AsyncOpenAI = AsyncOpenAI(
             base_url=url, api_key=key, http_client=self._http, max_retries=1
         )

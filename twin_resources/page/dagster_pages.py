@@ -2,7 +2,7 @@
 
     python -m twin_resources.page.dagster_pages -w WORKSPACE -h HOST -p PORT
 
-Belongs here: the check, and starting the webserver with it. Does not belong here: links and their
+Scope: the check, and starting the webserver with it. Out of scope: links and their
 tokens (`links.py`), what Dagster answers.
 
 Dagster itself executes a mutation on GET, for any Host and Origin, without a key: any web page that

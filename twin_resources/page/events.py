@@ -1,6 +1,6 @@
 """How the page's clicks are served: what several tabs say of all their events.
 
-Belongs here: these two kinds. Does not belong here: what an event does.
+Scope: these two kinds. Out of scope: what an event does.
 """
 
 from typing import Any

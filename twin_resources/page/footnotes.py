@@ -1,7 +1,7 @@
 """What an answer rests on, as footnotes below it: the posts, the marked sentence, the facts.
 
-Belongs here: HTML of sources, quotes, nearest posts and the facts of an answer; nothing of it is
-markup of anyone else (`readable.py`). Does not belong here: where these come from (the gateway's
+Scope: HTML of sources, quotes, nearest posts and the facts of an answer; nothing of it is
+markup of anyone else (`readable.py`). Out of scope: where these come from (the gateway's
 `twin` field), widgets (`chat_tab.py`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Who may open a page: whoever holds a link that was made on this machine, once.
 
-Belongs here: one-time links, the page's own gateway key, the secret that signs its cookies.
-Does not belong here: the page (`page.py`), the cookie itself (Starlette's SessionMiddleware).
+Scope: one-time links, the page's own gateway key, the secret that signs its cookies.
+Out of scope: the page (`page.py`), the cookie itself (Starlette's SessionMiddleware).
 
 The folder is readable by its owner only. A link is a file named by the SHA-256 of its token:
 opening it deletes the file, and of two who open it at once only one can.
@@ -53,7 +53,7 @@ def folder_of(settings: Settings) -> Path:
 
 
 def load_pass(settings: Settings) -> PageAccess:
-    """The page's pass; a key that was revoked, or never made, is made anew.
+    """The page's pass; a key that was revoked, or never made, is rebuilt.
 
     One person stays one reader over restarts, since a reader is known by the key.
     """

@@ -1,7 +1,7 @@
 """The chat page: a Gradio page on the endpoint, and the check of each request in front of it.
 
-Belongs here: widgets, what a click does, the session cookie.
-Does not belong here: talking to the gateway (`conversation.py`), links and keys (`links.py`).
+Scope: widgets, what a click does, the session cookie.
+Out of scope: talking to the gateway (`conversation.py`), links and keys (`links.py`).
 Source: https://www.gradio.app/docs/gradio/chatbot, mounted in a Starlette application.
 
 Imported by the page's own process alone: Gradio takes four seconds. Its events and FastAPI's routes

@@ -1,6 +1,6 @@
 """One line that tells what happened: below what it is about, never over it, never as markup.
 
-Belongs here: that line, and a failure as one. Does not belong here: where it stands.
+Scope: that line, and a failure as one. Out of scope: where it stands.
 A toast covers the text, is gone before it is read, and shows `<author>` as an empty tag.
 """
 # pyright: strict

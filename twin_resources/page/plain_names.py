@@ -1,6 +1,6 @@
 """Plain names for what the system calls by short ones: versions, routes, scores.
 
-Belongs here: one table a kind; a name that is not in it stays as it is. Does not belong here:
+Scope: one table a kind; a name that is not in it stays as it is. Out of scope:
 HTML, and the names themselves (`registry/route_names.py`, `ledger/scores.py`).
 """
 # pyright: strict

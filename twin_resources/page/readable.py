@@ -1,6 +1,6 @@
 """Text of other people as a browser shows it: never as markup of the page.
 
-Belongs here: escaping for HTML and for Markdown. Does not belong here: what is shown
+Scope: escaping for HTML and for Markdown. Out of scope: what is shown
 (`footnotes.py`, `turns.py`).
 Source: CommonMark, code spans and fenced blocks, https://spec.commonmark.org/0.31.2/#code-spans
 """

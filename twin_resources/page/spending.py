@@ -1,6 +1,6 @@
 """What was spent of this home's budgets, as bars.
 
-Belongs here: reading the account, the HTML. Does not belong here: where a limit applies
+Scope: reading the account, the HTML. Out of scope: where a limit applies
 (`access/paid_budget.py`).
 """
 
@@ -55,7 +55,7 @@ def spending(settings: Settings) -> list[BudgetSpending]:
 
 def spending_figures(accounts: Sequence[BudgetSpending]) -> str:
     """A bar a budget."""
-    made = [_bar(one.name, one.spent, one.budget) for one in accounts]
+    made = [_bar(account.name, account.spent, account.budget) for account in accounts]
     nothing = '<p class="twin-empty">No paid model and no teacher: nothing can be spent.</p>'
     return f"<section><h2>Spent</h2>{''.join(made) or nothing}</section>"
 

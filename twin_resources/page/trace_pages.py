@@ -1,7 +1,7 @@
 """Traces as HTML: the list, and one trace as a tree with its prompt, passages, scores and cost.
 
-Belongs here: how they look; every text of a trace is shown as text (`readable.py`).
-Does not belong here: reading them (`langfuse/trace_reading.py`), money (`spending.py`).
+Scope: how they look; every text of a trace is shown as text (`readable.py`).
+Out of scope: reading them (`langfuse/trace_reading.py`), money (`spending.py`).
 """
 # pyright: strict
 

@@ -1,6 +1,6 @@
 """The tab Look: traces, what became of them, and what they cost; one trace as a click.
 
-Belongs here: its widgets and what a click does. Does not belong here: reading traces
+Scope: its widgets and what a click does. Out of scope: reading traces
 (`langfuse/trace_reading.py`), following one to its posts (`explanation.py`), HTML (`spending.py`,
 `trace_pages.py`).
 

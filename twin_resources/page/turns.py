@@ -1,7 +1,7 @@
 """A conversation as the browser keeps it: questions, answers, and what is known of each.
 
-Belongs here: the shape of a turn, what a model is told of earlier ones, what the page shows.
-Does not belong here: asking (`conversation.py`), widgets (`chat_tab.py`).
+Scope: the shape of a turn, what a model is told of earlier ones, what the page shows.
+Out of scope: asking (`conversation.py`), widgets (`chat_tab.py`).
 
 Plain dictionaries, because they travel as JSON: the browser keeps them (`localStorage`), nobody
 else does. A turn that failed is shown, is no message of anyone, and no model is told of it.
@@ -16,7 +16,7 @@ from typing import Any, Literal, TypedDict, cast
 from twin_resources.page.footnotes import marked_range
 from twin_resources.page.readable import as_markdown
 
-MOST_TURNS = 60  # a browser keeps 5 MB a site; a turn with its passages is about 8 KB
+MAX_TURNS = 60  # a browser keeps 5 MB a site; a turn with its passages is about 8 KB
 How = Literal["writing", "whole", "stopped", "failed"]
 _MARK = ("\ue000", "\ue001")  # private characters: they outlast the escaping of `<`
 _THUMBS = {"up": "Like", "down": "Dislike"}
@@ -58,7 +58,7 @@ def talks_of(browser_state: object) -> dict[str, list[Turn]]:
 def with_turns(talks: Mapping[str, list[Turn]], author: str, turns: list[Turn]) -> Talks:
     """The talks with these turns of an author, who was talked to last."""
     others = {other: turns_of_other for other, turns_of_other in talks.items() if other != author}
-    return others | {author: turns[-MOST_TURNS:]}
+    return others | {author: turns[-MAX_TURNS:]}
 
 
 def _turns(rows: object) -> list[Turn]:
@@ -74,7 +74,7 @@ def _turns(rows: object) -> list[Turn]:
         turn["how"] = how if how in ("whole", "stopped", "failed") else "stopped"
         turn["twin"] = cast("dict[str, Any]", twin) if isinstance(twin, dict) else {}
         turns.append(turn)
-    return turns[-MOST_TURNS:]
+    return turns[-MAX_TURNS:]
 
 
 def messages_for(turns: Sequence[Turn], question: str, *, model: str) -> list[dict[str, str]]:

@@ -1,7 +1,7 @@
 """Secrets that their name gives away: `password: hunter22!`, `API_KEY=…`, `Bearer …`.
 
-Belongs here: which names announce a secret, and which values are one.
-Does not belong here: secrets with a form of their own (`credentials.py`).
+Scope: which names announce a secret, and which values are one.
+Out of scope: secrets with a form of their own (`credentials.py`).
 
 Posts about programming are full of `password = params[:password]`: a value counts only when it is a
 literal that mixes letters with digits (a password: or marks) and is not a word that stands for a
@@ -58,7 +58,7 @@ _STANDS_FOR_A_SECRET = frozenset(
     )
 )
 _MARKS_OF_EXAMPLE = re.compile(r"(?i)example|your[_-]?|placeholder|x{4}|changeme|redacted|insert")
-_FEWEST_BITS = 18.0
+_MIN_BITS = 18.0
 _BITS_OF_A_LONG_ONE = 60.0
 
 
@@ -117,7 +117,7 @@ def _is_secret(value: str, *, quoted: bool, spoken: bool) -> bool:
     bits = _bits(value)
     marks = sum(not character.isalnum() and character not in "_-./:" for character in value)
     if letters and (digits or (marks and spoken)):
-        return bits >= _FEWEST_BITS and (spoken or len(value) >= 10)
+        return bits >= _MIN_BITS and (spoken or len(value) >= 10)
     mixed = any(one.isupper() for one in value) and any(one.islower() for one in value)
     return bits >= _BITS_OF_A_LONG_ONE and (bool(digits) or (mixed and not marks))
 

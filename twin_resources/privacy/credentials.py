@@ -1,7 +1,7 @@
 """Secrets that say themselves what they are.
 
-Belongs here: keys whose vendor gave them a form, private keys, JSON web tokens, passwords in URLs.
-Does not belong here: secrets that only their name gives away (`assignments.py`).
+Scope: keys whose vendor gave them a form, private keys, JSON web tokens, passwords in URLs.
+Out of scope: secrets that only their name gives away (`assignments.py`).
 
 Each vendor documents the prefix for exactly this purpose (GitHub, "Behind GitHub's new
 authentication token formats", 2021). PEM: RFC 7468; JSON web tokens: RFC 7519. A key that a manual
@@ -62,7 +62,7 @@ _PEM_LINES = re.compile(
     r"(?:(?:\\n|\s){1,12}[A-Za-z-]{4,20}: [^\n\\]{1,100}){0,4}"
     r"(?:(?:\\n|\s){1,12}[A-Za-z0-9+/=]{16,4096}){1,400}(?:(?:\\n|\s)[A-Za-z0-9+/]{1,64}={0,2})?"
 )
-_LONGEST_PEM = 16_000
+_MAX_PEM = 16_000
 _URL_PASSWORD = re.compile(r"://[^\s:/@\"'<>]{0,64}:([^\s/@\"'<>]{3,128})@")
 _NO_PASSWORD = re.compile(
     r"(?i)(?:\W?(?:pass(?:word|wd)?|pwd|pw|secret|token|key|user(?:name)?|admin|root|postgres|guest"
@@ -108,7 +108,7 @@ def _private_keys(text: str) -> Iterator[TextSpan]:
     for begin in _PEM_BEGIN.finditer(text):
         if begin.start() < searched:
             continue
-        finish = _PEM_END.search(text, begin.end(), begin.end() + _LONGEST_PEM)
+        finish = _PEM_END.search(text, begin.end(), begin.end() + _MAX_PEM)
         if finish and _is_body(text[begin.end() : finish.start()]):
             searched = finish.end()
         elif lines := _PEM_LINES.match(text, begin.end()):  # cut off before its end

@@ -1,7 +1,7 @@
 """What kinds of personal data there are, and where one stands in a text.
 
-Belongs here: the kinds and their placeholders, a span, joining spans that overlap.
-Does not belong here: finding them (one module a family of kinds), replacing (`redaction.py`).
+Scope: the kinds and their placeholders, a span, joining spans that overlap.
+Out of scope: finding them (one module a family of kinds), replacing (`redaction.py`).
 """
 # pyright: strict
 

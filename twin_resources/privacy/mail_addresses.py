@@ -1,8 +1,8 @@
 """E-mail addresses.
 
-Belongs here: their shape, plain and written out ("ann at home dot org", "ann (at) home.org"), and
+Scope: their shape, plain and written out ("ann at home dot org", "ann (at) home.org"), and
 which are nobody's.
-Does not belong here: passwords in URLs (`credentials.py`).
+Out of scope: passwords in URLs (`credentials.py`).
 
 Kept, because they are no mailbox of a person: domains reserved for documentation and tests (RFC
 2606, RFC 6761), accounts of version control (`git@github.com:…`), addresses that take no mail
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from twin_resources.privacy.kinds import TextSpan
 
-_LONGEST_LOCAL = 64
+_MAX_LOCAL = 64
 _DOMAIN = re.compile(
     r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}([^\W\d_]{2,24}|xn--[a-z0-9-]{2,30})(?![\w-])"
 )
@@ -41,7 +41,7 @@ _DOMAIN_WRITTEN = re.compile(
     rf"(?:{_WRITTEN_DOT}|\.)[a-zA-Z]{{2,24}}(?![\w-])"
 )
 _DOTS = (*_WORDS_FOR_DOT, "[.]", "(.)")
-_LONGEST_BEFORE_AT = 136
+_MAX_BEFORE_AT = 136
 _RESERVED = re.compile(
     r"(?i)(?:^|\.)(?:example\.(?:com|net|org|edu)|example|test|invalid|localhost|local)$|^users\.noreply\."
 )
@@ -89,7 +89,7 @@ def _written_out(text: str, at: re.Match[str], *, plain_dots: bool) -> TextSpan 
     name = _DOT.sub(".", domain[0]).lower()
     if name.rpartition(".")[2] in _NO_DOMAIN or _RESERVED.search(name):
         return None
-    before = text[max(0, at.start() - _LONGEST_BEFORE_AT) : at.start()]
+    before = text[max(0, at.start() - _MAX_BEFORE_AT) : at.start()]
     local = _LOCAL_BEFORE.search(before)
     if local is None:
         return None
@@ -100,7 +100,7 @@ def _around(text: str, at: int) -> TextSpan | None:
     domain = _DOMAIN.match(text, at + 1)
     if not domain or domain[1].lower() in _NO_DOMAIN or _RESERVED.search(domain[0]):
         return None
-    start, lowest = at, max(0, at - _LONGEST_LOCAL)
+    start, lowest = at, max(0, at - _MAX_LOCAL)
     while start > lowest and (text[start - 1].isalnum() or text[start - 1] in "._+%-"):
         start -= 1
     if text.startswith(("%3C", "%3c"), start - 1) or text.startswith(("%3C", "%3c"), start):
@@ -118,7 +118,7 @@ def _around(text: str, at: int) -> TextSpan | None:
 
 def _in_authority(text: str, start: int) -> bool:
     """`scheme://ann@host` and `scheme://ann:password@host` name an account, not a mailbox."""
-    slashes = text.rfind("://", max(0, start - _LONGEST_LOCAL), start)
+    slashes = text.rfind("://", max(0, start - _MAX_LOCAL), start)
     if slashes == -1:
         return False
     return not any(

@@ -1,7 +1,7 @@
 """National identity numbers: social security, personal and personal tax numbers.
 
-Belongs here: looking a text through for the shapes of `national_schemes.py`, once for all of them,
-and proving a hit. Does not belong here: the table.
+Scope: looking a text through for the shapes of `national_schemes.py`, once for all of them,
+and proving a hit. Out of scope: the table.
 
 A run of groups is turned into its shape ("536-22-8726" → "999-99-9999") and looked up, so the cost
 does not grow with the number of schemes.
@@ -25,7 +25,7 @@ _RUN = re.compile(
     r"(?<![\w.,/+-])(?:[A-Z]{1,2}[ -])?[A-Z]{0,6}[0-9][A-Z0-9]{0,20}(?:[ ./+-][A-Z0-9]{1,20})*"
 )
 _GROUP = re.compile(r"[A-Z0-9]+")
-_MOST_GROUPS = 7
+_MAX_GROUPS = 7
 _TO_SHAPE = str.maketrans(
     {**dict.fromkeys("0123456789", "9"), **dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A")}
 )
@@ -40,7 +40,7 @@ _INSURANCE_NUMBER = re.compile(
     r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]$"
 )
 _LABEL_IN_RUN = re.compile(r"(?<![A-Z0-9])[A-Z]{1,6}[-/.]$")
-_LONGEST_LABEL, _NEAREST_WORD = 48, 12
+_MAX_LABEL, _NEAREST_WORD = 48, 12
 
 
 class _Checks(Protocol):
@@ -84,7 +84,7 @@ def _in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) -> Iterator
             index += 1
             continue
         # the longest first: "123.456.789-09" holds shapes of others
-        for last in range(min(index + _MOST_GROUPS, len(groups)) - 1, index - 1, -1):
+        for last in range(min(index + _MAX_GROUPS, len(groups)) - 1, index - 1, -1):
             end = groups[last][1]
             if written[end : end + 1] not in ("", " "):
                 continue  # a longer number
@@ -143,7 +143,7 @@ def _at_home(shape: str, scheme: Scheme, regions: tuple[str, ...]) -> bool:
 
 
 def _labelled(text: str, start: int, scheme: Scheme) -> bool:
-    before = text[max(0, start - _LONGEST_LABEL) : start]
+    before = text[max(0, start - _MAX_LABEL) : start]
     is_labelled = bool(scheme.words) and any(one.isalpha() for one in before[-_NEAREST_WORD:])
     return is_labelled and _label(scheme.words).search(before) is not None
 

@@ -1,6 +1,6 @@
 """The national identity numbers that are looked for: how they are written, what proves one.
 
-Belongs here: the table. Does not belong here: looking for them (`national_ids.py`), the check sums
+Scope: the table. Out of scope: looking for them (`national_ids.py`), the check sums
 (python-stdnum, one module a scheme: https://arthurdejong.org/python-stdnum/doc/2.2).
 
 A shape has `9` for a digit and `A` for a letter. A *plain* shape counts wherever it stands: its

@@ -1,6 +1,6 @@
 """IP addresses.
 
-Belongs here: their shape, and which could be a person's. Does not belong here: host names.
+Scope: their shape, and which could be a person's. Out of scope: host names.
 
 Kept, because they are nobody's: what the registries do not route (private 10/8, 172.16/12 and
 192.168/16 of RFC 1918, loopback, link-local, documentation of RFC 5737 and RFC 3849, netmasks), the

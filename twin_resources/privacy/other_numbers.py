@@ -1,7 +1,7 @@
 """What a run of digits is when it is nobody's: an amount, a date, a column of a listing, a book.
 
-Belongs here: the neighbours and the shapes that say so, for phone numbers and national ids alike.
-Does not belong here: what makes a number somebody's (`phones.py`, `national_ids.py`).
+Scope: the neighbours and the shapes that say so, for phone numbers and national ids alike.
+Out of scope: what makes a number somebody's (`phones.py`, `national_ids.py`).
 
 Every question looks at a few characters around the number, so the cost stays linear; a stream that
 holds back 120 characters (`gateway/guards/streaming.py`) sees the same.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-_LONGEST_BEFORE, _LONGEST_AFTER = 24, 16  # characters that are looked at
+_MAX_BEFORE, _MAX_AFTER = 24, 16  # characters that are looked at
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _MONTH = r"(?:0?[1-9]|1[0-2])"
 _YEAR = r"(?:1[0-9]|20)\d\d"
@@ -69,7 +69,7 @@ def has_unit(text: str, start: int, end: int) -> bool:
     """A unit, a currency or what is counted stands beside it ("120-150 Euro", "$ 1 200 000")."""
     before = text[max(0, start - 6) : start]
     return (
-        _UNIT_AFTER.match(text, end, end + _LONGEST_AFTER) is not None
+        _UNIT_AFTER.match(text, end, end + _MAX_AFTER) is not None
         or _UNIT_BEFORE.search(before) is not None
     )
 
@@ -96,7 +96,7 @@ def in_list(text: str, start: int, end: int) -> bool:
 
 def is_labelled_otherwise(text: str, start: int) -> bool:
     """The word right before it names another number: a book's, a standard's, a page, a version."""
-    return _OTHER_LABEL.search(text[max(0, start - _LONGEST_BEFORE) : start]) is not None
+    return _OTHER_LABEL.search(text[max(0, start - _MAX_BEFORE) : start]) is not None
 
 
 def is_postcode(text: str, start: int, end: int) -> bool:

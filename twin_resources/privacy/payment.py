@@ -1,8 +1,8 @@
 """Payment cards and bank accounts.
 
-Belongs here: card numbers (ISO/IEC 7812: Luhn's check, an issuer's first digits and lengths) and
+Scope: card numbers (ISO/IEC 7812: Luhn's check, an issuer's first digits and lengths) and
 IBANs (ISO 13616: the check and the country's own structure).
-Does not belong here: account numbers without a check sum; they look like any number.
+Out of scope: account numbers without a check sum; they look like any number.
 Checks: python-stdnum (`stdnum.luhn`, `stdnum.iban`), https://arthurdejong.org/python-stdnum.
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Phone numbers.
 
-Belongs here: the ways in which they are written, and when a run of digits is one. Does not belong
-here: the numbering plans; those are phonenumbers' (https://github.com/daviddrysdale/python-phonenumbers),
+Scope: the ways in which they are written, and when a run of digits is one. Out of
+scope: the numbering plans; those are phonenumbers' (https://github.com/daviddrysdale/python-phonenumbers),
 what else a number can be (`other_numbers.py`).
 
 A run of digits is a phone number when it
@@ -76,12 +76,12 @@ _FIRST_MARK = re.compile(r"(?: |[.\u2010-\u2013-]| ?/ ?| - )?")
 _ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|(?![\d.]))){4}")
 _DOTTED_PAIRS = re.compile(r"\d\d(?:\.\d\d)+$")
 _PAIRS_OF_A_NUMBER = 14  # "06.12.34.56.78"; four dotted pairs are a version, or a day and hours
-_MOST_ENDS = 3
-_LONGEST_LABEL = 40
+_MAX_ENDS = 3
+_MAX_LABEL = 40
 # With its zero; shorter ones exist in small towns, where a word or a region says what they are.
-_FEWEST_ANYWHERE, _FEWEST_AT_HOME, _FEWEST_BARE = 9, 8, 10
-_FEWEST_WITHOUT_ZERO = 8
-_FEWEST_ANNOUNCED = 6
+_MIN_ANYWHERE, _MIN_AT_HOME, _MIN_BARE = 9, 8, 10
+_MIN_WITHOUT_ZERO = 8
+_MIN_ANNOUNCED = 6
 _EVEN_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:([ .])\d{3})(?:\1\d{3})*$")
 # Countries with a trunk zero whose writers we expect first; the first that knows a number ends it.
 _TRUNK_ZERO_REGIONS = (
@@ -150,13 +150,13 @@ def _north_american(text: str) -> Iterator[TextSpan]:
 def _with_trunk_zero(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
     for match in _TRUNK_ZERO.finditer(text):
         digits = _digits(match[0])
-        if len(digits) < (_FEWEST_AT_HOME if regions else _FEWEST_ANYWHERE):
+        if len(digits) < (_MIN_AT_HOME if regions else _MIN_ANYWHERE):
             continue
         if _is_another_number(text, *match.span()):
             continue
         if _DOTTED_PAIRS.match(match[0]) and len(match[0]) != _PAIRS_OF_A_NUMBER:
             continue
-        plans = regions if len(digits) < _FEWEST_ANYWHERE else _TRUNK_ZERO_REGIONS
+        plans = regions if len(digits) < _MIN_ANYWHERE else _TRUNK_ZERO_REGIONS
         if _known(digits, plans):
             yield TextSpan(match.start(), match.end(), "phone")
 
@@ -179,7 +179,7 @@ def _in_groups(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
 
 def _is_announced(text: str, start: int) -> bool:
     """Whether the words right before are for a phone; looked at only where there are words."""
-    before = text[max(0, start - _LONGEST_LABEL) : start]
+    before = text[max(0, start - _MAX_LABEL) : start]
     if not any(one.isalpha() for one in before[-8:]) or _SAID.search(before) is None:
         return False
     return not (text[start : start + 1].isdigit() and _COUNT_OF_DEVICES.search(before))
@@ -191,7 +191,7 @@ def _announced_end(text: str, start: int, candidate: str) -> int:
     end = opened if opened > 0 and ")" not in candidate[opened:] else len(candidate)
     written = candidate[:end].rstrip(" -.")
     end = len(written)
-    if len(_digits(written)) < _FEWEST_ANNOUNCED or is_dated(written) or counts_up(written):
+    if len(_digits(written)) < _MIN_ANNOUNCED or is_dated(written) or counts_up(written):
         return 0
     if _EVEN_THOUSANDS.match(written) and len(_digits(written)) % 3 != 0:
         return 0  # "phone: 1 200 000"; a number of nine digits in threes may be one
@@ -247,10 +247,10 @@ def _as_printed(written: str, region: str) -> bool:
     a mark a number needs its trunk zero and ten digits: "01000001" is eight bits.
     """
     digits = _digits(written)
-    if len(digits) < _FEWEST_WITHOUT_ZERO or not _fits(region).match(digits):
+    if len(digits) < _MIN_WITHOUT_ZERO or not _fits(region).match(digits):
         return False
     bare = written.isdigit()
-    if bare and (written[0] != "0" or len(written) < _FEWEST_BARE or len(set(written)) < 4):
+    if bare and (written[0] != "0" or len(written) < _MIN_BARE or len(set(written)) < 4):
         return False
     if not bare and not _as_people_group(written):
         return False
@@ -275,7 +275,7 @@ def _as_people_group(written: str) -> bool:
 
 def _ends(text: str) -> list[int]:
     """Ends of the last groups, longest first: what follows a number may be another one."""
-    return [match.end() for match in _GROUP_END.finditer(text)][-1 : -1 - _MOST_ENDS : -1]
+    return [match.end() for match in _GROUP_END.finditer(text)][-1 : -1 - _MAX_ENDS : -1]
 
 
 def _known(digits: str, regions: Sequence[str]) -> bool:

@@ -1,7 +1,7 @@
 """Personal data and secrets in a text, each replaced by what it was.
 
-Belongs here: looking with every family of kinds, replacing, counting.
-Does not belong here: the shapes (one module a family of kinds), who calls this, names and places in
+Scope: looking with every family of kinds, replacing, counting.
+Out of scope: the shapes (one module a family of kinds), who calls this, names and places in
 prose: no pattern finds those.
 
 A placeholder says the kind and nothing of the value: no digit, no hash, no number by which two
@@ -28,7 +28,7 @@ from twin_resources.privacy.payment import find_cards, find_ibans
 from twin_resources.privacy.phones import find_phones, regions_of
 
 PRIVACY_VERSION = "4"
-"""Raise it with every change of what is found: tables made with another one are made anew."""
+"""Raise it with every change of what is found: tables made with another one are rebuilt."""
 
 _FEW_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}[\dA-Z]){4}")
 

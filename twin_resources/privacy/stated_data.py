@@ -1,7 +1,7 @@
 """What readers state of themselves or others in words: birth, address, papers, plates, spelt mail.
 
-Belongs here: shapes that a word before them makes personal, and the reserved addresses of examples.
-Does not belong here: shapes that are personal by themselves (the other modules), what posts are
+Scope: shapes that a word before them makes personal, and the reserved addresses of examples.
+Out of scope: shapes that are personal by themselves (the other modules), what posts are
 cleaned of (`redaction.py`): an author's own biography is no reader's data.
 
 English, German, Spanish and French. Reserved addresses (RFC 2606, 5737, 3849) count here: in a
@@ -80,7 +80,7 @@ _ADDRESS = re.compile(
     r"|\b(?:P\.? ?O\.? Box|Postfach|Apartado(?: de correos)?|Boîte postale|BP) \d[\d ]{1,8}\d"
     rf"|\b(?i:lieu-dit|urbanización) (?:(?:Le|La|Les|Los|Las"
     rf"|El) )?{_NAME}(?: {_NAME})*,? (?:[a-z]+ \d+, )?\d{{5}}\b"
-    # number last: German, Dutch and Spanish; bounded, since each part of A-A-A- begins anew
+    # number last: German, Dutch and Spanish; bounded, since each part of A-A-A- restarts
     rf"|\b{_NO_STREET}[A-ZÄÖÜ][\wäöüß-]{{0,40}}"
     r"(?:straße|strasse|str\.|gasse|weg|platz|allee|damm|ufer|steig|pfad|chaussee|straat|laan"
     r"|gracht) \d{1,4} ?[a-z]?\b"
@@ -107,7 +107,7 @@ _PAPER = re.compile(
     r"((?-i:[A-Z]{0,5} ?\d[A-Z0-9]*(?:[ ./-][A-Z0-9]*\d[A-Z0-9]*|[ ./-][A-Z](?![a-zà-ÿ])){0,5}))",
     re.IGNORECASE,
 )
-_FEWEST_DIGITS = 5  # of a paper's number: a year has four
+_MIN_DIGITS = 5  # of a paper's number: a year has four
 _PLATE = (
     r"(?:[A-ZÄÖÜ]{1,3}[ -][A-Z]{1,2}[ -]?\d{1,4}[EH]?|[A-Z]{2}\d\d ?[A-Z]{3}"
     r"|[A-Z]{2}[ -]\d{3}[ -][A-Z]{2}"
@@ -137,7 +137,7 @@ def find_stated(text: str) -> Iterator[TextSpan]:
         yield from _behind_a_word(shape, text, "date of birth")
     yield from (TextSpan(*one.span(), "address") for one in _ADDRESS.finditer(text))
     for span in _behind_a_word(_PAPER, text, "national id"):
-        if sum(map(str.isdigit, text[span.start : span.end])) >= _FEWEST_DIGITS:
+        if sum(map(str.isdigit, text[span.start : span.end])) >= _MIN_DIGITS:
             yield span
     for one in _PLATED.finditer(text):
         place = one.span(1) if one[1] else one.span(2)

@@ -1,7 +1,7 @@
 """The environment that a process of the stack is given: only what it needs, and telemetry off.
 
-Belongs here: the allow-list, which provider keys a named model earns, and the switches by which
-each package is told to send nothing. Does not belong here: settings, ports and secrets themselves.
+Scope: the allow-list, which provider keys a named model earns, and the switches by which
+each package is told to send nothing. Out of scope: settings, ports and secrets themselves.
 
 An allow-list, because the next provider's variable has a name that nobody knows today: a key merely
 found in the environment reaches no child process (architecture.md).
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import (
     EMBEDDED_BASE_MODEL,
@@ -164,7 +164,7 @@ def child_environment(
         "DAGSTER_HOME": str(settings.home / "dagster"),
         # Of webserver and daemon for the code server. The default of 60 s ended starts on a machine
         # full of work; who dies closes the connection. A tick of a sensor holds up the others.
-        "DAGSTER_GRPC_TIMEOUT_SECONDS": str(MOST_IDLE_S),
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": str(MAX_IDLE_S),
         # its list of fonts; else it writes into ~/.cache and ~/.config
         "MPLCONFIGDIR": str(settings.home / "cache" / "matplotlib"),
         "PYTHONUNBUFFERED": "1",

@@ -1,6 +1,6 @@
 """Dagster's home before its processes start: settings, workspace and empty databases.
 
-Belongs here: what lies in `<home>/dagster` at the start of a stack. Does not belong here: the
+Scope: what lies in `<home>/dagster` at the start of a stack. Out of scope: the
 processes (`programs.py`), runs (`dagster_http.py`).
 
 The databases are made here, by one process and in a folder beside the home: webserver and code
@@ -75,7 +75,7 @@ def _is_replaceable(instance: Path) -> bool:
 
 
 def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
-    """A killed start leaves the folder beside the home, and the next one begins anew."""
+    """A killed start leaves the folder beside the home, and the next one restarts."""
     making = folder.with_name("dagster.partial")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)

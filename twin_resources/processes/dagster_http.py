@@ -1,7 +1,7 @@
 """The running Dagster, spoken to over HTTP: GraphQL, and REST for events of our own.
 
-Belongs here: partitions, launching, reading and ending runs, reporting a move as a
-materialization. Does not belong here: the values (`dagster_runs.py`), what is shown of them
+Scope: partitions, launching, reading and ending runs, reporting a move as a
+materialization. Out of scope: the values (`dagster_runs.py`), what is shown of them
 (`twin_cli/commands/`), the jobs (`twin_sensors/jobs.py`).
 Source: https://docs.dagster.io/api/graphql, schema of dagster-webserver 1.13
 
@@ -24,7 +24,7 @@ import httpx
 
 from twin_resources.dagster_runs import LOCATION, RUN_FIELDS, Event, Run, event_of, run_of
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_WORKING_S
+from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.endpoints import urls
 from twin_resources.settings import Settings, load_secrets
 
@@ -33,7 +33,7 @@ PARTITIONS = "authors"
 PARTITION_TAG = "dagster/partition"
 UNREACHABLE = "DagsterUserCodeUnreachableError"  # class name of the error in its answer
 _OF_A_DISK = ("disk I/O error", "disk is full", "unable to open database file", "No space left")
-LEAST_ROOM = 1 << 20  # bytes: a run's records begin with some hundred thousand
+MIN_ROOM = 1 << 20  # bytes: a run's records begin with some hundred thousand
 
 
 class DagsterHTTP:
@@ -52,7 +52,7 @@ class DagsterHTTP:
         url: str,
         *,
         key: str = "",
-        timeout_s: float = MOST_WORKING_S,
+        timeout_s: float = MAX_WORKING_S,
         folder: Path | None = None,
     ) -> None:
         self._folder = folder
@@ -65,7 +65,7 @@ class DagsterHTTP:
         )
 
     @classmethod
-    def of_home(cls, settings: Settings, *, timeout_s: float = MOST_WORKING_S) -> DagsterHTTP:
+    def of_home(cls, settings: Settings, *, timeout_s: float = MAX_WORKING_S) -> DagsterHTTP:
         """A client of the webserver of a home's stack."""
         key = load_secrets(settings).gateway_master_key
         folder = settings.home / "dagster"
@@ -338,7 +338,7 @@ class DagsterHTTP:
         """The error for what Dagster has answered, which of a full disk says `disk I/O error`."""
         if self._folder is not None and any(words in found for words in _OF_A_DISK):
             room = shutil.disk_usage(self._folder).free
-            if room < LEAST_ROOM:
+            if room < MIN_ROOM:
                 found = f"no space left on the disk of {self._folder}"
                 next_step = "free space there and run it again; what was stored before is unchanged"
         return TwinError(tried, found=found, next_step=next_step)

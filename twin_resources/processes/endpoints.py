@@ -1,7 +1,7 @@
 """Where a running stack is reached: its addresses, and `endpoints.json` and `env` of a home.
 
-Belongs here: base URLs from the settings, and the two files, both mode 600 because they hold keys.
-Does not belong here: making the keys (`settings.load_secrets`) and choosing the ports (`ports.py`).
+Scope: base URLs from the settings, and the two files, both mode 600 because they hold keys.
+Out of scope: making the keys (`settings.load_secrets`) and choosing the ports (`ports.py`).
 """
 # pyright: strict
 
@@ -102,7 +102,7 @@ def read_endpoints(home: Path) -> Endpoints:
         raise TwinError(
             "read where the stack is reached",
             found=f"{path} is not JSON ({error})",
-            next_step="run `twin up`, which writes it anew",
+            next_step="run `twin up`, which rewrites it ",
         ) from error
     if document.get("schema", 0) > SCHEMA:
         raise TwinError(

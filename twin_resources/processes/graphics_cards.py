@@ -1,7 +1,7 @@
 """The NVIDIA cards of this machine, and whether a training here would use them.
 
-Belongs here: asking `nvidia-smi`, and the torch that is installed.
-Does not belong here: what a card can hold (`model_fit.py`), processors (`processor.py`), any import
+Scope: asking `nvidia-smi`, and the torch that is installed.
+Out of scope: what a card can hold (`model_fit.py`), processors (`processor.py`), any import
 outside the standard library and syntax newer than Python 3.9 (`preflight.py` is run by whatever
 Python there is).
 """

@@ -1,6 +1,6 @@
 """Which port each service of the stack listens on.
 
-Belongs here: whether a port is free, who has it, and the choice. Does not belong here: the defaults
+Scope: whether a port is free, who has it, and the choice. Out of scope: the defaults
 (`settings.py`) and the services (`stack.py`).
 
 A port that a person asked for is used or refused; a default that is taken gives way to the next

@@ -1,8 +1,8 @@
 """Which process is meant by a pid, which processes are ours, and how they end.
 
-Belongs here: a pid together with its start time, the search for processes by the marker in their
+Scope: a pid together with its start time, the search for processes by the marker in their
 environment, and an orderly end (SIGTERM, then SIGKILL) that no stranger can be hit by.
-Does not belong here: what the processes are (`stack.py`) and their supervision (`supervisor.py`).
+Out of scope: what the processes are (`stack.py`) and their supervision (`supervisor.py`).
 
 A pid alone names nothing: after a crash or a reboot it belongs to somebody else. psutil compares
 the start time before it sends a signal (https://psutil.readthedocs.io/, `Process.send_signal`).

@@ -1,6 +1,6 @@
 """Whether bf16 is the faster precision on this processor: one answer for training, gate, embedder.
 
-Belongs here: that rule, and the person's word against it. Does not belong here: GPUs, what a
+Scope: that rule, and the person's word against it. Out of scope: GPUs, what a
 precision costs (`model_fit.py`), timing it (`twin doctor` does), any import outside the standard
 library and syntax newer than Python 3.9 (`preflight.py` is run by whatever Python there is).
 
@@ -9,7 +9,7 @@ To have the instruction is not enough. `avx512_bf16` takes two products at a tim
 conversions are lost: on a Xeon that shows the flag and no AMX a linear layer takes bf16 at 84
 GFLOP/s and fp32 at 150, and the embedder needs 1.7 times as long in bf16. Intel's gain is AMX.
 It is a rule and no measurement at the start: vectors and likelihoods are kept by precision, and
-one that changed with what else the machine happens to do would have them computed anew.
+one that changed with what else the machine happens to do would have them computed again.
 
 `TWIN_BF16=on` and `off` say it whatever the processor is: virtual machines hide what they are.
 oneDNN has a switch of its own for the rest: `ONEDNN_MAX_CPU_ISA=AVX2`.

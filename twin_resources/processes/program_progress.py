@@ -1,7 +1,7 @@
 """Whether a program that is not ready yet still does something.
 
-Belongs here: CPU time and log of one program, how long neither has grown, and running a program for
-its output as long as it works. Does not belong here: readiness, and what is told of a program that
+Scope: CPU time and log of one program, how long neither has grown, and running a program for
+its output as long as it works. Out of scope: readiness, and what is told of a program that
 failed (`programs.py`).
 
 A loaded machine makes a start ten times as long and no less sound: seconds decide nothing, what a
@@ -20,9 +20,9 @@ from pathlib import Path
 import psutil
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_IDLE_S, MOST_WORKING_S
+from twin_resources.longest_waits import MAX_IDLE_S, MAX_WORKING_S
 
-_LEAST_CPU_S = 0.02
+_MIN_CPU_S = 0.02
 """Of a process that only waits, psutil counts less in a poll."""
 
 
@@ -49,7 +49,7 @@ class ProgramProgress:
             log: None: it has none.
         """
         now, cpu_s, log_bytes = self.clock(), cpu_seconds(pid), _size(log) if log else 0
-        works = cpu_s >= self._cpu_s + _LEAST_CPU_S or log_bytes != self._log_bytes
+        works = cpu_s >= self._cpu_s + _MIN_CPU_S or log_bytes != self._log_bytes
         if self._since < 0 or pid != self._pid or works:
             self._cpu_s, self._log_bytes, self._pid, self._since = cpu_s, log_bytes, pid, now
         return now - self._since
@@ -61,15 +61,15 @@ class ProgramProgress:
 
         Args:
             pid, log: as for `idle_s`.
-            most_idle_s: None: `MOST_IDLE_S`.
+            most_idle_s: None: `MAX_IDLE_S`.
         """
         idle_s = self.idle_s(pid, log)
         if self._began < 0:
             self._began = self.clock()
         waited_s = self.clock() - self._began
-        if idle_s > (MOST_IDLE_S if most_idle_s is None else most_idle_s):
+        if idle_s > (MAX_IDLE_S if most_idle_s is None else most_idle_s):
             return f"not done after {waited_s:.0f} s, the last {idle_s:.0f} of them idle"
-        return f"not done after {waited_s:.0f} s" if waited_s > MOST_WORKING_S else ""
+        return f"not done after {waited_s:.0f} s" if waited_s > MAX_WORKING_S else ""
 
 
 def output_of(
@@ -77,7 +77,7 @@ def output_of(
     *,
     given: bytes = b"",
     environment: Mapping[str, str] | None = None,
-    most_cpu_s: float = MOST_WORKING_S,
+    most_cpu_s: float = MAX_WORKING_S,
     poll_s: float = 1.0,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end, whatever that is, as long as it works.

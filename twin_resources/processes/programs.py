@@ -1,7 +1,7 @@
 """The programs of a stack, and when each of them is ready.
 
-Belongs here: command lines, the readiness of each service over the same interface
-that its users speak. Does not belong here: starting and stopping (`stack.py`), the services.
+Scope: command lines, the readiness of each service over the same interface
+that its users speak. Out of scope: starting and stopping (`stack.py`), the services.
 """
 # pyright: strict
 

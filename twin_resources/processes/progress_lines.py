@@ -1,6 +1,6 @@
 """Lines by which a long step of a run says how far it is, for whoever follows its log.
 
-Belongs here: the lines and how often they come. Does not belong here: the estimate of the time left
+Scope: the lines and how often they come. Out of scope: the estimate of the time left
 (`time_left.py`), reading the lines (`dagster_runs.py`), showing them (`commands/clock.py`).
 """
 # pyright: strict
@@ -61,7 +61,7 @@ class ProgressLines:
 class SyncProgressLines:
     """Lines of a rework (`Tables.sync`), which computes its inputs some at a time.
 
-    A step is an input of the whole rework, so that the time left does not begin anew with each
+    A step is an input of the whole rework, so that the time left does not begin again with each
     batch.
 
     Args:

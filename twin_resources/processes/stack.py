@@ -1,7 +1,7 @@
 """A stack: the supervised processes of one home, from start to stop, and after a crash.
 
-Belongs here: the record of the running stack (`<home>/supervisor/stack.json`), starting and
-stopping under a lock, and clearing away what a crash left. Does not belong here: which programs
+Scope: the record of the running stack (`<home>/supervisor/stack.json`), starting and
+stopping under a lock, and clearing away what a crash left. Out of scope: which programs
 there are (`programs.py`), supervisord itself (`supervisor.py`), Dagster's runs
 (`dagster_http.py`).
 
@@ -135,7 +135,7 @@ def read_record(settings: Settings) -> StackRecord | None:
     except FileNotFoundError:
         return None
     except json.JSONDecodeError:
-        return None  # cut short by a full disk or a power cut; ports and choices are made anew
+        return None  # cut short by a full disk or a power cut; ports and choices are rebuilt
     if document.get("schema", 0) > SCHEMA:
         raise TwinError(
             "read the record of the stack",

@@ -1,7 +1,7 @@
 """The one supervisor under the stack: supervisord with a generated configuration.
 
-Belongs here: the configuration file, starting supervisord, and speaking XML-RPC to it over its unix
-socket. Does not belong here: which programs there are and when they are ready (`stack.py`), and
+Scope: the configuration file, starting supervisord, and speaking XML-RPC to it over its unix
+socket. Out of scope: which programs there are and when they are ready (`stack.py`), and
 what becomes of processes that escaped (`process_identity.py`).
 Source: http://supervisord.org/configuration.html, http://supervisord.org/api.html
 
@@ -40,7 +40,7 @@ from twin_resources.processes.program_progress import ProgramProgress
 
 # A unix socket's path has 108 bytes (104 on macOS) with its final zero; supervisord binds to the
 # path with its pid appended and then links it to its place.
-LONGEST_SOCKET_PATH = 104 - 1 - len(".4194304")
+MAX_SOCKET_PATH = 104 - 1 - len(".4194304")
 
 PROCESS = "twin_resources.processes.supervisord_process"
 GROUP = "twin"
@@ -108,7 +108,7 @@ def socket_path(folder: Path, name: str = "supervisor") -> Path:
         TwinError: the private folder exists and belongs to somebody else.
     """
     path = link = folder / f"{name}.sock"
-    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
     if link.is_symlink() and (chosen := link.readlink()).parent.is_dir():
         _make_private_folder(chosen.parent)  # or raises
@@ -117,7 +117,7 @@ def socket_path(folder: Path, name: str = "supervisor") -> Path:
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     for parent in (Path(tempfile.gettempdir()), Path("/tmp")):
         path = parent / private / f"{digest}.sock"
-        if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
             _make_private_folder(path.parent)
             if folder.is_dir():
                 link.unlink(missing_ok=True)
@@ -125,7 +125,7 @@ def socket_path(folder: Path, name: str = "supervisor") -> Path:
             return path
     raise TwinError(
         f"choose a path for the socket {name}",
-        found=f"{path} is longer than {LONGEST_SOCKET_PATH} bytes",
+        found=f"{path} is longer than {MAX_SOCKET_PATH} bytes",
         next_step="set TMPDIR to a shorter folder",
     )
 

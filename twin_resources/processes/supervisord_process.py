@@ -1,6 +1,6 @@
 """supervisord, run so that a full disk does not end it.
 
-Belongs here: what becomes of a line that cannot be logged. Does not belong here: configuration and
+Scope: what becomes of a line that cannot be logged. Out of scope: configuration and
 control (`supervisor.py`).
 Source: `supervisor.loggers.Handler.handleError` (supervisor 4.3)
 

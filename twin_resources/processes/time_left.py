@@ -1,7 +1,7 @@
 """How long something still takes, from how long its steps have taken.
 
-Belongs here: the estimate from step times, for one kind of step and for parts of several kinds.
-Does not belong here: showing it (`commands/clock.py`), what a step is (`evaluation/progress.py`,
+Scope: the estimate from step times, for one kind of step and for parts of several kinds.
+Out of scope: showing it (`commands/clock.py`), what a step is (`evaluation/progress.py`,
 `training/train.py`), what a whole first run takes before it begins (`forecast.py`).
 
 The time so far divided by the steps so far told "1:09:37 left" four minutes before it told "2:08":
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-FEWEST_STEPS = 3  # before this nothing is said: the first of them is no sample of the others
+MIN_STEPS = 3  # before this nothing is said: the first of them is no sample of the others
 RECENT = 12  # steps at least; more of them once half of what was done is more
 PAUSE = 3.0  # a step of so many medians is a pause
 OFTEN = 3  # pauses: from here on they are how it goes
@@ -29,7 +29,7 @@ def seconds_each(durations: Sequence[float]) -> float | None:
     Args:
         durations: seconds of each step so far, in order.
     """
-    if len(durations) < FEWEST_STEPS:
+    if len(durations) < MIN_STEPS:
         return None
     warm = durations[1:]
     recent = warm[-max(RECENT, len(warm) // 2) :]
@@ -93,7 +93,7 @@ class TimeLeft:
 
     def seconds(self) -> float | None:
         """None: too few steps were made to say."""
-        if self.done < FEWEST_STEPS and self.done < self.steps:
+        if self.done < MIN_STEPS and self.done < self.steps:
             return None
         slowness = self._slowness()
         total = 0.0

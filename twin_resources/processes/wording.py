@@ -1,6 +1,6 @@
 """Small words in sentences for people, where they follow from a number.
 
-Belongs here: singular and plural. Does not belong here: sentences.
+Scope: singular and plural. Out of scope: sentences.
 """
 # pyright: strict
 

@@ -1,8 +1,8 @@
 """A model's control tokens in what people write: text for the model, never a turn of their own.
 
-Belongs here: which strings a model reads as control tokens (its tokenizer's own list, the marks of
+Scope: which strings a model reads as control tokens (its tokenizer's own list, the marks of
 its chat template, and the families' as a floor under both), and breaking them in a text.
-Does not belong here: putting a prompt together (`prompt/templates.py` calls this for every
+Out of scope: putting a prompt together (`prompt/templates.py` calls this for every
 content).
 
 A tokenizer takes `<|im_end|>` in any text as the one token that ends a turn, and the server reads

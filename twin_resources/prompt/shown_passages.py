@@ -1,6 +1,6 @@
 """Passages as a prompt shows them: pieces of one post that follow each other are one.
 
-Belongs here: what of a chunk a prompt shows, and putting neighbours together. Does not belong here:
+Scope: what of a chunk a prompt shows, and putting neighbours together. Out of scope:
 choosing them (`retrieval/selection.py`), the texts around them (`templates.py`).
 
 Chunks are small, so that a vector stands for one thought; what a reader of the prompt gets is the

@@ -1,9 +1,9 @@
 """Versioned prompt templates: the one place where a prompt is put together.
 
-Belongs here: the texts of the templates, their hashes, and `render`, which the gateway, the
+Scope: the texts of the templates, their hashes, and `render`, which the gateway, the
 training data and the evaluation call, so that a prompt in training looks like a prompt in
 production.
-Does not belong here: choosing passages (`retrieval/retrieval.py`), the model's own chat markup (its
+Out of scope: choosing passages (`retrieval/retrieval.py`), the model's own chat markup (its
 tokenizer's `chat_template` does that), the author's settings (`authors.Author`).
 
 A template that a checkpoint was trained with is never edited: write a new one and keep the old one

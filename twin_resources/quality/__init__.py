@@ -1,5 +1,5 @@
 """How good answers are, and what follows: ledger, judges, trials, retrainings.
 
-Belongs here: evidence and decisions kept in the state store. Does not belong here: the mathematics
+Scope: evidence and decisions kept in the state store. Out of scope: the mathematics
 (`statistics/`).
 """

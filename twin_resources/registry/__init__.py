@@ -1,5 +1,5 @@
 """Which version of which author is what: moves, claims, the policy that is served.
 
-Belongs here: versions and their moves. Does not belong here: whether a version deserves one
+Scope: versions and their moves. Out of scope: whether a version deserves one
 (`quality/release`).
 """

@@ -1,6 +1,6 @@
 """Whether one move is allowed now, asked inside the transaction that would make it.
 
-Belongs here: the refusals of a move. Does not belong here: which moves are called for
+Scope: the refusals of a move. Out of scope: which moves are called for
 (`moves.py`), making them (`registry.py`).
 Method: architecture.md.
 """

@@ -1,6 +1,6 @@
 """A host follows what others change in the state store that it shares: authors, releases, weights.
 
-Belongs here: one look, what it fetches, and why this home is behind. Does not belong here: the rows
+Scope: one look, what it fetches, and why this home is behind. Out of scope: the rows
 (`registry/shared_files.py`), fetching a folder (`storage/shared_folders.py`), what is served
 (`serving/fleet.py`, the gateway: both follow files of the home as ever).
 """

@@ -1,6 +1,6 @@
 """Whether a state store is that of this home, or an empty one that was named in its place.
 
-Belongs here: the refusal, with the way to move a home. Does not belong here: moving it (`backup`).
+Scope: the refusal, with the way to move a home. Out of scope: moving it (`backup`).
 Without it a store that was named later, or lost, would look like a home without versions, and the
 next policy would take every version out of service.
 """

@@ -1,7 +1,7 @@
 """Model versions, verdicts, and which moves between states are legal: values and pure functions.
 
-Belongs here: the dataclasses of the registry, the table of legal moves, `legal_moves`.
-Does not belong here: storing them (`registry.py`), measuring them (`twin_assets/evaluation`).
+Scope: the dataclasses of the registry, the table of legal moves, `legal_moves`.
+Out of scope: storing them (`registry.py`), measuring them (`twin_assets/evaluation`).
 Method: architecture.md.
 """
 # pyright: strict
@@ -54,7 +54,7 @@ ANSWER_MODEL_BY_FORCE: Mapping[VersionState, frozenset[VersionState]] = {
     "rolled_back": frozenset({"stable"}),
     "stable": frozenset({"retired"}),
 }
-MOST_OF_INCUMBENT = 1.0
+MAX_RATIO_TO_INCUMBENT = 1.0
 """Where no trial decides, the upper end of the interval of candidate / incumbent (held-out
 perplexity) is at most this: a worse candidate is released at most as often as the interval errs."""
 # A version enters these only with a PASSED verdict, since it then answers (or competes to).
@@ -320,7 +320,7 @@ def _to_trial(
 
 def shown_no_worse(verdict: Verdict, incumbent: ModelVersion) -> tuple[bool, str]:
     """Whether a verdict shows a candidate to be no worse than the stable version, and in words why:
-    the upper end of the interval of their ratio is at most `MOST_OF_INCUMBENT`."""
+    the upper end of the interval of their ratio is at most `MAX_RATIO_TO_INCUMBENT`."""
     name = f"v{incumbent.version}"
     beside = [claim for claim in verdict.claims if claim.beside]
     found = next((claim for claim in beside if claim.beside == name), None)
@@ -329,11 +329,12 @@ def shown_no_worse(verdict: Verdict, incumbent: ModelVersion) -> tuple[bool, str
         return False, f"not shown to be no worse than {name}: its verdict compares it with {other}"
     if found.value is None or found.high is None:
         return False, f"not shown to be no worse than {name}: {found.detail}"
-    shown = found.high <= MOST_OF_INCUMBENT
+    shown = found.high <= MAX_RATIO_TO_INCUMBENT
     word = "shown" if shown else "not shown"
     return shown, (
         f"{word} to be no worse than {name}: perplexity {found.value:.4f} of its, the upper end of "
-        f"the interval {found.high:.4f}, at most {MOST_OF_INCUMBENT:g} releases without a trial"
+        f"the interval {found.high:.4f}, at most {MAX_RATIO_TO_INCUMBENT:g} releases "
+        "without a trial"
     )
 
 

@@ -1,7 +1,7 @@
 """What people are told of a move in the registry.
 
-Belongs here: which moves are worth a notice, and its words.
-Does not belong here: queueing and sending it (`notifications.py`), moving (`registry.py`).
+Scope: which moves are worth a notice, and its words.
+Out of scope: queueing and sending it (`notifications.py`), moving (`registry.py`).
 How to tell of another one: deploy/docs/contributing.md, "A notification".
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """The policy object: which version of which author is served, and with what weight.
 
-Belongs here: its dataclasses, its file (written whole, read whole), building it from the registry.
-Does not belong here: choosing an arm for a request (`gateway/routing/`), which moves are legal
+Scope: its dataclasses, its file (written whole, read whole), building it from the registry.
+Out of scope: choosing an arm for a request (`gateway/routing/`), which moves are legal
 (`registry/moves.py`). The gateway reads this file at every change, so nothing heavy is imported.
 Method: architecture.md: every move rewrites the policy from registry and routing table.
 """
@@ -192,7 +192,7 @@ def read_policy(path: Path) -> Policy:
         raise TwinError(
             f"read the policy {path}",
             found=f"{type(error).__name__}: {error}",
-            next_step="materialize `released_model`: it writes the file anew from the registry",
+            next_step="materialize `released_model`: it writes the file again from the registry",
         ) from error
 
 

@@ -1,7 +1,7 @@
 """The model registry: versions, verdicts, and the one function that moves a version.
 
-Belongs here: storing them in the state store, and writing the policy object after every change.
-Does not belong here: which moves are called for (`moves.py`) and allowed
+Scope: storing them in the state store, and writing the policy object after every change.
+Out of scope: which moves are called for (`moves.py`) and allowed
 (`checks.py`), the shape of the policy (`registry/policy.py`), measuring a model.
 Method: architecture.md.
 """

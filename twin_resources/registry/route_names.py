@@ -1,6 +1,6 @@
 """The names of routes: who answered a request, as traces, ledger and reports write it.
 
-Belongs here: the words, and what each says. Does not belong here: choosing a route
+Scope: the words, and what each says. Out of scope: choosing a route
 (`gateway/routing/`), the weights of versions (`policy.py`).
 """
 # pyright: strict
@@ -16,5 +16,5 @@ DRAFT = "voice"  # alias of prose that is shown although it is not released
 TASK = "task"  # alias by which a program says that no reader asks (`request/housekeeping.py`)
 DIVERTED = "divert:"  # in traces of before 2026-11-26: a class of questions sent elsewhere
 ROUTED = "routed:"  # and the model that the fitted policy chose (`gateway/routing/learned.py`)
-CASCADED = "cascade:"  # in traces of before 2026-11-25: the model that answered anew
+CASCADED = "cascade:"  # in traces of before 2026-11-25: the model that answered again
 DOWN = "down:"  # and who answers while no server of ours is ready

@@ -1,7 +1,7 @@
 """Rows of the registry as values: reading and writing them inside a transaction that is open.
 
-Belongs here: SQL on `model_versions`, `verdicts` and `moves`, one statement or two a function.
-Does not belong here: rules (`moves.py`), transactions and the policy (`registry.py`).
+Scope: SQL on `model_versions`, `verdicts` and `moves`, one statement or two a function.
+Out of scope: rules (`moves.py`), transactions and the policy (`registry.py`).
 """
 # pyright: strict
 

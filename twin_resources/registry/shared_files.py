@@ -1,7 +1,7 @@
 """Small files that hosts share as rows of the state store: author files and pauses.
 
-Belongs here: the rows, what a change to them would be, and bringing the files of a home up to them.
-Does not belong here: when a host looks (`following.py`), versions (`registry.py`: their rows
+Scope: the rows, what a change to them would be, and bringing the files of a home up to them.
+Out of scope: when a host looks (`following.py`), versions (`registry.py`: their rows
 are the policy already).
 
 A row wins over a file that this module wrote. A file that a person changed on a host stays as it

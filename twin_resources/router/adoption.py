@@ -1,8 +1,8 @@
 """When a policy comes into force, when it stays, when it is withdrawn.
 
-Belongs here: the bets against "the dearest model answers all" and against the policy in force, how
+Scope: the bets against "the dearest model answers all" and against the policy in force, how
 many labels are missing, and a sentence that says why.
-Does not belong here: fitting (`gain.py`), the steps (`fixed_order.py`), the file.
+Out of scope: fitting (`gain.py`), the steps (`fixed_order.py`), the file.
 
 Both bets are those of `statistics/promotion.py`: a policy that loses more than the margin is
 adopted with probability at most α, however often it was looked at; a t-test that is looked at after
@@ -23,7 +23,7 @@ from twin_resources.statistics.judges import withdrawn
 from twin_resources.statistics.promotion import ALPHA, expected_pairs
 
 # A step that sends less away from the dearest model than this is no policy worth a file.
-FEWEST_SAVED = 0.05
+MIN_SAVED = 0.05
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def adopt(
             the latter was fitted, in their order; None: no policy is in force.
     """
     step = cheapest_certified(steps)
-    if step is None or 1.0 - step.kept < FEWEST_SAVED:
+    if step is None or 1.0 - step.kept < MIN_SAVED:
         missing = labels_missing(steps, labels=labels, spread=spread, margin=margin, alpha=alpha)
         if missing == 0:
             return AdoptionDecision(
@@ -85,7 +85,7 @@ def adopt(
             and log_evidence(against_standing[won], margin=margin) >= needed
         ):
             won += 1
-        if not won or 1.0 - steps[won - 1].kept < FEWEST_SAVED:
+        if not won or 1.0 - steps[won - 1].kept < MIN_SAVED:
             return _not_as_good(against_standing[won], step, spread, margin=margin, alpha=alpha)
         step = steps[won - 1]
     return AdoptionDecision(
@@ -125,10 +125,10 @@ def labels_missing(
 ) -> int:
     """About how many more labels certify a policy worth having; 0: more would not help.
 
-    By the first step that sends at least `FEWEST_SAVED` elsewhere: the loss there is what the
+    By the first step that sends at least `MIN_SAVED` elsewhere: the loss there is what the
     labels say, its spread that of the gain on that share of the questions.
     """
-    first = next((one for one in steps if 1.0 - one.kept >= FEWEST_SAVED), None)
+    first = next((step for step in steps if 1.0 - step.kept >= MIN_SAVED), None)
     if first is None:
         wanted = expected_pairs(0.0, margin=margin, alpha=alpha)
         return max(1, math.ceil(wanted) - labels)

@@ -1,6 +1,6 @@
 """The gain by class of questions, for people: empirical Bayes, so that few labels say little.
 
-Belongs here: the table and its intervals. Does not belong here: deciding (`fixed_order.py`): by
+Scope: the table and its intervals. Out of scope: deciding (`fixed_order.py`): by
 classes alone MMLU's APGR is .51 to .53, where .50 is a lot.
 Method: normal means with a common prior, moments by DerSimonian and Laird, Controlled Clinical
 Trials 7 (1986); shrinkage as in Morris, JASA 78 (1983).

@@ -1,7 +1,7 @@
 """What the router knows of a question: its vector, its length, how close the posts come to it.
 
-Belongs here: the row of numbers that labels and requests share.
-Does not belong here: embedding and retrieval, which make them; the kernel over them (`gain.py`).
+Scope: the row of numbers that labels and requests share.
+Out of scope: embedding and retrieval, which make them; the kernel over them (`gain.py`).
 """
 # pyright: strict
 

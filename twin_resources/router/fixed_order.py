@@ -1,7 +1,7 @@
 """How far down from "the dearest model answers all" the questions may go, at no more than a margin.
 
-Belongs here: the steps, which model each step gives a question, the bets, where the order stops.
-Does not belong here: predicting gains (`gain.py`), replacing a policy in force (`adoption.py`).
+Scope: the steps, which model each step gives a question, the bets, where the order stops.
+Out of scope: predicting gains (`gain.py`), replacing a policy in force (`adoption.py`).
 
 Sources: fixed-order testing, Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test",
 https://arxiv.org/abs/2110.01052, section 2.1; the bet is `statistics/promotion.py`'s U.
@@ -137,7 +137,7 @@ def cheapest_certified(price_steps: Sequence[PriceStep]) -> PriceStep | None:
 
     That step loses nothing, so it is won by the number of labels alone (about 170 at .03).
     """
-    certified = [one for one in price_steps if one.certified]
+    certified = [price_step for price_step in price_steps if price_step.certified]
     return certified[-1] if certified else None
 
 

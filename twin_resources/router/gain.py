@@ -1,7 +1,7 @@
 """The gain of a dearer model on a question: kernel ridge regression on the labels.
 
-Belongs here: the kernel, the fit, predictions for new questions and, cross-fitted, for the labels.
-Does not belong here: what follows from a gain (`fixed_order.py`, `routing_decision.py`).
+Scope: the kernel, the fit, predictions for new questions and, cross-fitted, for the labels.
+Out of scope: what follows from a gain (`fixed_order.py`, `routing_decision.py`).
 
 Sources: ridge regression in its dual form, Saunders, Gammerman and Vovk, ICML 1998; predictions for
 a fold that was left out from one inverse, Pahikkala et al., "Fast n-fold cross-validation for

@@ -1,13 +1,13 @@
 """Whether there is something to learn for an author's routing now, and whether it pays.
 
-Belongs here: the decision and its one clause, and the questions until labels have paid back.
-Does not belong here: asking tables and Dagster (`twin_sensors/learning.py`), buying and fitting
+Scope: the decision and its one clause, and the questions until labels have paid back.
+Out of scope: asking tables and Dagster (`twin_sensors/learning.py`), buying and fitting
 (`twin_assets/serving`).
 
 A policy lapses with the version, the paid model or the embedder that its labels are of; until it is
-fitted anew everything is answered as without it. Labels are bought in portions, as the month's
+fitted again everything is answered as without it. Labels are bought in portions, as the month's
 money allows. A run that found nothing more to buy is not repeated before something has changed:
-questions have come, the month has begun anew, or another version answers. Nothing is bought where
+questions have come, the month has restarted, or another version answers. Nothing is bought where
 a month's questions do not pay it back.
 """
 # pyright: strict

@@ -1,6 +1,6 @@
 """What explains one question's gain: the labels nearest to it, and those with a gain like it.
 
-Belongs here: both look-ups. Does not belong here: the texts of the labels, which no policy holds.
+Scope: both look-ups. Out of scope: the texts of the labels, which no policy holds.
 """
 # pyright: strict
 

@@ -1,11 +1,11 @@
 """How much money there is for the rest of the period, and the operating point that makes it last.
 
-Belongs here: the window of recent questions and the step that spends no faster than the budget
-allows. Does not belong here: the account (it refuses at the limit whatever is decided here), the
+Scope: the window of recent questions and the step that spends no faster than the budget
+allows. Out of scope: the account (it refuses at the limit whatever is decided here), the
 steps (`fixed_order.py`).
 
 The step is the dearest one that is not dearer than the certified one in force and whose spending on
-the recent questions, at their pace, stays within money left / seconds left. As both are asked anew
+the recent questions, at their pace, stays within money left / seconds left. As both are asked again
 each minute, a mix that drifts or a rush is followed; a threshold that stands still ran out of money
 after .62 of a period (`bench_routing.py`). What is certified is preferred by nothing but its order:
 where money forces a cheaper step, the margin is not held, and that is said.
@@ -24,7 +24,7 @@ from twin_resources.router.features import Floats
 from twin_resources.router.fixed_order import PriceStep, choices
 
 RECENT = 300  # questions: a mix that turns within an hour of a busy day is followed
-FEWEST_RECENT = 20  # below that the pace of the questions is not known
+MIN_RECENT = 20  # below that the pace of the questions is not known
 EVERY_S = 60.0
 
 
@@ -34,7 +34,7 @@ class BudgetLeft:
 
     Attributes:
         left_usd: of the limit that allows the slowest spending, US dollars.
-        seconds_left: until that limit begins anew.
+        seconds_left: until that limit restarts.
     """
 
     left_usd: float
@@ -92,7 +92,7 @@ class SpendingPace:
         self._step = certified
         if money.left_usd <= 0.0:
             self._step = len(steps) - 1
-        elif len(self._seen) >= FEWEST_RECENT and money.seconds_left > 0.0:
+        elif len(self._seen) >= MIN_RECENT and money.seconds_left > 0.0:
             since = max(moment - self._seen[0][0], 1e-3)
             predicted = np.stack([one[1] for one in self._seen])
             usd = np.stack([one[2] for one in self._seen])

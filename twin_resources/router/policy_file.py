@@ -1,12 +1,12 @@
 """The fitted policy of an author as a file: written whole by the asset, read live by the gateway.
 
-Belongs here: its dataclass and its format (NumPy's .npz, without pickle).
-Does not belong here: fitting, deciding (`routing_decision.py`), following the file
+Scope: its dataclass and its format (NumPy's .npz, without pickle).
+Out of scope: fitting, deciding (`routing_decision.py`), following the file
 (`gateway/config/live_config.py`).
 
 It holds vectors, features and ids of the labels' questions, and no text. The ids stand in it as
 they are, so that forgetting finds a reader's trace in the file and deletes the whole of it: then
-nothing is routed until `routing_policy` is made anew without that label.
+nothing is routed until `routing_policy` is rebuilt without that label.
 Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html; each member of the
 archive has a check sum, so half a file is no file.
 """
@@ -147,7 +147,7 @@ def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
         "margin": policy.margin,
         "scale": asdict(policy.scale),
         "ridge": policy.gain.ridge,
-        "steps": [_plain(one) for one in policy.steps],
+        "steps": [_plain(step) for step in policy.steps],
         "in_force": policy.in_force,
         "label_ids": list(policy.label_ids),
         "classes": [asdict(row) for row in policy.classes],
@@ -197,7 +197,7 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
         raise TwinError(
             f"read the routing policy {path}",
             found=f"{type(error).__name__}: {error}",
-            next_step="materialize `routing_policy`: it writes the file anew from the labels",
+            next_step="materialize `routing_policy`: it writes the file again from the labels",
         ) from error
 
 

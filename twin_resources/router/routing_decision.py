@@ -1,7 +1,7 @@
 """Which model answers one question, and the reason in words.
 
-Belongs here: scoring a question by a policy.
-Does not belong here: fitting, whether money is left (`pacing.py` says which step holds), calling a
+Scope: scoring a question by a policy.
+Out of scope: fitting, whether money is left (`pacing.py` says which step holds), calling a
 model (the request path).
 """
 # pyright: strict

@@ -1,6 +1,6 @@
 """The statistics of the loop: when to retrain, when to release, as pure functions over values.
 
-Belongs here: bounds, bets, detectors, tests, and the decisions that follow from them.
-Does not belong here: reading scores, storing states, starting runs, dagster.
+Scope: bounds, bets, detectors, tests, and the decisions that follow from them.
+Out of scope: reading scores, storing states, starting runs, dagster.
 Method: deploy/docs/loop-explained.md. Import from the modules; this file stays empty.
 """

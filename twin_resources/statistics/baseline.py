@@ -1,29 +1,29 @@
 """How far a stream of scores is, and how much worse a release may be.
 
-Belongs here: `arming`, lengths of time in words, the numbers that several modules hold to.
-Does not belong here: whether the mean has fallen (`detector.py`).
+Scope: `arming`, lengths of time in words, the numbers that several modules hold to.
+Out of scope: whether the mean has fallen (`detector.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-from twin_resources.statistics.detector import FEWEST_DAYS
+from twin_resources.statistics.detector import MIN_DAYS
 
 MARGIN = (
     0.1  # ε of a release (`promotion.py`): what a candidate may be worse by on the same prompts
 )
 
 
-def arming(have: int, needed: int, *, per_day: float | None, days: int = FEWEST_DAYS) -> str:
+def arming(have: int, needed: int, *, per_day: float | None, days: int = MIN_DAYS) -> str:
     """How far a stream is from being armed: `arming 37/100, about 58 days at your rate`.
 
     Args:
         per_day: settled values a day, lately; None or 0: none yet.
-        days: on which there are values, of the `FEWEST_DAYS` that certify.
+        days: on which there are values, of the `MIN_DAYS` that certify.
     """
     progress = f"arming {have:,}/{needed:,}"
-    if 0 < days < FEWEST_DAYS:
-        return f"{progress} values, {days}/{FEWEST_DAYS} days"
+    if 0 < days < MIN_DAYS:
+        return f"{progress} values, {days}/{MIN_DAYS} days"
     if have >= needed:
         return f"{progress}, no class of requests has values enough to compare"
     if not per_day or per_day <= 0.0:

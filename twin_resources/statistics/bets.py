@@ -1,7 +1,7 @@
 """The one bet behind every test here, and the fractions it is made with.
 
-Belongs here: fractions, the factor by which a bet multiplies wealth, wealth in logs.
-Does not belong here: what is tested with it (`detector.py`, `promotion.py`, `judges.py`).
+Scope: fractions, the factor by which a bet multiplies wealth, wealth in logs.
+Out of scope: what is tested with it (`detector.py`, `promotion.py`, `judges.py`).
 Method: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting",
 JRSS B 86 (2024), https://arxiv.org/abs/2010.09686
 

@@ -1,7 +1,7 @@
 """Lower confidence bounds for the mean of values in [0, 1], from a number fixed beforehand.
 
-Belongs here: Clopper–Pearson for binary values, the betting bound for all others.
-Does not belong here: which values they are taken of (`judges.py`).
+Scope: Clopper–Pearson for binary values, the betting bound for all others.
+Out of scope: which values they are taken of (`judges.py`).
 Sources: Clopper and Pearson, Biometrika 26 (1934); Waudby-Smith and Ramdas (2024), section 4,
 https://arxiv.org/abs/2010.09686.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from twin_resources.statistics.values import ImpossibleValue
 
 # Stakes are cut at .75/m, as in the source, so that no single value ruins the bettor.
-LARGEST_STAKE = 0.75
+MAX_STAKE = 0.75
 STEPS = 40  # of bisection: the bound is within 2^-40, on the low side
 
 
@@ -76,7 +76,7 @@ def betting_lower(values: Sequence[float], *, delta: float) -> float:
 def _wealth_reaches(
     enough: float, values: Sequence[float], stakes: Sequence[float], mean: float
 ) -> bool:
-    largest = LARGEST_STAKE / mean if mean > 0.0 else math.inf
+    largest = MAX_STAKE / mean if mean > 0.0 else math.inf
     wealth = 1.0
     for value, stake in zip(values, stakes, strict=True):
         wealth *= 1.0 + (stake if stake < largest else largest) * (value - mean)

@@ -1,8 +1,8 @@
 """The detector: has the mean of a stream fallen, and since which day?
 
-Belongs here: day sums, the comparison of the days since a possible fall with those before it, the
+Scope: day sums, the comparison of the days since a possible fall with those before it, the
 evidence and its threshold, what an alarm records.
-Does not belong here: reading the sums (`quality/retraining/score_watch.py`), what an alarm leads to
+Out of scope: reading the sums (`quality/retraining/score_watch.py`), what an alarm leads to
 (`retraining.py`).
 Sources: the generalized likelihood ratio for a change of the mean at an unknown time, Siegmund and
 Venkatraman, Annals of Statistics 23 (1995); variance between groups by moments, DerSimonian and
@@ -48,15 +48,15 @@ from twin_resources.statistics.values import ImpossibleValue
 HORIZON = 5_000
 ALPHA = 0.05
 TOLERANCE = 0.03  # a fall of the mean by less is not worth a training
-FEWEST_VALUES = 100  # before a fall, and of `FEWEST_DAYS` days: two weekends
-FEWEST_DAYS = 14
-FEWEST_OF_A_CLASS = 60  # before a fall; of rarer classes nothing is compared
-FEWEST_SINCE, FEWEST_DAYS_SINCE = 20, 2  # one day alone never raises an alarm
+MIN_VALUES = 100  # before a fall, and of `MIN_DAYS` days: two weekends
+MIN_DAYS = 14
+MIN_PER_CLASS = 60  # before a fall; of rarer classes nothing is compared
+MIN_SINCE, MIN_DAYS_SINCE = 20, 2  # one day alone never raises an alarm
 BEFORE_DAYS, BEFORE_VALUES = 60, 1_000
 SINCE_DAYS, SINCE_VALUES = 45, 500
-LEAST_BETWEEN = 0.03**2  # τ²: no home's days are alike
-MOST_BETWEEN, MOST_WEEKLY = 0.1**2, 4.0  # or one outage in B would hide the next fall
-LEAST_WITHIN = 0.05**2
+MIN_BETWEEN = 0.03**2  # τ²: no home's days are alike
+MAX_BETWEEN, MAX_WEEKLY = 0.1**2, 4.0  # or one outage in B would hide the next fall
+MIN_WITHIN = 0.05**2
 ONE_STREAM = 130.0
 Numbers = NDArray[np.float64]
 
@@ -221,7 +221,7 @@ def evidence_of(
     stream: str,
     version: str,
     tolerance: float = TOLERANCE,
-    fewest: int = FEWEST_VALUES,
+    fewest: int = MIN_VALUES,
 ) -> StreamEvidence:
     """The evidence that a version's answers have become worse, at the end of the last day.
 
@@ -246,7 +246,7 @@ def evidence_of(
     found = [_deviates(table, splits, starts, dates, tolerance, fewest)]
     if len(names) > 1:
         found += [
-            _deviates(table.of_class(column), splits, starts, dates, tolerance, FEWEST_OF_A_CLASS)
+            _deviates(table.of_class(column), splits, starts, dates, tolerance, MIN_PER_CLASS)
             for column in range(len(names))
         ]
     tested = sum(bool(np.isfinite(one).any()) for one in found[1:])
@@ -282,8 +282,8 @@ def _splits(table: _Days) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     left = since[::-1].cumsum()[::-1]  # values from a row on
     within = (np.arange(rows) >= rows - SINCE_DAYS) | (left <= SINCE_VALUES)
     days = (since > 0)[::-1].cumsum()[::-1]
-    enough = (left >= FEWEST_SINCE) & (days >= FEWEST_DAYS_SINCE)
-    splits = np.flatnonzero(within & enough & (since > 0) & (np.arange(rows) >= FEWEST_DAYS))
+    enough = (left >= MIN_SINCE) & (days >= MIN_DAYS_SINCE)
+    splits = np.flatnonzero(within & enough & (since > 0) & (np.arange(rows) >= MIN_DAYS))
     total = np.concatenate([[0.0], before.cumsum()])
     by_values = np.searchsorted(total, total[splits] - BEFORE_VALUES, side="right") - 1
     return splits, np.maximum(0, np.minimum(splits - BEFORE_DAYS, by_values))
@@ -303,19 +303,19 @@ def _deviates(
     is_since = row >= splits[:, None]
     count, total, squares = table.before
     of_class = is_before @ count
-    large = of_class >= min(FEWEST_OF_A_CLASS, fewest)
+    large = of_class >= min(MIN_PER_CLASS, fewest)
     means = np.divide(is_before @ total, of_class, out=np.zeros_like(of_class), where=large)
     spread = np.where(large, is_before @ squares - of_class * means**2, 0.0).sum(axis=1)
     values = np.where(large, of_class, 0.0).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        within = np.maximum(spread / values, LEAST_WITHIN)[:, None]
+        within = np.maximum(spread / values, MIN_WITHIN)[:, None]
         n, r = _residuals(table.before, large, means)
         n = n * is_before
         days = (n > 0).sum(axis=1)
         excess = (n * r * r / within).sum(axis=1) - (days - 1)
         pairs = n.sum(axis=1) - (n * n).sum(axis=1) / n.sum(axis=1)
         between = excess * within[:, 0] / pairs
-        between = np.clip(between, LEAST_BETWEEN, MOST_BETWEEN)[:, None]
+        between = np.clip(between, MIN_BETWEEN, MAX_BETWEEN)[:, None]
         weights = np.where(n > 0, 1.0 / (within / n + between), 0.0)
         mean_before = (weights * r).sum(axis=1) / weights.sum(axis=1)
         weekly = _weekly(weights, r - mean_before[:, None], dates)
@@ -333,8 +333,8 @@ def _deviates(
         t = np.where(rest > tolerance * of_rest, t, np.minimum(t, 0.0))
         free = np.maximum(days - 1, 1)
         z = np.sqrt(free * np.log1p(t * t / free)) * (8 * free + 1) / (8 * free + 3)
-    enough = (values >= fewest) & (days >= FEWEST_DAYS)
-    enough &= (m.sum(axis=1) >= FEWEST_SINCE) & ((m > 0).sum(axis=1) >= FEWEST_DAYS_SINCE)
+    enough = (values >= fewest) & (days >= MIN_DAYS)
+    enough &= (m.sum(axis=1) >= MIN_SINCE) & ((m > 0).sum(axis=1) >= MIN_DAYS_SINCE)
     return np.where(enough & np.isfinite(z), np.sign(t) * z, -np.inf)
 
 
@@ -372,7 +372,7 @@ def _weekly(weights: Numbers, r: Numbers, dates: Sequence[int]) -> Numbers:
     sums = (weights * r) @ member
     ratio = np.divide(sums**2, weight, out=np.zeros_like(weight), where=weight > 0).sum(axis=1)
     number = (weight > 0).sum(axis=1)
-    return np.where(number >= 3, np.clip(ratio / np.maximum(number - 1, 1), 1.0, MOST_WEEKLY), 1.0)
+    return np.where(number >= 3, np.clip(ratio / np.maximum(number - 1, 1), 1.0, MAX_WEEKLY), 1.0)
 
 
 def _stated(
@@ -395,7 +395,7 @@ def _stated(
     falls: list[Fall] = []
     for name in sorted({one.prompt_class for one in before}):
         known, mean = _mean(before, name)
-        if known < min(FEWEST_OF_A_CLASS, fewest):
+        if known < min(MIN_PER_CLASS, fewest):
             continue
         held[name] = mean - tolerance
         values, now = _mean(since, name)

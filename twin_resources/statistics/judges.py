@@ -1,7 +1,7 @@
 """Who may judge: a measure is certified on planted answers before it may promote anything.
 
-Belongs here: the plants of each claim, the certificate, and its withdrawal.
-Does not belong here: making plants, scoring them.
+Scope: the plants of each claim, the certificate, and its withdrawal.
+Out of scope: making plants, scoring them.
 Method: `bounds.py` for the certificate, `bets.py` for the withdrawal. Without it a constant or a
 random judge promotes everything: 98–100 % in simulation.
 

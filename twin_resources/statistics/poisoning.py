@@ -1,8 +1,8 @@
 """What keeps a few readers, or one day, from deciding for all: caps on settling, a look at alarms.
 
-Belongs here: each reader's share of what is settled, that of new readers, and whether those who
+Scope: each reader's share of what is settled, that of new readers, and whether those who
 voted before a fall have seen it.
-Does not belong here: settling (`twin_resources/quality/ledger/settling.py`, which asks `admitted`),
+Out of scope: settling (`twin_resources/quality/ledger/settling.py`, which asks `admitted`),
 reading who came when (`daily_aggregates.py`), reporting.
 Method: who is admitted depends on who came when, never on the value, so no mean is moved by it.
 """
@@ -18,12 +18,12 @@ from statistics import median
 
 CAP = 0.05  # of an author's values of a month, once there are 20 readers
 FEW_TO_CAP = 20
-DAY_WEIGHT, FEWEST_OF_A_DAY = 3.0, 10
+DAY_WEIGHT, MIN_PER_DAY = 3.0, 10
 NEW_READER_DAYS, NEW_READERS_SHARE = 14, 0.1
 FEW_READERS = 3
-FEWEST_RETURNING, MOST_OF_A_FALL = 10, 0.5
+MIN_RETURNING, MAX_OF_A_FALL = 10, 0.5
 SURE = 1.64  # standard errors
-LEAST_VARIANCE = 0.01
+MIN_VARIANCE = 0.01
 
 
 def most_allowed(total: int, *, readers: int) -> int:
@@ -61,7 +61,7 @@ def most_of_a_day(earlier: Sequence[int]) -> int | None:
     Args:
         earlier: values settled on each earlier day that had any, of the last four weeks.
     """
-    return max(FEWEST_OF_A_DAY, round(DAY_WEIGHT * median(earlier))) if earlier else None
+    return max(MIN_PER_DAY, round(DAY_WEIGHT * median(earlier))) if earlier else None
 
 
 def most_new(known: int, usual: float) -> int:
@@ -96,7 +96,7 @@ def not_seen_by_others(readers: Mapping[str, ReaderTotals]) -> str:
     """Why an alarm is for a person to look at; empty: those who voted before have seen the fall.
 
     The readers who voted before the fall are compared with themselves, without the three who fell
-    most (a third of them, where they are fewer than nine). Where fewer than `FEWEST_RETURNING`
+    most (a third of them, where they are fewer than nine). Where fewer than `MIN_RETURNING`
     values are theirs, nobody can tell, and three readers must not have most of the fall.
     """
     returning = {name: one for name, one in readers.items() if one.count_before and one.count_since}
@@ -104,15 +104,15 @@ def not_seen_by_others(readers: Mapping[str, ReaderTotals]) -> str:
     left_out = most[: min(FEW_READERS, len(most) // 3)]
     rest = [one for name, one in returning.items() if name not in left_out]
     values = math.fsum(one.count_since for one in rest)
-    if values < FEWEST_RETURNING:
-        counts = sorted((one.count_since for one in readers.values()), reverse=True)
+    if values < MIN_RETURNING:
+        counts = sorted((reader.count_since for reader in readers.values()), reverse=True)
         share = math.fsum(counts[:FEW_READERS]) / max(1.0, math.fsum(counts))
         few = f"{FEW_READERS} readers have {share:.0%} of the values of the fall"
-        return few if share > MOST_OF_A_FALL else ""
+        return few if share > MAX_OF_A_FALL else ""
     mean = math.fsum(one.total_before for one in rest) / math.fsum(one.count_before for one in rest)
     lost = math.fsum(one.lost for one in rest)
     # each reader against its own mean, which its values before it are known by as well
-    variance = max(LEAST_VARIANCE, mean * (1.0 - mean)) * math.fsum(
+    variance = max(MIN_VARIANCE, mean * (1.0 - mean)) * math.fsum(
         one.count_since * (1.0 + one.count_since / one.count_before) for one in rest
     )
     if lost >= SURE * math.sqrt(variance):

@@ -1,7 +1,7 @@
 """When to promote: betting on the differences between candidate and incumbent.
 
-Belongs here: the two tests, their state, the verdict after any pair, how many pairs to expect.
-Does not belong here: who may judge (`judges.py`), how pairs come about (`release_mode.py`,
+Scope: the two tests, their state, the verdict after any pair, how many pairs to expect.
+Out of scope: who may judge (`judges.py`), how pairs come about (`release_mode.py`,
 `shadow_pairs`), moving a version (`registry/moves.py`).
 Sources: Waudby-Smith and Ramdas (2024), `bets.py`; testing by betting, Shafer, JRSS A 184 (2021).
 
@@ -23,7 +23,7 @@ is asked besides:
 
 - B ≥ 1/α, at any pair: of worse candidates at most α are promoted by it;
 - once all prompts of the trial are used, at a moment that no difference has chosen: mean d̄ ≥ 0
-  where its standard error is at most `MOST_ERROR`; where it is larger (few prompts, a judge that
+  where its standard error is at most `MAX_ERROR`; where it is larger (few prompts, a judge that
   scatters, thumbs), the lower 1 − α bound of the mean: of worse ones again at most α.
 
 Both are about d̄, the mean of d over the claims: asked of each claim, of equal candidates with two
@@ -52,7 +52,7 @@ from twin_resources.statistics.values import ImpossibleValue
 ALPHA = 0.05
 ON_THE_WHOLE = "mean of the claims"
 """The one bet D beside an incumbent that passed no gate."""
-MOST_ERROR = 0.0125
+MAX_ERROR = 0.0125
 SPREAD = 0.57  # standard deviation of d of two independent thumbs of .80
 """Of the mean difference at a trial's end, beyond which its lower bound counts. At this error 4 %
 of candidates N(−.02, .05) are worse and promoted, and .95 is gained of what an oracle gains."""
@@ -242,9 +242,9 @@ def at_the_end(evidence: PairEvidence) -> Verdict:
 
 def least_mean(evidence: PairEvidence) -> float:
     """What of the mean difference counts at the end: the mean, or where its standard error is above
-    `MOST_ERROR` its lower 1 − α bound; −∞ before the second pair."""
+    `MAX_ERROR` its lower 1 − α bound; −∞ before the second pair."""
     mean, error = mean_difference(evidence)
-    return mean if error <= MOST_ERROR else mean - NormalDist().inv_cdf(1 - evidence.alpha) * error
+    return mean if error <= MAX_ERROR else mean - NormalDist().inv_cdf(1 - evidence.alpha) * error
 
 
 def mean_difference(evidence: PairEvidence) -> tuple[float, float]:

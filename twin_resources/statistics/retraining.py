@@ -1,8 +1,8 @@
 """The decision of the sensor `quality_dropped`, as a function of what it has read.
 
-Belongs here: from an alarm to train, nothing to learn (or rolled back, where an earlier version is
+Scope: from an alarm to train, nothing to learn (or rolled back, where an earlier version is
 surely better), incident or held back.
-Does not belong here: reading ledger, registry and runs, starting runs, storing the state.
+Out of scope: reading ledger, registry and runs, starting runs, storing the state.
 Method: deploy/docs/architecture.md, The loop. The alarm itself: `detector.py`.
 
 The same facts give the same decision and the same run key, so that a repeated tick starts nothing
@@ -31,7 +31,7 @@ from twin_resources.statistics.retraining_limits import (
 
 Kind = Literal["train", "nothing_to_learn", "rolled_back", "incident", "held_back"]
 
-FEWEST_AUTHORS, SHARED_BY = 3, 0.1
+MIN_AUTHORS, SHARED_BY = 3, 0.1
 TOGETHER_S = 2 * DAY
 INCIDENT_DAYS = 14.0  # that the alarms of an incident wait
 ATTEMPTS = 3
@@ -137,7 +137,7 @@ def disarmed(last: LastRetraining | None, now_there_is: TrainingFingerprint) -> 
 
 def is_incident(alarmed_authors: int, armed_authors: int) -> bool:
     """Whether alarms within two days share a cause: of at least three authors, and of a tenth."""
-    return alarmed_authors >= max(FEWEST_AUTHORS, math.ceil(SHARED_BY * armed_authors))
+    return alarmed_authors >= max(MIN_AUTHORS, math.ceil(SHARED_BY * armed_authors))
 
 
 def decide(situation: AlarmContext) -> RetrainingDecision:

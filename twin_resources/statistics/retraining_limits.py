@@ -1,7 +1,7 @@
 """What else starts a retraining, in which order, and what holds every one back.
 
-Belongs here: causes and their priority, one run at a time, cooldown, budgets, thresholds of growth.
-Does not belong here: the decision on an alarm (`retraining.py`), reading runs, starting them.
+Scope: causes and their priority, one run at a time, cooldown, budgets, thresholds of growth.
+Out of scope: the decision on an alarm (`retraining.py`), reading runs, starting them.
 """
 # pyright: strict
 
@@ -25,7 +25,7 @@ PRIORITY: Mapping[Cause, int] = {
 }
 DAY = 86_400.0
 FIRST_WAIT_DAYS = 7.0
-LONGEST_WAIT_DAYS = 182.0
+MAX_WAIT_DAYS = 182.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def next_by_alarm(usage: Usage) -> float:
     """
     if not usage.in_vain:
         return 0.0
-    days = min(LONGEST_WAIT_DAYS, FIRST_WAIT_DAYS * 2.0 ** min(usage.in_vain - 1, 10))
+    days = min(MAX_WAIT_DAYS, FIRST_WAIT_DAYS * 2.0 ** min(usage.in_vain - 1, 10))
     return usage.in_vain_at + days * DAY
 
 

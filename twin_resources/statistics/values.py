@@ -1,7 +1,7 @@
 """What no statistic here accepts.
 
-Belongs here: the error of a number outside its range.
-Does not belong here: how scores become settled (`twin_resources/quality/ledger`), what is inferred
+Scope: the error of a number outside its range.
+Out of scope: how scores become settled (`twin_resources/quality/ledger`), what is inferred
 from them.
 """
 # pyright: strict

@@ -1,4 +1,4 @@
 """Where things are kept: tables, state, weights, and the places that posts come from.
 
-Belongs here: a store and what keeps it whole. Does not belong here: what a row means.
+Scope: a store and what keeps it whole. Out of scope: what a row means.
 """

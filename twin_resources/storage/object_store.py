@@ -1,6 +1,6 @@
 """An S3 prefix that holds posts, a backup or tables: its address, objects, bytes.
 
-Belongs here: calls to S3 and what their failures mean. Does not belong here: which objects are
+Scope: calls to S3 and what their failures mean. Out of scope: which objects are
 posts (`twin_assets/corpus/importers`), when to look (`twin_sensors`).
 
 The same environment as the tables' (`AWS_ENDPOINT`, `AWS_REGION`, the usual credentials) is
@@ -24,7 +24,7 @@ from typing import IO, Any, cast
 from twin_resources.errors import TwinError
 
 SCHEME = "s3://"
-_MOST_OBJECTS = 2_000_000
+_MAX_OBJECTS = 2_000_000
 KEPT_S = 60  # a client's life: keys that were changed in a file hold from then on
 
 
@@ -93,10 +93,10 @@ def list_objects(source: object) -> tuple[StoredObject, ...]:
                 one = _object_of(entry, prefix)
                 if one is not None:
                     objects.append(one)
-            if len(objects) > _MOST_OBJECTS:
+            if len(objects) > _MAX_OBJECTS:
                 raise TwinError(
                     f"list {address_of(source)}",
-                    found=f"more than {_MOST_OBJECTS:,} objects",
+                    found=f"more than {_MAX_OBJECTS:,} objects",
                     next_step="name the prefix that holds the posts",
                 )
     return tuple(sorted(objects, key=lambda one: one.name))
@@ -245,7 +245,7 @@ def _client_of(
 ) -> Any:
     """The client of this environment for a while: with it its connections.
 
-    A new one reads boto3's description of the service, 0.1 CPU s, and greets the server anew; an
+    A new one reads boto3's description of the service, 0.1 CPU s, and greets the server again; an
     import reads object by object.
     """
     boto3: Any = import_module("boto3")

@@ -1,6 +1,6 @@
 """A folder or a prefix of a bucket, as names of files under it: list, fetch, store.
 
-Belongs here: both kinds with the same three words. Does not belong here: what the files hold.
+Scope: both kinds with the same three words. Out of scope: what the files hold.
 """
 # pyright: strict
 

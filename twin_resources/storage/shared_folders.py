@@ -1,7 +1,7 @@
 """Folders of a home in a store that several hosts share: checkpoints and prepared weights.
 
-Belongs here: storing a folder under its path in the home, and fetching it to the same path of
-another home. Does not belong here: which folders a version needs (`registry/following.py`).
+Scope: storing a folder under its path in the home, and fetching it to the same path of
+another home. Out of scope: which folders a version needs (`registry/following.py`).
 
 A folder is there once its list of files is, which is stored last. The name of such a folder is a
 hash or a revision, so what is stored under a name never changes, and storing it twice stores it

@@ -1,8 +1,8 @@
 """What went wrong with a disk, a file, a database or a bucket, by its cause, each with its cure.
 
-Belongs here: telling the five causes apart in the errors of what writes and reads here (Python,
+Scope: telling the five causes apart in the errors of what writes and reads here (Python,
 SQLite, PostgreSQL, Lance), and the sentences for the person. `troubleshooting.md` has a row each.
-Does not belong here: mending, and what an error means that is none of a storage.
+Out of scope: mending, and what an error means that is none of a storage.
 
 Python says the cause by a number, SQLite and PostgreSQL by a code; Lance says it in words. A code
 may leave it open (`SQLITE_IOERR`, `SQLITE_CANTOPEN`): then the place itself is looked at.
@@ -141,7 +141,7 @@ _POSTGRESQL: tuple[tuple[str, type[StorageFault]], ...] = (
     ("53", Away),
     ("57P", Away),
 )
-_LEAST_ROOM = 65_536  # bytes: below, SQLite cannot make the index of its log
+_MIN_ROOM = 65_536  # bytes: below, SQLite cannot make the index of its log
 
 
 def is_full(error: BaseException) -> bool:
@@ -199,10 +199,10 @@ def faults_told(
 
 def fault_of(error: BaseException, place: str | Path) -> type[StorageFault] | None:
     """What an error says of the storage that it came from; None: nothing."""
-    for one in _causes(error):
+    for cause in _causes(error):
         local = _file_of(place)
-        fault = _by_number(one, local) or _by_sqlite(one, local) or _by_postgresql(one)
-        fault = fault or _by_words(one) or _by_lance(one, place)
+        fault = _by_number(cause, local) or _by_sqlite(cause, local) or _by_postgresql(cause)
+        fault = fault or _by_words(cause) or _by_lance(cause, place)
         if fault is not None:
             return fault
     return None
@@ -258,7 +258,7 @@ def _fault_at(path: Path) -> type[StorageFault]:
     room = os.statvfs(folder)
     if room.f_flag & os.ST_RDONLY:
         return ReadOnly
-    if room.f_bavail * room.f_frsize < _LEAST_ROOM or (room.f_files and not room.f_favail):
+    if room.f_bavail * room.f_frsize < _MIN_ROOM or (room.f_files and not room.f_favail):
         return DiskFull
     writable = os.access(folder, os.W_OK | os.X_OK)
     if not writable or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
@@ -277,7 +277,7 @@ def _by_postgresql(error: BaseException) -> type[StorageFault] | None:
 
 def _by_words(error: BaseException) -> type[StorageFault] | None:
     message = str(error).lower()
-    return next((fault for fault, words in _WORDS if any(one in message for one in words)), None)
+    return next((fault for fault, words in _WORDS if any(word in message for word in words)), None)
 
 
 def _by_lance(error: BaseException, place: str | Path) -> type[StorageFault] | None:

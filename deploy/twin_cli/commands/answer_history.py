@@ -1,7 +1,7 @@
 """`twin feedback`, `twin traces` and `twin explain`: what became of answers that were given.
 
-Belongs here: sending an opinion, the table of traces, the tree from an answer to its posts. Does
-not belong here: what feedback may contain (`gateway/api/feedback.py`), reading traces
+Scope: sending an opinion, the table of traces, the tree from an answer to its posts. Out
+of scope: what feedback may contain (`gateway/api/feedback.py`), reading traces
 (`langfuse/trace_reading.py`), following the ids (`twin_resources/registry/explanation.py`).
 """
 
@@ -18,7 +18,7 @@ from rich.tree import Tree
 
 from twin_cli.commands.subject import choose_author
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.trace_reading import (
     Score,
@@ -112,7 +112,7 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
             url,
             json=body,
             headers={"Authorization": f"Bearer {key}"},
-            timeout=MOST_IDLE_S,
+            timeout=MAX_IDLE_S,
             trust_env=False,
         )
     except httpx.HTTPError as error:

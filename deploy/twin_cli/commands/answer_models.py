@@ -1,7 +1,7 @@
 """Stage 3 of `twin up`: the answer model that the author's file names, prepared and answering.
 
-Belongs here: preparing it, trying it with one token, entering it into the registry, taking it away.
-Does not belong here: what a name may be (`answer_model.py`), how it is replaced (`release/`),
+Scope: preparing it, trying it with one token, entering it into the registry, taking it away.
+Out of scope: what a name may be (`answer_model.py`), how it is replaced (`release/`),
 serving it (`serving/fleet.py`).
 
 It is a version like every other one, so that what compares, traces and rolls back versions does so

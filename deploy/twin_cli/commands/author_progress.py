@@ -1,7 +1,7 @@
 """How far an author has come in this home: one small file, so that the next command knows.
 
-Belongs here: what was imported last, the three questions with their answers before and after, and
-whether a training is expected. Does not belong here: verdicts and versions (the registry has them).
+Scope: what was imported last, the three questions with their answers before and after, and
+whether a training is expected. Out of scope: verdicts and versions (the registry has them).
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ Training = Literal["", "expected", "launched", "too_small", "not_wanted", "finis
 
 # Files whose text is compared; everything else in the folder by size and time only.
 TEXT_SUFFIXES = frozenset((".md", ".markdown", ".mdx", ".html", ".htm", ".txt", ".toml", ".yaml"))
-LARGEST_COMPARED = 8 * 2**20  # bytes
+MAX_COMPARED = 8 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _add_tree(digest: Any, source: Path) -> None:
         facts = path.stat()
         relative = path.relative_to(source) if path != source else Path(path.name)
         digest.update(f"\0{relative}\0{facts.st_size}\0".encode("utf-8", "surrogateescape"))
-        if path.suffix.lower() in TEXT_SUFFIXES and facts.st_size <= LARGEST_COMPARED:
+        if path.suffix.lower() in TEXT_SUFFIXES and facts.st_size <= MAX_COMPARED:
             digest.update(path.read_bytes())
         else:
             digest.update(str(facts.st_mtime_ns).encode())

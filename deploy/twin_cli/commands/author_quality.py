@@ -1,6 +1,6 @@
 """What `twin status` says of an author's answers: evidence, what waits, what is not heard.
 
-Belongs here: reading it from the state store, and the lines. Does not belong here: folding
+Scope: reading it from the state store, and the lines. Out of scope: folding
 (`retraining/score_watch.py`), the rest of a status (`status.py`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """`twin authors apply`: author files of a folder, for every host that shares the state store.
 
-Belongs here: the plan in words, the question, and this home's versions for the store. Does not
-belong here: the rows (`registry/shared_files.py`), what hosts do with them (`following.py`).
+Scope: the plan in words, the question, and this home's versions for the store. Out of
+scope: the rows (`registry/shared_files.py`), what hosts do with them (`following.py`).
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """What `twin up` shows while it works: stages with a clock, lines, and a bar with the time left.
 
-Belongs here: writing to the terminal, the plain form for logs and pipes, how often each says that
-a wait goes on, and what only the long form says. Does not belong here: what is said; tables of
+Scope: writing to the terminal, the plain form for logs and pipes, how often each says that
+a wait goes on, and what only the long form says. Out of scope: what is said; tables of
 results (`presentation.py`); how the time left is estimated (`time_left.py`).
 """
 # pyright: strict

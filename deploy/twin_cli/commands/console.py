@@ -1,7 +1,7 @@
 """The console of every command, and how this very command is typed.
 
-Belongs here: width and style; the name by which the shell finds `twin`.
-Does not belong here: output.
+Scope: width and style; the name by which the shell finds `twin`.
+Out of scope: output.
 """
 # pyright: strict
 

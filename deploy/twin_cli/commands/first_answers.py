@@ -2,8 +2,8 @@
 
 A base model's prose is shown nowhere: whoever wants it asks `twin/<author>@base`.
 
-Belongs here: the import through the running Dagster, the questions, and keeping the answers for the
-comparison after training. Does not belong here: what an import does (`twin_assets/corpus`).
+Scope: the import through the running Dagster, the questions, and keeping the answers for the
+comparison after training. Out of scope: what an import does (`twin_assets/corpus`).
 """
 # pyright: strict
 
@@ -40,7 +40,7 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
     Args:
         settings: of a home whose embedder is prepared.
     """
-    from twin_assets.knowledge.preview_quotations import MOST_SHOWN, preview_quotations
+    from twin_assets.knowledge.preview_quotations import MAX_SHOWN, preview_quotations
     from twin_resources.models.embedder.embedder import load_embedder
 
     # the endpoint is asked the first ones, and says more
@@ -50,7 +50,7 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
     found = preview_quotations(
         preview.accepted.posts, questions, load_embedder(settings, on_card=False)
     )
-    lines = [f"{one.heading}\n{passage(one.text, longest=MOST_SHOWN)}" for one in found]
+    lines = [f"{one.heading}\n{passage(one.text, longest=MAX_SHOWN)}" for one in found]
     if lines:
         clock.say("\n".join([f"from {preview.author or 'these posts'}:", *lines]))
 

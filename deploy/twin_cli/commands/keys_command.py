@@ -1,6 +1,6 @@
 """`twin keys`: make, list and revoke the gateway's keys, and what each has used.
 
-Belongs here: the tables and the JSON. Does not belong here: keys and limits (`access/keys.py`),
+Scope: the tables and the JSON. Out of scope: keys and limits (`access/keys.py`),
 money (`access/account.py`), requests (`gateway/api/key_limits.py`).
 """
 # pyright: strict

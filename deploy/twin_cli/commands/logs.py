@@ -1,7 +1,7 @@
 """`twin logs`: what a program of the stack has written, its end or as it is written.
 
-Belongs here: finding a program's log, its last lines, following it through a rotation.
-Does not belong here: writing and rotating it (`processes/supervisor.py`), a run's log (Dagster's
+Scope: finding a program's log, its last lines, following it through a rotation.
+Out of scope: writing and rotating it (`processes/supervisor.py`), a run's log (Dagster's
 UI).
 """
 # pyright: strict
@@ -53,7 +53,7 @@ def run_logs(
             found=f"logs of {_named(logs)} in {settings.logs_dir}",
             next_step="name one of them",
         )
-    # by its name: the log that a rotation begins anew is followed too
+    # by its name: the log that a rotation restarts is followed too
     command = ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)]
     try:
         return subprocess.run(command, check=False).returncode

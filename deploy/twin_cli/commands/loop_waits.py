@@ -1,6 +1,6 @@
 """What an author's loop waits for and until when, in one line of `twin status`.
 
-Belongs here: reading it from the state store, and its words. Does not belong here: deciding what
+Scope: reading it from the state store, and its words. Out of scope: deciding what
 follows (`statistics/retraining.py`, `quality/release`), the status' other lines
 (`author_quality.py`).
 """
@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from twin_resources.quality.release import trial_rows
-from twin_resources.quality.release.release_mode import LONGEST_CANARY_DAYS
-from twin_resources.quality.release.releasing import LONGEST_IDLE_DAYS
+from twin_resources.quality.release.release_mode import MAX_CANARY_DAYS
+from twin_resources.quality.release.releasing import MAX_IDLE_DAYS
 from twin_resources.quality.retraining import alarm_records, retrainings, score_watch
 from twin_resources.quality.retraining.alarm_records import DAY_S
 from twin_resources.registry import rows as registry_rows
@@ -73,8 +73,8 @@ def _trial(connection: sa.Connection, author: str) -> str:
         began, last, pairs = known.began_at, known.paired_at, known.evidence.pairs
     said = f"waits: v{on.version} on trial as {on.mode} against v{on.incumbent}, {pairs} pairs"
     if on.mode == "canary":
-        return f"{said}; decided by {_day(began + LONGEST_CANARY_DAYS * DAY_S)}"
-    until = _day(max(began, last or 0.0) + LONGEST_IDLE_DAYS * DAY_S)
+        return f"{said}; decided by {_day(began + MAX_CANARY_DAYS * DAY_S)}"
+    until = _day(max(began, last or 0.0) + MAX_IDLE_DAYS * DAY_S)
     return f"{said}; parked on {until} unless a pair comes before"
 
 

@@ -1,6 +1,6 @@
-"""`twin lower-floor`: a person says that quality is judged anew from here on, with a reason.
+"""`twin lower-floor`: a person says that quality is judged again from here on, with a reason.
 
-Belongs here: the command and what it says. Does not belong here: what becomes of the streams
+Scope: the command and what it says. Out of scope: what becomes of the streams
 (`retraining/score_watch.py`).
 """
 # pyright: strict
@@ -42,7 +42,7 @@ def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Co
     closed = f", and {alarms} open alarm{'' if alarms == 1 else 's'} closed" if alarms else ""
     console.print(
         f"{chosen.name}: {values:,} values so far are history{closed}. Every stream is certified "
-        "anew from the next value on, and a new version is held to no earlier one.",
+        "again from the next value on, and a new version is held to no earlier one.",
         markup=False,
     )
     return 0

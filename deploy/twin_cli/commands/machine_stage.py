@@ -1,8 +1,8 @@
 """Stage 1 of `twin up`: what this machine is, whether it will do, and what it trains by.
 
-Belongs here: showing the preflight, or only what stops, where `deploy/up.sh` has shown it; the
+Scope: showing the preflight, or only what stops, where `deploy/up.sh` has shown it; the
 recipe that a new author is given.
-Does not belong here: looking (`preflight.py`).
+Out of scope: looking (`preflight.py`).
 """
 # pyright: strict
 

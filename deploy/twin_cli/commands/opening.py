@@ -1,7 +1,7 @@
 """`twin chat` and `twin open`: the pages, started where they do not run, with a link for a browser.
 
-Belongs here: starting the page, waiting for it, the link, whether there is a screen. Does not
-belong here: the pages (`twin_resources/page`, Dagster).
+Scope: starting the page, waiting for it, the link, whether there is a screen. Out of
+scope: the pages (`twin_resources/page`, Dagster).
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """`twin backup`, `twin restore`, `twin repair` and `twin pause`: the home and what it answers.
 
-Belongs here: progress, plans in words, the question before a repair, summaries. Does not belong
-here: saving and restoring (`twin_resources/backup/`), going back to a version
+Scope: progress, plans in words, the question before a repair, summaries. Out of
+scope: saving and restoring (`twin_resources/backup/`), going back to a version
 (`tables/mending.py`), the file of a pause (`authors/pausing.py`).
 """
 # pyright: strict
@@ -177,9 +177,9 @@ def lines_of(found: HomeRepair) -> list[str]:
     for (author, asset), plan in found.tables.items():
         lines.append(f"{asset} of {author}: {plan.problem}")
         if plan.indexes:
-            lines.append("  → the index goes and is made anew; every row stays")
+            lines.append("  → the index goes and is rebuilt; every row stays")
         elif plan.back_to is None:
-            lines.append("  → no version is whole: the table goes and is made anew")
+            lines.append("  → no version is whole: the table goes and is rebuilt")
         else:
             lines.append(
                 f"  → back to version {plan.back_to} of {plan.written_at}, "
@@ -190,7 +190,7 @@ def lines_of(found: HomeRepair) -> list[str]:
             lines.append(f"  → pinned versions among them: {', '.join(plan.untagged)}")
     if found.tables:
         lines.append(
-            "then the posts are imported again, which makes what is missing anew; other tables "
+            "then the posts are imported again, which makes what is missing again; other tables "
             "follow with their next run"
         )
     for words in found.databases:
@@ -223,7 +223,7 @@ def _agrees(read: Callable[[str], str]) -> bool:
 
 
 def _import_again(settings: Settings, authors: list[str], as_json: bool, console: Console) -> None:
-    """Make lost rows anew where the stack runs; else say how."""
+    """Make lost rows again where the stack runs; else say how."""
     stack = find_stack(settings)
     if stack is not None:
         quiet = Console(stderr=True) if as_json else console

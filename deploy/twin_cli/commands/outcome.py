@@ -1,7 +1,7 @@
 """What became of a training: tuned, refused by the gate, or failed; and waiting for it.
 
-Belongs here: reading run, verdict and versions into one outcome with an exit code.
-Does not belong here: the gate (`twin_assets/evaluation`) and the registry's moves.
+Scope: reading run, verdict and versions into one outcome with an exit code.
+Out of scope: the gate (`twin_assets/evaluation`) and the registry's moves.
 """
 # pyright: strict
 

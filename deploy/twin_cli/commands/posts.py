@@ -1,7 +1,7 @@
 """`twin import` and `twin forget`: posts come in, and posts, authors and readers go.
 
-Belongs here: the commands' arguments as a run or as a request in the journal, and their words. Does
-not belong here: the import (`twin_assets/corpus`), forgetting (`erasure/`), its job
+Scope: the commands' arguments as a run or as a request in the journal, and their words. Out
+of scope: the import (`twin_assets/corpus`), forgetting (`erasure/`), its job
 (`twin_sensors/erasure_runs.py`).
 
 A running stack forgets as the job `forget`; without one the command does, and imports Dagster for

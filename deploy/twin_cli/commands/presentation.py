@@ -1,6 +1,6 @@
 """The tables that a person reads at the end of a command.
 
-Belongs here: values in, rich renderables out; pure. Does not belong here: where the values come
+Scope: values in, rich renderables out; pure. Out of scope: where the values come
 from, and printing.
 """
 # pyright: strict
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from twin_resources.registry.registry import ModelVersion, Move, Verdict
 
-LONGEST_SHOWN = 185  # characters of a passage on the screen; `twin ask` prints all of it
-LONGEST_WORD = 40
+MAX_SHOWN = 185  # characters of a passage on the screen; `twin ask` prints all of it
+MAX_WORD = 40
 WIDTH = 96
 
 
@@ -45,14 +45,14 @@ def quotation_lines(answer: EndpointAnswer) -> str:
     return f"{answer.question}\n{passage(text)}\n   — {post}{date}"
 
 
-def passage(text: str, *, longest: int = LONGEST_SHOWN) -> str:
+def passage(text: str, *, longest: int = MAX_SHOWN) -> str:
     """Somebody's words in quotation marks, in lines that fit, cut after a word where they are long.
 
     Of scripts that put no spaces they are cut where they stand.
     """
     words = " ".join(text.split())
     if len(words) > longest:
-        cut = re.sub(rf"\s\S{{0,{LONGEST_WORD}}}\Z", "", words[: longest + 1])
+        cut = re.sub(rf"\s\S{{0,{MAX_WORD}}}\Z", "", words[: longest + 1])
         words = f"{cut[:longest]} …"
     return textwrap.fill(f"“{words}”", WIDTH, initial_indent="  ", subsequent_indent="   ")
 

@@ -1,7 +1,7 @@
 """The preview: what a folder holds, before anything is prepared, trained or stored.
 
-Belongs here: asking for it, showing what it says, and whether that is enough to train on.
-Does not belong here: reading posts (`twin_assets/corpus/preview.py`).
+Scope: asking for it, showing what it says, and whether that is enough to train on.
+Out of scope: reading posts (`twin_assets/corpus/preview.py`).
 """
 # pyright: strict
 
@@ -22,8 +22,8 @@ NOTHING_USABLE = 3  # exit code: every post is left out, or most files with text
 # A thousand words make 9 to 11 samples (three bundled authors and two others), whatever number of
 # posts they stand in. A fifth of them is held out, and the gate decides from 30 of those on: 150
 # samples. With fewer words it would refuse what was trained as "not decided".
-FEWEST_WORDS = 15_000
-FEWEST_POSTS = 2  # one is trained on, another held out
+MIN_WORDS = 15_000
+MIN_POSTS = 2  # one is trained on, another held out
 
 
 def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
@@ -49,12 +49,12 @@ def too_small(posts: int, words: int) -> str:
     if is_enough(posts, words):
         return ""
     found = f"{counted(posts, 'usable post')}, {counted(words, 'word')}"
-    return f"{found}; training needs {FEWEST_WORDS:,} words in {FEWEST_POSTS} posts or more"
+    return f"{found}; training needs {MIN_WORDS:,} words in {MIN_POSTS} posts or more"
 
 
 def is_enough(posts: int, words: int) -> bool:
     """Whether so much usable text is trained on."""
-    return posts >= FEWEST_POSTS and words >= FEWEST_WORDS
+    return posts >= MIN_POSTS and words >= MIN_WORDS
 
 
 def exit_code(preview: Preview) -> int:

@@ -1,7 +1,7 @@
 """`twin publish`: a version on a model hub.
 
-Belongs here: which version, the author's consent, the order of the steps, what is noted. Does not
-belong here: the export (`versions.py`), the card and the upload (`twin_assets/serving/export/`).
+Scope: which version, the author's consent, the order of the steps, what is noted. Out of
+scope: the export (`versions.py`), the card and the upload (`twin_assets/serving/export/`).
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """`twin ask` and `twin batch`: questions to the endpoint, as any program asks it.
 
-Belongs here: one question with the official `openai` client, a file of questions, what is printed.
-Does not belong here: retrieval, prompts and routing (the gateway), the batch (`gateway/batches`).
+Scope: one question with the official `openai` client, a file of questions, what is printed.
+Out of scope: retrieval, prompts and routing (the gateway), the batch (`gateway/batches`).
 Source: https://github.com/openai/openai-python
 """
 # pyright: strict
@@ -25,7 +25,7 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import Answered, Journal, check_out
 from twin_resources.gateway.batches.completing import BatchSum, complete
 from twin_resources.gateway.batches.questions import read_questions
-from twin_resources.longest_waits import MOST_WORKING_S
+from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.endpoints import read_endpoints
 from twin_resources.processes.wording import counted
 from twin_resources.registry.route_names import FRONT_DESK
@@ -40,7 +40,7 @@ def make_client(url: str, key: str) -> OpenAI:
     import httpx
     from openai import OpenAI
 
-    transport = httpx.Client(trust_env=False, timeout=MOST_WORKING_S)
+    transport = httpx.Client(trust_env=False, timeout=MAX_WORKING_S)
     return OpenAI(base_url=url, api_key=key, http_client=transport, max_retries=2)
 
 
@@ -119,7 +119,7 @@ def _readable_errors(client: OpenAI, model: str) -> Generator[None]:
     except openai.APITimeoutError as error:
         raise TwinError(
             tried,
-            found=f"no answer within {MOST_WORKING_S} s",
+            found=f"no answer within {MAX_WORKING_S} s",
             next_step="see `twin status` and models.log; try a smaller model",
         ) from error
     except openai.APIConnectionError as error:

@@ -1,6 +1,6 @@
 """`twin retrain`: a person asks for a retraining, with a reason that is kept.
 
-Belongs here: what stands in its way, the request, waiting for its run. Does not belong here: the
+Scope: what stands in its way, the request, waiting for its run. Out of scope: the
 sensor that starts it (`retraining/manual_triggers.py`), following it (`training.py`), whether it
 pays.
 """

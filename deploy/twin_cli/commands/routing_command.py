@@ -1,6 +1,6 @@
 """`twin routing`: who answers which questions, why, and what that saves; `twin routing try`.
 
-Belongs here: the tables and the JSON. Does not belong here: fitting a policy (`routing_policy`),
+Scope: the tables and the JSON. Out of scope: fitting a policy (`routing_policy`),
 scoring a question (`router/`), counting answers (`ledger/routed.py`).
 """
 # pyright: strict
@@ -227,7 +227,7 @@ def _why(settings: Settings, author: Author, policy: RoutingPolicy | None) -> st
     if not author.paid:
         return "nothing is routed: the author's file says paid = false"
     if policy is not None and (lapsed := _lapsed(settings, author, policy)):
-        return f"nothing is routed: {lapsed}; the job `learn_routing` learns it anew, by night"
+        return f"nothing is routed: {lapsed}; the job `learn_routing` learns it again, by night"
     if policy is not None:
         step = policy.step
         return (

@@ -1,7 +1,7 @@
 """Launching a Dagster run, or joining the one in flight, and following it to its end.
 
-Belongs here: what a run's log tells a person who waits: steps, progress, time left, what failed.
-Does not belong here: GraphQL (`dagster_http.py`), what the outcome means (`outcome.py`).
+Scope: what a run's log tells a person who waits: steps, progress, time left, what failed.
+Out of scope: GraphQL (`dagster_http.py`), what the outcome means (`outcome.py`).
 """
 # pyright: strict
 
@@ -15,7 +15,7 @@ from typing import Any
 from twin_cli.commands.clock import StageBar, StageClock, duration
 from twin_resources.dagster_runs import ERASURE, IN_PROGRESS, Event, Run
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_WORKING_S
+from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.dagster_http import PARTITION_TAG, DagsterHTTP
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.programs import ensure_alive, ensure_not_given_up
@@ -24,7 +24,7 @@ from twin_resources.processes.stack import Stack
 IMPORT = "import_posts"
 LAUNCHED_BY_TAG, COMMAND = "twin/launched_by", "command"
 POLL_S = 1.0
-LONGEST_MESSAGE = 90  # characters of a line of the run's log, shown until the next one
+MAX_MESSAGE = 90  # characters of a line of the run's log, shown until the next one
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class _Notes:
             self.began[event.step] = event.timestamp
             self._bar.phase(event.step.replace("_", " "))
         elif event.kind == "LogMessageEvent":
-            self._bar.update(" ".join(event.message.split())[:LONGEST_MESSAGE])
+            self._bar.update(" ".join(event.message.split())[:MAX_MESSAGE])
         elif event.asset:
             if not self._done:
                 self.flush()
@@ -286,10 +286,10 @@ def _retry_of(
         if stack is not None:
             ensure_alive(stack)
             ensure_not_given_up(stack, "dagster-daemon", progress)
-        if time.monotonic() - began > MOST_WORKING_S:
+        if time.monotonic() - began > MAX_WORKING_S:
             raise TwinError(
                 f"follow the retry of the run {run.run_id[:8]}",
-                found=f"Dagster announced one and did not start it within {MOST_WORKING_S:.0f} s",
+                found=f"Dagster announced one and did not start it within {MAX_WORKING_S:.0f} s",
                 next_step="see dagster-daemon.log",
             )
         time.sleep(POLL_S)

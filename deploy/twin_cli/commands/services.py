@@ -3,8 +3,8 @@
 What quoting needs comes first: the embedder, Dagster for the import, the gateway. The base model is
 prepared while the import runs.
 
-Belongs here: the order of start, preparation of the models and waiting, and the endpoints file
-that follows. Does not belong here: processes and readiness themselves (`processes/stack.py`,
+Scope: the order of start, preparation of the models and waiting, and the endpoints file
+that follows. Out of scope: processes and readiness themselves (`processes/stack.py`,
 `processes/programs.py`), fetching and converting (`weights/weights.py`, `embedder/preparation.py`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """`twin status`: what runs, what is served, and waiting for a verdict.
 
-Belongs here: one look at the stack that costs half a second, and `--wait`.
-Does not belong here: what an outcome means (`outcome.py`), how an author's answers do
+Scope: one look at the stack that costs half a second, and `--wait`.
+Out of scope: what an outcome means (`outcome.py`), how an author's answers do
 (`author_quality.py`).
 """
 # pyright: strict

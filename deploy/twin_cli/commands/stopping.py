@@ -1,6 +1,6 @@
 """`twin stop`, and what Ctrl-C does: end the runs, then every process of the stack.
 
-Belongs here: the order of the end and what is said of it. Does not belong here: how processes are
+Scope: the order of the end and what is said of it. Out of scope: how processes are
 found and ended (`processes/stack.py`, `processes/process_identity.py`).
 """
 # pyright: strict
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.stack import Stack, Stopped, announce_stop, find_stack, stop_stack
 from twin_resources.processes.wording import counted
@@ -40,7 +40,7 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> Stopped:
 
 
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
-    dagster = DagsterHTTP.of_home(stack.settings, timeout_s=MOST_IDLE_S)
+    dagster = DagsterHTTP.of_home(stack.settings, timeout_s=MAX_IDLE_S)
     try:
         if _answers(dagster, log):
             end_in_order(dagster, log)
@@ -68,7 +68,7 @@ def end_in_order(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
 
 
 def _answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
-    """Whether the webserver answers within `MOST_IDLE_S`; False: it does not listen yet, and no run
+    """Whether the webserver answers within `MAX_IDLE_S`; False: it does not listen yet, and no run
     of this stack exists.
 
     Raises:
@@ -76,13 +76,13 @@ def _answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
     """
     if dagster.is_up(within_s=LOOK_S):
         return True
-    deadline = time.monotonic() + MOST_IDLE_S
+    deadline = time.monotonic() + MAX_IDLE_S
     while dagster.listens():
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise TwinError(
                 "end the runs in order",
-                found=f"Dagster did not answer within {MOST_IDLE_S} s",
+                found=f"Dagster did not answer within {MAX_IDLE_S} s",
                 next_step="start the stack again: it marks them",
             )
         log("waiting for Dagster, to end its runs in order")

@@ -1,7 +1,7 @@
 """Whose posts `twin up` and `twin import` are about, and where they lie.
 
-Belongs here: the author's name and slug from arguments, home or sample; the author's file.
-Does not belong here: reading posts (`twin_assets/corpus`).
+Scope: the author's name and slug from arguments, home or sample; the author's file.
+Out of scope: reading posts (`twin_assets/corpus`).
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """Modules of the project that a command runs as processes of their own, and ends with itself.
 
-Belongs here: running `python -m …` with the stack's environment, its lines as they come, its end.
-Does not belong here: supervised programs (`processes/supervisor.py`); what the modules do.
+Scope: running `python -m …` with the stack's environment, its lines as they come, its end.
+Out of scope: supervised programs (`processes/supervisor.py`); what the modules do.
 
 Three are left: preparing the base model, the embedder and an answer model, while `twin up` goes on,
 and an export. They load torch, PEFT and llama.cpp, which take their switches from the environment

@@ -1,7 +1,7 @@
 """What is asked at a terminal: whether the author has agreed, and whose a byline is.
 
-Belongs here: the questions, yes or no, what `twin up` says where nobody can be asked. Does not
-belong here: what counts as consent (`consent.py`), whose a byline is (`corpus/bylines.py`).
+Scope: the questions, yes or no, what `twin up` says where nobody can be asked. Out of
+scope: what counts as consent (`consent.py`), whose a byline is (`corpus/bylines.py`).
 """
 # pyright: strict
 

@@ -1,6 +1,6 @@
 """Stage 5 of `twin up`: whether to train, the training, the gate's verdict, the comparison.
 
-Belongs here: the decision and what is shown. Does not belong here: training and gate themselves
+Scope: the decision and what is shown. Out of scope: training and gate themselves
 (`twin_assets`), the meaning of a run's end (`outcome.py`).
 """
 # pyright: strict
@@ -36,7 +36,7 @@ from twin_cli.commands.outcome import (
     wait_until_served,
 )
 from twin_cli.commands.presentation import prose_lines, verdict_line
-from twin_cli.commands.preview_report import FEWEST_WORDS, is_enough
+from twin_cli.commands.preview_report import MIN_WORDS, is_enough
 from twin_cli.commands.runs import follow, launch_or_join
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -266,7 +266,7 @@ def next_step(ending: Ending) -> str:
         return "next: run `twin up` without --no-train when it is to be trained"
     if ending.verdict is None:
         return (
-            f"next: add posts ({FEWEST_WORDS:,} words are needed) and run `twin up` again; "
+            f"next: add posts ({MIN_WORDS:,} words are needed) and run `twin up` again; "
             "quotations answer meanwhile"
         )
     return (

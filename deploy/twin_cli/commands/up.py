@@ -1,7 +1,7 @@
 """`twin up`: from a folder of posts to a tuned twin behind one endpoint, in six stages.
 
-Belongs here: the order of the stages, and what Ctrl-C and failures mean in each.
-Does not belong here: the work of a stage (the other modules of this package).
+Scope: the order of the stages, and what Ctrl-C and failures mean in each.
+Out of scope: the work of a stage (the other modules of this package).
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """`twin versions`, `twin rollback`, `twin release` and `twin export`: model versions.
 
-Belongs here: the tables, moves by hand, which version is meant, what an export says. Does not
-belong here: the moves (`twin_resources/registry/`), writing an export
+Scope: the tables, moves by hand, which version is meant, what an export says. Out of
+scope: the moves (`twin_resources/registry/`), writing an export
 (`python -m twin_assets.serving.export.export_checkpoint`, which loads torch).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Broken candidates of an author whom the gate has passed before: which claims refuse each.
 
-Belongs here: how each is broken, its training by the good one's recipe, judging it, the rows.
-Does not belong here: the good one (`gated.py`), small candidates of a bundled author, which the
+Scope: how each is broken, its training by the good one's recipe, judging it, the rows.
+Out of scope: the good one (`gated.py`), small candidates of a bundled author, which the
 tests judge (`tests/live/evaluation/test_broken_candidates.py`).
 
 Each is made in a copy of the good one's home, so that the base has been read and asked before, and

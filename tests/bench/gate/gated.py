@@ -1,7 +1,7 @@
 """From the instruction dataset to a verdict: training and gate as Dagster runs them, timed.
 
-Belongs here: the home in which that is done, copies of it, the rows of its time and of what the
-gate measured. Does not belong here: the dataset (`training/material.py`), other candidates beside
+Scope: the home in which that is done, copies of it, the rows of its time and of what the
+gate measured. Out of scope: the dataset (`training/material.py`), other candidates beside
 it (`broken.py`), a training that is read and not judged (`likelihood.py`).
 
 A home is kept in `build/` until training or evaluation change, so that a candidate can be looked at
@@ -46,7 +46,7 @@ from twin_resources.storage.weights.weights import prepare_base_model
 
 KEPT = ROOT / "build" / "bench-gate"
 CODE = ("twin_assets/training", "twin_assets/evaluation", "twin_resources/quality/judges")
-LONGEST_S = 7200.0
+MAX_S = 7200.0
 TRAINING_ALONE = "--training-alone"
 
 
@@ -78,7 +78,7 @@ def gated(form: Form, *, afresh: bool = False) -> Gated:
 
     Raises:
         NotMeasured: a step of it failed, or no verdict came; its log stays, also beside a home
-            that is made anew.
+            that is rebuilt.
     """
     home = KEPT / f"{form.name}-{form.author}-{code_hash(CODE)}"
     if afresh or not (home / "cost.json").is_file():
@@ -214,7 +214,7 @@ def timed_in(settings: Settings, *, judged: bool = True) -> Cost:
         environment={"TWIN_HOME": str(settings.home)},
         log=settings.home / "log",
         name="training and gate",
-        longest_s=LONGEST_S,
+        longest_s=MAX_S,
     )
 
 

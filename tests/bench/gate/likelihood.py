@@ -1,6 +1,6 @@
 """A candidate that is trained and read, and neither served nor judged: what its training teaches.
 
-Belongs here: its training, what candidate and base read, the rows. Does not belong here: the gate
+Scope: its training, what candidate and base read, the rows. Out of scope: the gate
 (`gated.py`), which stops reading once its claims are decided.
 
 Every held-out passage that the gate may read is read, so that a row of a long training is of the

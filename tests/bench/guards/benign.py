@@ -1,7 +1,7 @@
 """Questions that nobody should be refused: the readers' of the bundled authors, and hard ones.
 
-Belongs here: questions in three languages that look like what a guard looks for and are none, and
-plain ones. Does not belong here: planted ones (`planted.py`, `injections.py`).
+Scope: questions in three languages that look like what a guard looks for and are none, and
+plain ones. Out of scope: planted ones (`planted.py`, `injections.py`).
 """
 
 from __future__ import annotations

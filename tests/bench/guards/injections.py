@@ -1,6 +1,6 @@
 """Sentences that speak to the model, as readers and pages write them; three languages, two halves.
 
-Belongs here: the sentences. Does not belong here: the wordings that are looked for
+Scope: the sentences. Out of scope: the wordings that are looked for
 (`gateway/guards/injection.py`). They may be chosen by the half `TUNED`, never by `HELD_OUT`.
 """
 

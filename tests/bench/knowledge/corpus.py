@@ -1,6 +1,6 @@
 """What the benchmarks of embedding and retrieval read: shared posts, their chunks, many vectors.
 
-Belongs here: making the data, the same in every run. Does not belong here: measuring.
+Scope: making the data, the same in every run. Out of scope: measuring.
 """
 
 from __future__ import annotations

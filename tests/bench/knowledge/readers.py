@@ -1,8 +1,8 @@
 """Questions that a person or a language model wrote for a reader's need: is the right post found?
 
-Belongs here: the posts of five authors as retrieval searches them, the three rankings (both
+Scope: the posts of five authors as retrieval searches them, the three rankings (both
 searches fused, vectors alone, words alone), and the figures of each half of the questions.
-Does not belong here: the questions (`tests/bench/questions`), searching
+Out of scope: the questions (`tests/bench/questions`), searching
 (`twin_resources.models.retrieval`).
 
 A ranking of passages is read as one of posts, each at the place of its first passage: what a
@@ -109,14 +109,22 @@ def questions_of(author: str, documents: pl.DataFrame) -> list[PutQuestion]:
     ids = dict(zip(documents["source_id"], documents["document_id"], strict=True))
     if author in SHARED_AUTHORS:
         return [
-            PutQuestion(one.half, one.question, frozenset(ids[post] for post in one.posts))
-            for one in read_shared_questions(author)
+            PutQuestion(
+                shared_question.half,
+                shared_question.question,
+                frozenset(ids[post] for post in shared_question.posts),
+            )
+            for shared_question in read_shared_questions(author)
         ]
     by_name = {Path(source).name: document for source, document in ids.items()}
     return [
-        PutQuestion(one.half, one.question, frozenset(by_name[post] for post, _ in one.answers))
-        for one in read_questions(author)
-        if one.kind == "own"
+        PutQuestion(
+            question.half,
+            question.question,
+            frozenset(by_name[post] for post, _ in question.answers),
+        )
+        for question in read_questions(author)
+        if question.kind == "own"
     ]
 
 

@@ -1,6 +1,6 @@
 """A table of passages for one measurement, made and opened as the product does.
 
-Belongs here: writing and opening it. Does not belong here: its indexes, what is searched in it.
+Scope: writing and opening it. Out of scope: its indexes, what is searched in it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The readers' questions that answers and retrieval are measured on, and what answers them.
 
-Belongs here: reading the files beside it; which posts of a shared author were drawn for a question
-and which half each belongs to. Does not belong here: asking, counting.
+Scope: reading the files beside it; which posts of a shared author were drawn for a question
+and which half each belongs to. Out of scope: asking, counting.
 """
 
 from __future__ import annotations

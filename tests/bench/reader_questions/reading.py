@@ -1,6 +1,6 @@
 """The questions and talks beside this file, and whether a shown passage answers one.
 
-Belongs here: reading the files, matching. Does not belong here: asking, counting.
+Scope: reading the files, matching. Out of scope: asking, counting.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Worlds in which the weights do not change, a year each, and what the loop does in them.
 
-Belongs here: votes a day and their mean, day by day; a home's life by the production rules; the
-peer. Does not belong here: single readers and keys (`keys.py`), the rows of the table
+Scope: votes a day and their mean, day by day; a home's life by the production rules; the
+peer. Out of scope: single readers and keys (`keys.py`), the rows of the table
 (`false_trainings.py`).
 
 A day's votes pass `most_of_a_day`, then `evidence_of`; an alarm trains when `next_by_alarm` says

@@ -1,7 +1,7 @@
 """Rows: two years of one author, 30 thumbs a day in four classes, whose quality falls now and then.
 
-Belongs here: the world (jumps and slopes; a training mends what fell before it), the loop and its
-peers in it, what is lost by each. Does not belong here: worlds without a fall (`worlds.py`).
+Scope: the world (jumps and slopes; a training mends what fell before it), the loop and its
+peers in it, what is lost by each. Out of scope: worlds without a fall (`worlds.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is trained: the instruction dataset of a shared author, and a model; kept in `build/`.
 
-Belongs here: making both, the same in every run. Does not belong here: training, measuring.
+Scope: making both, the same in every run. Out of scope: training, measuring.
 The dataset is that of the assets `raw_posts` to `instruction_dataset` as they are, in a process of
 its own; it is made again when their code has changed.
 """

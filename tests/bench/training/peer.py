@@ -2,7 +2,7 @@
 
     python -m torch.distributed.run … -m tests.bench.training.peer --kind KIND --folder FOLDER
 
-Belongs here: what a user of the library writes. Does not belong here: starting it (`speed.py`).
+Scope: what a user of the library writes. Out of scope: starting it (`speed.py`).
 Given alike to all: model, samples (one pass), LoRA, AdamW, learning rate and its schedule, seed,
 loss over the answers alone. `trl-defaults` leaves everything else as TRL has it; `trl-tuned` has
 our dtype, batch, packing and padding. On the device of the job's launch configuration.

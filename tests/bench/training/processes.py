@@ -1,7 +1,7 @@
 """Starting what is measured: a job by the bare launcher of accelerate or torch, or through ours.
 
-Belongs here: commands, environment, CPU and wall time of a process with its children, and a word
-on stderr while it runs. Does not belong here: what is trained (`material.py`), the comparison
+Scope: commands, environment, CPU and wall time of a process with its children, and a word
+on stderr while it runs. Out of scope: what is trained (`material.py`), the comparison
 (`speed.py`).
 """
 
@@ -30,7 +30,7 @@ from twin_resources.processes.process_identity import end_processes
 
 # what the launch configurations set for our ranks; tuned peers get it too
 MALLOC = "glibc.malloc.mmap_threshold=4294967295:glibc.malloc.trim_threshold=8589934592"
-LONGEST_S = 1800.0  # of one process; a peer that takes longer is given up
+MAX_S = 1800.0  # of one process; a peer that takes longer is given up
 ERROR = re.compile(r"(\[rank\d+\]:)?\s*[\w.]*(Error|Exit)\b.*:")
 ALONE = ["--nnodes", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
 
@@ -53,7 +53,7 @@ def timed(
     environment: Mapping[str, str] | None = None,
     log: Path,
     name: str,
-    longest_s: float = LONGEST_S,
+    longest_s: float = MAX_S,
     speak_every_s: float = 15.0,
 ) -> Cost:
     """Run a command to its end; now and then a word on stderr says how far it is.

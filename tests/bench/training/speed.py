@@ -1,6 +1,6 @@
 """Tokens a second of the same training: ours, TRL's SFTTrainer as it comes and tuned.
 
-Belongs here: the turns, and the loss on held-out answers that says whether they trained alike.
+Scope: the turns, and the loss on held-out answers that says whether they trained alike.
 Each runner passes once over the same samples; tokens are counted without padding, seconds are those
 of the steps. A turn of each, then the next; medians.
 """
@@ -27,7 +27,7 @@ from twin_assets.training.losses import answer_losses
 
 RANKS = 2
 OURS = "ours"
-MOST_LOSS = 1.01  # ours against the same training by TRL
+MAX_LOSS = 1.01  # ours against the same training by TRL
 NAMES = {"trl-defaults": "TRL defaults", "trl-tuned": "TRL tuned"}
 
 
@@ -117,9 +117,9 @@ def rows(
             peers={NAMES[kind]: cpu[kind] for kind in there},
         ),
         row("loss of a held-out answer token", losses[OURS], "nats", peers=shown),
-        missing(ratio, "×", reasons["trl-tuned"], goal=MOST_LOSS)
+        missing(ratio, "×", reasons["trl-tuned"], goal=MAX_LOSS)
         if "trl-tuned" in reasons
-        else row(ratio, losses[OURS] / losses["trl-tuned"], "×", at_most=MOST_LOSS),
+        else row(ratio, losses[OURS] / losses["trl-tuned"], "×", at_most=MAX_LOSS),
     ]
 
 

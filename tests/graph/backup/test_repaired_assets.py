@@ -1,4 +1,4 @@
-"""After `twin repair` the assets of an import make what was lost anew, with the same versions."""
+"""After `twin repair` the assets of an import make what was lost again, with the same versions."""
 
 from __future__ import annotations
 

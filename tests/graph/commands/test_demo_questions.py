@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from twin_cli.commands.demo.reader import FEWEST_QUESTIONS, held_out_questions
+from twin_cli.commands.demo.reader import MIN_QUESTIONS, held_out_questions
 
 from tests.stored_rows import store_rows
 from twin_resources.errors import TwinError
@@ -42,6 +42,6 @@ def test_its_questions_are_held_out(home: Settings) -> None:
 
 
 def test_too_few_of_them_are_told(home: Settings) -> None:
-    write_dataset(home, held_out=FEWEST_QUESTIONS - 1)
+    write_dataset(home, held_out=MIN_QUESTIONS - 1)
     with pytest.raises(TwinError, match="9 of them"):
         held_out_questions(home, "ada")

@@ -1,6 +1,6 @@
 """The corpus chain in a process of its own, which may be killed at any moment.
 
-Belongs here: what that process runs, and what it says at its end. Does not belong here: when it is
+Scope: what that process runs, and what it says at its end. Out of scope: when it is
 killed, and what must be true afterwards (`test_killed.py`).
 
 What the chain imports late is imported here: the fork server does it once, not each process (four
@@ -48,7 +48,11 @@ def run_chain(home: Path, report: Path, times: int) -> None:
                 instance=instance,
                 resources=resources,
             )
-        failed = [one for one in done.get_asset_check_evaluations() if not one.passed]
+        failed = [
+            asset_check_evaluation
+            for asset_check_evaluation in done.get_asset_check_evaluations()
+            if not asset_check_evaluation.passed
+        ]
         assert not failed, failed
         names = [asset.key.path[-1] for asset in CHAIN]
         computed.append({name: metadata(done, name)["computed"] for name in names})

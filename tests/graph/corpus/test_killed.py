@@ -32,7 +32,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 SEED = 20_261_120
-LONGEST_S = 600.0
+MAX_S = 600.0
 TABLES = ("raw_posts", "prepared_posts", "cleaned_documents", "document_chunks", "embeddings")
 """In the order of the chain; the first file of one is the boundary between it and the one before.
 Every other table that is written between them is compared as well."""
@@ -120,7 +120,7 @@ class Trial:
 
     def run(self, times: int) -> dict[str, Any]:
         process, report = self.started(times)
-        process.join(LONGEST_S)
+        process.join(MAX_S)
         assert process.exitcode == 0
         return json.loads(report.read_text())
 
@@ -129,7 +129,7 @@ class Trial:
         watched = Path(self.home.tables_base, SLUG, f"{kill.table}.lance", kill.sign)
         before = set(_names(watched))
         process, _ = self.started(1)
-        deadline = time.monotonic() + LONGEST_S
+        deadline = time.monotonic() + MAX_S
         while process.is_alive() and set(_names(watched)) <= before:
             assert time.monotonic() < deadline, f"{kill}: nothing was written"
             time.sleep(0.002)

@@ -1,7 +1,7 @@
 """A home in which a post, a reader and an author have left everything that they can leave.
 
-Belongs here: making that home with the project's own parts: assets in a real Dagster instance,
-trace store, ledger, outbox, a checkpoint, logs. Does not belong here: looking for what was planted
+Scope: making that home with the project's own parts: assets in a real Dagster instance,
+trace store, ledger, outbox, a checkpoint, logs. Out of scope: looking for what was planted
 (`planted.py`), tests.
 """
 

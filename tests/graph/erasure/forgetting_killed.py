@@ -1,6 +1,6 @@
 """Forgets, and dies in front of a named step: by SIGKILL in its own process, or by an exception.
 
-Belongs here: the names of the steps and dying there. Does not belong here: looking what is left
+Scope: the names of the steps and dying there. Out of scope: looking what is left
 (`test_killed.py`).
 """
 

@@ -1,7 +1,7 @@
 """Looking for a planted word in every file of a home, by a reader of each format.
 
-Belongs here: a decoder of its own, so that the project's is not judged by itself.
-Does not belong here: planting (`conftest.py`).
+Scope: a decoder of its own, so that the project's is not judged by itself.
+Out of scope: planting (`conftest.py`).
 """
 
 from __future__ import annotations

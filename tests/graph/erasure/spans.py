@@ -1,6 +1,6 @@
 """Answers and votes as the gateway sends them, in OTLP's JSON and as it queues them.
 
-Belongs here: making them. Does not belong here: a home in which they lie (`conftest.py`).
+Scope: making them. Out of scope: a home in which they lie (`conftest.py`).
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
         patched.setattr(dagster_records, "time", clock)
         assert records.end_runs(gone("post")) == 1, "it is waited for"
     run_of(dagster, "ada", status=STARTED)
-    monkeypatch.setattr(dagster_records, "MOST_WORKING_S", 0.0)
+    monkeypatch.setattr(dagster_records, "MAX_WORKING_S", 0.0)
     with pytest.raises(TwinError, match="still at work after 0 s"):
         records.end_runs(gone("post"))
 

@@ -1,6 +1,6 @@
 """The instruction stage in a real Dagster run, and a home where it has run once.
 
-Belongs here: running the assets, and the home that tests start from. Does not belong here: posts
+Scope: running the assets, and the home that tests start from. Out of scope: posts
 (`made_up_posts.py`).
 """
 

@@ -1,7 +1,7 @@
 """Posts that nobody wrote: any number of them, each of words that no other has in that order.
 
-Belongs here: the posts and their rows as `raw_posts` and `cleaned_documents` hold them.
-Does not belong here: what is made of them.
+Scope: the posts and their rows as `raw_posts` and `cleaned_documents` hold them.
+Out of scope: what is made of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """An OpenAI-compatible teacher over HTTP that behaves as badly as it is told to.
 
-Belongs here: the server and the ways in which real ones fail. Does not belong here: assertions.
+Scope: the server and the ways in which real ones fail. Out of scope: assertions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Traces as the asset `interactions` tells them, for the preference dataset's tests.
 
-Belongs here: writing that table. Does not belong here: what is made of it.
+Scope: writing that table. Out of scope: what is made of it.
 """
 
 from __future__ import annotations

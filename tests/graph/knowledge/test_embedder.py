@@ -169,7 +169,7 @@ def test_threads_get_the_same_vectors(embedder: Embedder) -> None:
 def test_embedders_of_one_process_share_one_compiled_model(
     home_with_embedder: Settings, embedder: Embedder
 ) -> None:
-    """Each answers by itself; what nobody uses any more is compiled anew."""
+    """Each answers by itself; what nobody uses any more is compiled again."""
     folder = find_prepared(home_with_embedder)[0]
     first, second = (OpenVinoEngine(folder, threads=3) for _ in range(2))
     assert first.compiled is second.compiled

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from twin_assets.knowledge.preview_quotations import MOST_CHARACTERS, preview_quotations
+from twin_assets.knowledge.preview_quotations import MAX_CHARACTERS, preview_quotations
 from twin_resources.models.embedder.embedder import Embedder
 
 CLOCK = (
@@ -82,7 +82,7 @@ def test_a_sentence_that_rests_on_the_one_before_is_not_shown_where_another_stan
 
 def test_the_same_words_are_shown_once_and_long_posts_are_read_in_part(embedder: Embedder) -> None:
     found = preview_quotations(
-        posts(("Clocks", f"{CLOCK}\n\n{'x' * MOST_CHARACTERS}\n\nThe end is never read here.")),
+        posts(("Clocks", f"{CLOCK}\n\n{'x' * MAX_CHARACTERS}\n\nThe end is never read here.")),
         ["How do I carry a clock?", "How is a clock carried?"],
         embedder,
     )

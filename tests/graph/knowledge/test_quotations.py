@@ -181,7 +181,7 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     opening = quoting(quoted.quotes, before_prose=True).text
     next_ones = ask("How do I carry a clock?", shown=opening).quotes
     assert len(next_ones) >= 2
-    assert not {one.text for one in next_ones} & {one.text for one in quoted.quotes}
+    assert not {next_one.text for next_one in next_ones} & {one.text for one in quoted.quotes}
 
     vector, tokens = embedder.embed_question("How do I carry a clock?")
     posts = [quote.document_id for quote in quoted.quotes]
@@ -191,7 +191,7 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
         again = quoter.quote(MARA, vector, posts, tokens=tokens)
         assert again == kept, "a query of LanceDB on unchanged tables"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quoter_module, "MOST_ROWS_IN_MEMORY", 0)
+        patch.setattr(quoter_module, "MAX_ROWS_IN_MEMORY", 0)
         read_anew = Quoter(imported_home.tables_base, embedder.revision)
         assert read_anew.quote(MARA, vector, posts, tokens=tokens) == kept
     assert quoter.quote(MARA, vector, ["of which no row is stored"]).quotes == ()
@@ -222,7 +222,7 @@ def test_an_edited_post_is_embedded_again_and_calibrates_anew(
 def test_passages_of_an_earlier_release_are_quoted_without_a_marked_sentence(
     imported_home: Settings, tables: Tables, embedder: Embedder
 ) -> None:
-    """Until the next import embeds them anew."""
+    """Until the next import embeds them again."""
     rows = tables.read(PASSAGES, MARA).drop("tokens", "sentences")
     shutil.rmtree(tables.uri(PASSAGES, MARA))
     lancedb.connect(f"{imported_home.tables_base}/{MARA}").create_table(PASSAGES, rows.to_arrow())

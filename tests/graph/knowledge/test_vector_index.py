@@ -31,7 +31,7 @@ def test_an_index_is_made_where_it_pays_and_anew_where_it_is_outgrown() -> None:
     assert wanted(vector_index.SMALLEST, None) == IndexPlan(12)
     assert wanted(19_000, IndexState(12, 1)) is None
     assert wanted(20_000, IndexState(12, 1)) == IndexPlan(25)
-    assert wanted(19_000, IndexState(12, vector_index.MOST_SEGMENTS + 1)) == IndexPlan(23)
+    assert wanted(19_000, IndexState(12, vector_index.MAX_SEGMENTS + 1)) == IndexPlan(23)
     assert wanted(5_000, IndexState(12, 1)) is None
 
 
@@ -167,7 +167,7 @@ def test_a_forgotten_passage_is_in_no_index(tables: Tables) -> None:
     found = [row["chunk_id"] for row in nearest(opened(tables), RetrievalQuery(""), vectors[7])]
     assert found
     assert "c7" not in found
-    # Codes of deleted rows stay in an index of vectors: it is dropped; who forgets makes it anew.
+    # Codes of deleted rows stay in an index of vectors: it is dropped; who forgets makes it again.
     assert standing(opened(tables).to_lance()) is None
     assert recall(tables, RetrievalQuery("")) == 1.0
     assert keep_vector_index(tables, "ada") == "made"

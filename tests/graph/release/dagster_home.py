@@ -1,6 +1,6 @@
 """A home with an author, a registry on it, and shadow pairs written as the asset writes them.
 
-Belongs here: no test, no expectation.
+Scope: no test, no expectation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A registry with versions on trial, and made-up pairs. Belongs here: no test, no expectation."""
+"""A registry with versions on trial, and made-up pairs. Scope: no test, no expectation."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
 The locations are Dagster's own (`TICK_HELD`, `RUN_IDS_RESERVED`, `RUN_CREATED` …); there the
 process kills itself with SIGKILL. The instance is that of DAGSTER_HOME. The location is loaded
-here: a code server of its own would be started anew by each process, and is not what is killed.
+here: a code server of its own would be restarted by each process, and is not what is killed.
 """
 
 import logging

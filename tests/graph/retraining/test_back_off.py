@@ -23,7 +23,7 @@ def train_at_the_next_alarm(world: LoopWorld, became: VersionState | None) -> in
     """
     stable = world.registry.stable("ada")
     assert stable is not None
-    # After an alarm it is compared anew, and with 1,000 values at most.
+    # After an alarm it is compared again, and with 1,000 values at most.
     world.good("ada", 1_000, version=f"v{stable.version}")
     for day in range(1, 200):
         world.bad("ada", 20, version=f"v{stable.version}")

@@ -1,5 +1,5 @@
 """From whatever state versions, trials, alarms, runs, settings and clocks have left the loop in, a
-fall of .3 ends in a retraining, a reroute, a roll-back or a notice within `MOST_VALUES` values,
+fall of .3 ends in a retraining, a reroute, a roll-back or a notice within `MAX_VALUES` values,
 also while an incident holds retrainings back; and no alarm ever trains on what was trained
 on before.
 
@@ -41,7 +41,7 @@ from twin_resources.settings import Settings
 from twin_resources.statistics.retraining import TrainingFingerprint
 
 A_DAY = 60  # values
-MOST_VALUES = 1_200
+MAX_VALUES = 1_200
 GOOD, FALL = 0.8, 0.3
 CERTIFIES = 17  # nights: 14 days before a fall and two since
 FOLLOWS = 62  # nights, after which a bad week is forgotten
@@ -93,10 +93,10 @@ class LoopInRealLife(RuleBasedStateMachine):
     def tick(self) -> bool:
         """Whether a run was started."""
         launches = self.world.tick().launches
-        for one in launches:
-            known = one.tags["twin/dataset"] in self.trained_on
+        for launch in launches:
+            known = launch.tags["twin/dataset"] in self.trained_on
             # A failed attempt is tried again on what its alarm was decided with.
-            assert not known or one.tags[ATTEMPT_TAG] != "1", "the same data again"
+            assert not known or launch.tags[ATTEMPT_TAG] != "1", "the same data again"
         self.running += self.world.queue(launches)
         return bool(launches)
 
@@ -167,7 +167,9 @@ class LoopInRealLife(RuleBasedStateMachine):
         )
 
     @precondition(
-        lambda self: any(one.state == "retired" for one in self.world.registry.versions("ada"))
+        lambda self: any(
+            version.state == "retired" for version in self.world.registry.versions("ada")
+        )
     )
     @rule()
     def a_person_rolls_back(self) -> None:
@@ -200,20 +202,21 @@ class LoopInRealLife(RuleBasedStateMachine):
         if self.stable != stable or self.told() > told:
             return  # one of those nights rolled it back, or it was told before
         fallen = thumbs(self.level - FALL, A_DAY)
-        for _ in range(MOST_VALUES // A_DAY):
+        for _ in range(MAX_VALUES // A_DAY):
             self.world.now += timedelta(days=1)
             self.world.settle("ada", fallen, version=stable)
             ended = self.tick() or self.told() > told or self.world.registry.routing() != routed
             if ended or self.stable != stable:
                 return
-        raise AssertionError(f"{MOST_VALUES} values of a fall of .3, and nothing came of it")
+        raise AssertionError(f"{MAX_VALUES} values of a fall of .3, and nothing came of it")
 
     def told(self) -> int:
         """Notices about a fall."""
         about = {"alarm", "nothing_to_learn"}
         return sum(
-            one.event == "incident" or (one.author == "ada" and one.event in about)
-            for one in queued_notices(self.world.state)
+            queued_notice.event == "incident"
+            or (queued_notice.author == "ada" and queued_notice.event in about)
+            for queued_notice in queued_notices(self.world.state)
         )
 
     def watched(self, version: str) -> bool:

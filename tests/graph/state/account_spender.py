@@ -1,4 +1,4 @@
-"""What other processes of the account's tests run. Belongs here: no test, no expectation.
+"""What other processes of the account's tests run. Scope: no test, no expectation.
 
     python -m tests.graph.state.account_spender URL REQUESTS LIMIT BILL [die]
 

@@ -1,4 +1,4 @@
-"""What other processes of the lease tests run. Belongs here: no test, no expectation."""
+"""What other processes of the lease tests run. Scope: no test, no expectation."""
 
 from __future__ import annotations
 

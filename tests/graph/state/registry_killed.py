@@ -1,4 +1,4 @@
-"""A process that is killed in the middle of a move. Belongs here: no test, no expectation.
+"""A process that is killed in the middle of a move. Scope: no test, no expectation.
 
     python -m tests.graph.state.registry_killed URL POLICY inside|after
 

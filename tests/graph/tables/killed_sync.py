@@ -1,6 +1,6 @@
 """A sync in a process that kills itself at a numbered place.
 
-Belongs here: what the killed process runs. Does not belong here: what must be true afterwards
+Scope: what the killed process runs. Out of scope: what must be true afterwards
 (`test_sync_killed.py`).
 """
 

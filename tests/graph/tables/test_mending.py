@@ -1,4 +1,4 @@
-"""Damaged tables go back to their newest whole version, and the next sync makes the rest anew."""
+"""Damaged tables go back to their newest whole version, and the next sync makes the rest again."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_one_upkeep_rewrites_no_more_than_its_bound(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep, "ROWS_PER_FRAGMENT", 16)
-    monkeypatch.setattr(upkeep, "MOST_ROWS_AT_ONCE", 32)
+    monkeypatch.setattr(upkeep, "MAX_ROWS_AT_ONCE", 32)
     sync_words(tables, TEXTS, batch_rows=2)
     assert fragments(tables) == [4] * 20
     assert tables.compact("words", "mara").merged == 8
@@ -80,11 +80,11 @@ def test_an_index_grows_by_segments_which_are_merged_when_many(tables: Tables) -
     tables.ensure_index("words", "mara", "word_id")
     tables.ensure_index("words", "mara", "word", kind="FTS")
     texts = dict(TEXTS)
-    for number in range(upkeep.MOST_SEGMENTS):
+    for number in range(upkeep.MAX_SEGMENTS):
         texts[f"q{number}"] = f"later{number}"
         sync_words(tables, texts)
         tables.optimize_indices("words", "mara")
-    assert set(segments(tables).values()) == {1 + upkeep.MOST_SEGMENTS}
+    assert set(segments(tables).values()) == {1 + upkeep.MAX_SEGMENTS}
     assert len(tables.compact("words", "mara").indexes) == 2
     assert set(segments(tables).values()) == {1}
     table = lancedb.connect(f"{tables.base_uri}/mara").open_table("words")

@@ -8,7 +8,7 @@ import polars as pl
 from tests.graph.tables.words import sync_words
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.tables.upkeep import MOST_SMALL_FRAGMENTS
+from twin_resources.storage.tables.upkeep import MAX_SMALL_FRAGMENTS
 
 TEXTS = {"a": "bell clock", "b": "lamp", "c": "boat oar"}
 
@@ -64,7 +64,7 @@ def test_compacted_and_remade_files_are_looked_at_again(tables: Tables, state: S
     texts = {str(number): f"word{number}" for number in range(2)}
     sync_words(tables, texts)
     looked_at(tables)
-    many = {str(number): f"word{number}" for number in range(2 * MOST_SMALL_FRAGMENTS + 10)}
+    many = {str(number): f"word{number}" for number in range(2 * MAX_SMALL_FRAGMENTS + 10)}
     sync_words(tables, many, batch_rows=2)  # more fragments than are left alone
     assert looked_at(tables) == sorted(many.values())
     assert looked_at(tables) == []

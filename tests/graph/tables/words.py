@@ -1,6 +1,6 @@
 """The small table that these tests sync: one row a word of a post, keyed by post and place.
 
-Belongs here: its schema and function, which other processes import. Does not belong here: tests.
+Scope: its schema and function, which other processes import. Out of scope: tests.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tiny models of the families of base models: random weights, and a tokenizer of each kind.
 
-Belongs here: making them, for tests. Does not belong here: anything that is shipped.
+Scope: making them, for tests. Out of scope: anything that is shipped.
 
 Two layers of width 64 and some 700 tokens. Weights as they are initialised give logits so even that
 any mistake in reading them passes; here they are drawn so wide that the most probable token has

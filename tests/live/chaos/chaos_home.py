@@ -1,7 +1,7 @@
 """A home that commands are let loose on, and what must still be in it afterwards.
 
-Belongs here: running `twin` in it beside other things, killing what runs, what it has promised so
-far and holding it to that. Does not belong here: which commands meet when (the tests).
+Scope: running `twin` in it beside other things, killing what runs, what it has promised so
+far and holding it to that. Out of scope: which commands meet when (the tests).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TWIN = Path(sys.executable).with_name("twin")
 SLUG, NAME = "ann-vale", "Ann Vale"
 # What no command may say of a fault that these tests make: it names another cause, or throws away.
 WRONG_ADVICE = re.compile(
-    r"Traceback|report this|could not be looked at|start anew|move the (file|home) away"
+    r"Traceback|report this|could not be looked at|start again|move the (file|home) away"
     r"|TWIN_TABLES_URI|TWIN_STATE_URL|`twin repair`|is damaged|see the details",
 )
 BURN = "while True: pass"

@@ -1,6 +1,6 @@
 """The home that the tests of this folder share, its stack up, and the seed of their draws.
 
-Belongs here: making it. Does not belong here: what it must keep (`chaos_home.py`).
+Scope: making it. Out of scope: what it must keep (`chaos_home.py`).
 
 TWIN_CHAOS_SEED names the seed; it is printed, so that a failed draw can be had again.
 """

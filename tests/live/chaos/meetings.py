@@ -1,7 +1,7 @@
 """Which commands meet which, at the same moment, in one home.
 
-Belongs here: a row for each command that writes, or why it has none; what the second may answer.
-Does not belong here: running them (`test_chaos.py`). A command without a row fails a test.
+Scope: a row for each command that writes, or why it has none; what the second may answer.
+Out of scope: running them (`test_chaos.py`). A command without a row fails a test.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The page in a real browser: its process, Chromium, a slow gateway, where screenshots go.
 
-Belongs here: starting and ending them, what several tests do in the page. Does not belong here:
+Scope: starting and ending them, what several tests do in the page. Out of scope:
 assertions, the stand-in gateway (`standing_in.py`).
 
-TWIN_SCREENSHOTS=FOLDER: the pictures go there (`deploy/docs` makes the documents' anew); without it
+TWIN_SCREENSHOTS=FOLDER: the pictures go there (`deploy/docs` renews the documents'); without it
 to the test's folder of logs.
 """
 

@@ -1,6 +1,6 @@
 """A gateway that writes as slowly as a test wants: what no real one can be made to do.
 
-Belongs here: its answers, what it was asked, whether a reader left. Does not belong here: anything
+Scope: its answers, what it was asked, whether a reader left. Out of scope: anything
 that a real gateway shows as well (`test_chat_page.py` asks one).
 
 A question holds the orders: `slow` is a word each .25 s, `long` an answer of several screens,

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.live.chat.conftest import Page, SlowGateway, needs_browser
-from tests.pictures.moving_picture import MOST_BYTES, VIEW, frames_of, write_moving_picture
+from tests.pictures.moving_picture import MAX_BYTES, VIEW, frames_of, write_moving_picture
 
 pytestmark = [pytest.mark.live, needs_browser]
 
@@ -38,6 +38,6 @@ def test_every_step_of_the_moving_picture_is_shown(
     assert slow_gateway.noted("asked")
     assert len({frame.png for frame in frames}) == len(frames), "every step shows something else"
     assert [frame.caption.split()[0] for frame in frames[3:]] == ["The", "Each", "A", "The"]
-    assert size <= MOST_BYTES
+    assert size <= MAX_BYTES
     with Image.open(into) as found:
         assert found.n_frames == len(frames)

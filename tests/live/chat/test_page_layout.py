@@ -1,7 +1,7 @@
 """The page as it looks: on a telephone and a desk, light and dark; and for those who do not see it.
 
-Belongs here: what must hold of layout and accessibility in all three tabs, and the pictures of
-deploy/docs/your-blog.md. Does not belong here: what a click does (the other files).
+Scope: what must hold of layout and accessibility in all three tabs, and the pictures of
+deploy/docs/your-blog.md. Out of scope: what a click does (the other files).
 Source: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md
 """
 

@@ -1,6 +1,6 @@
 """A candidate judged by the assets, from the gate's first part to the report.
 
-Belongs here: that run, and what tests ask of it. Does not belong here: homes (`conftest.py`),
+Scope: that run, and what tests ask of it. Out of scope: homes (`conftest.py`),
 tests.
 """
 

@@ -1,7 +1,7 @@
 """Candidates of the embedded base model for a bundled author: a good one, and broken ones.
 
-Belongs here: their data, their trainings and judging them, all by the product's own functions.
-Does not belong here: which claim refuses which candidate (`test_broken_candidates.py`).
+Scope: their data, their trainings and judging them, all by the product's own functions.
+Out of scope: which claim refuses which candidate (`test_broken_candidates.py`).
 
 A training takes minutes of a core and a gate as many, so everything is kept in `build/`, in a home
 that is named by the hash of the code that decides it: a run that was ended goes on where it stood,

@@ -1,6 +1,6 @@
 """A first model judged as `retrain_twin` does it: first part, release, whole gate.
 
-Belongs here: the three steps without Dagster. Does not belong here: which candidate offends which
+Scope: the three steps without Dagster. Out of scope: which candidate offends which
 claim (`test_broken_candidates.py`).
 """
 

@@ -1,7 +1,7 @@
 """A home in which labels can be bought: an author's passages, a stable version, judges' data.
 
-Belongs here: the tables that the assets before routing would have made, and the registry.
-Does not belong here: processes (`stack.py`), assertions.
+Scope: the tables that the assets before routing would have made, and the registry.
+Out of scope: processes (`stack.py`), assertions.
 
 Passages and voice are Mara Lindqvist's own, so that the real judges can be certified on them. The
 models are tiny and write nonsense; the simulated provider answers from the passages of its prompt

@@ -1,7 +1,7 @@
 """Feedback posted from several threads while something is killed; what was acknowledged is kept.
 
-Belongs here: the load, its figures, and waiting until the trace store has everything.
-Does not belong here: what is killed, assertions.
+Scope: the load, its figures, and waiting until the trace store has everything.
+Out of scope: what is killed, assertions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A home with several gateways in front of the simulated provider, and the assets beside them.
 
-Belongs here: asking, materializing, and reading what account, ledger and traces say.
-Does not belong here: starting and ending it, assertions (`test_gateway_routes_by_cost.py`).
+Scope: asking, materializing, and reading what account, ledger and traces say.
+Out of scope: starting and ending it, assertions (`test_gateway_routes_by_cost.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What chat programs send that cannot run here: their requests, written down from their sources.
 
-Belongs here: one body a program, with the version that was read.
-Does not belong here: what the gateway answers (`test_gateway_clients.py`).
+Scope: one body a program, with the version that was read.
+Out of scope: what the gateway answers (`test_gateway_clients.py`).
 
 Open WebUI (backend/open_webui/routers/openai.py, as of 2026): metadata is taken out before it is
 sent, a stream always asks for its usage, the effort of reasoning goes out as an object; titles and

@@ -1,7 +1,7 @@
 """Sessions of twelve chat programs: what each sends over a whole conversation, in its shapes.
 
-Belongs here: the turns of a program by its API, its parameters, its way to attach a document and to
-ask for a title. Does not belong here: what the gateway answers (`test_gateway_sessions.py`).
+Scope: the turns of a program by its API, its parameters, its way to attach a document and to
+ask for a title. Out of scope: what the gateway answers (`test_gateway_sessions.py`).
 
 The shapes are those that the programs' sources build; the words are this project's.
 """

@@ -1,7 +1,7 @@
 """The processes around a gateway, all real: trace store, llama.cpp servers, the gateway itself.
 
-Belongs here: starting and ending them for tests, and what several tests do with them.
-Does not belong here: assertions.
+Scope: starting and ending them for tests, and what several tests do with them.
+Out of scope: assertions.
 """
 
 from __future__ import annotations

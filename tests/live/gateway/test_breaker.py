@@ -261,7 +261,7 @@ def test_a_stream_that_breaks_off_is_answered_anew(
     stack.models.pop("ann/v2").end()
     *_, told = [chunk["twin"] for chunk in chunks if "twin" in chunk]
     assert told["version"] == "v1"
-    assert "canary broke off: answered anew by stable" in told["degraded"]
+    assert "canary broke off: answered again by stable" in told["degraded"]
     text = "".join(
         choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
     )

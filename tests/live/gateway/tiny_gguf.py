@@ -1,6 +1,6 @@
 """A tiny random Llama as a GGUF file, made without torch: it answers nonsense in milliseconds.
 
-Belongs here: the file. Does not belong here: anything that is shipped. Vocabulary, merges and chat
+Scope: the file. Out of scope: anything that is shipped. Vocabulary, merges and chat
 template are those of the embedded base model, so prompts have their real length; two layers of
 width 64 make the gateway, not the model, what a test waits for.
 """

@@ -1,7 +1,7 @@
 """Ask every route that the LiteLLM proxy knows, through the door, in this process; print the
 answers.
 
-Belongs here: the walk. Does not belong here: what the answers should be (`test_gateway_doors.py`).
+Scope: the walk. Out of scope: what the answers should be (`test_gateway_doors.py`).
 Routes come from the proxy's own OpenAPI document and, because some are left out of it, from its
 router. The proxy is not started: a request that passes the door answers something else than 404.
 """

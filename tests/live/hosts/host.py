@@ -1,6 +1,6 @@
 """A host as a test has it: an empty folder of its own, an environment, and processes started there.
 
-Belongs here: starting, asking and ending them. Does not belong here: what hosts share (fixtures of
+Scope: starting, asking and ending them. Out of scope: what hosts share (fixtures of
 `conftest.py`), assertions.
 
 A process sees the variables that are named here and no other, and its home and working folder are

@@ -1,6 +1,6 @@
 """How each command of `twin` is run for real, once, on the one small stack.
 
-Belongs here: a row a command. Does not belong here: the stack (`conftest.py`), which commands there
+Scope: a row a command. Out of scope: the stack (`conftest.py`), which commands there
 are: the app says so, and one without a row fails `test_commands.py`.
 """
 

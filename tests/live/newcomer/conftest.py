@@ -1,7 +1,7 @@
 """A newcomer's machine: the wheel in an environment with nothing else, an empty home, one stack.
 
-Belongs here: that environment, what it is given, the one stack that the tests of this folder use.
-Does not belong here: which commands are run (`commands.py`, `documents.py`).
+Scope: that environment, what it is given, the one stack that the tests of this folder use.
+Out of scope: which commands are run (`commands.py`, `documents.py`).
 
 In the long form pip installs the wheel with its dependencies, as it would for a newcomer; in the
 short one the distributions that it would choose are linked (`tests/wheel.py`), in 16 s for 3 min.

@@ -1,7 +1,7 @@
 """README and docs as a newcomer types them: which lines there are, and how each is run.
 
-Belongs here: reading command lines and Python blocks out of Markdown, and one row for each line
-that cannot be typed as it stands. Does not belong here: the stack, the tests.
+Scope: reading command lines and Python blocks out of Markdown, and one row for each line
+that cannot be typed as it stands. Out of scope: the stack, the tests.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A page of another origin, in Chromium, against the running Dagster whose owner is signed in.
 
-Belongs here: that page, and the owner's browser. Does not belong here: what must be true
+Scope: that page, and the owner's browser. Out of scope: what must be true
 (`test_dagster_http.py`).
 """
 

@@ -207,7 +207,7 @@ def test_the_status_of_a_host_without_a_stack_says_its_roles(settings: Settings)
     try:
         assert eventually(lambda: look(settings).running)
         status = look(settings)
-        assert [(one.name, one.pid) for one in status.programs] == [("relay", role.pid)]
+        assert [(program.name, program.pid) for program in status.programs] == [("relay", role.pid)]
         assert (status.crashed, status.urls) == (False, {})
     finally:
         role.kill()
@@ -323,7 +323,7 @@ with _lock(load_settings(Path(sys.argv[1])), report=print):
 def test_another_command_is_waited_for_as_long_as_it_works(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, holder: str
 ) -> None:
-    monkeypatch.setattr("twin_resources.processes.program_progress.MOST_IDLE_S", 1)
+    monkeypatch.setattr("twin_resources.processes.program_progress.MAX_IDLE_S", 1)
     command = [sys.executable, "-c", HOLDS, str(settings.home), holder, "4"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -348,7 +348,7 @@ SILENT = (
 def test_a_webserver_that_stands_still_does_not_keep_the_stack_from_ending(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "MOST_IDLE_S", 2)
+    monkeypatch.setattr(stopping, "MAX_IDLE_S", 2)
     monkeypatch.setattr(stopping, "LOOK_S", 0.5)
     command = (sys.executable, "-c", SILENT, str(settings.dagster_port))
     start_stack(settings, programs=lambda _: [Program("dagster-webserver", command, settings.home)])

@@ -1,6 +1,6 @@
 """The trace store's tables with the scores in ClickHouse, in the shape in which Langfuse has them.
 
-Belongs here: the table, and writing, reading and deleting through it. Does not belong here: HTTP,
+Scope: the table, and writing, reading and deleting through it. Out of scope: HTTP,
 which the embedded store's application speaks, and observations, which stay in SQLite.
 Engine, order and partitions are those of Langfuse's migrations of ClickHouse, table `scores`:
 https://github.com/langfuse/langfuse/tree/main/packages/shared/clickhouse/migrations

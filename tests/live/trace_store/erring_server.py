@@ -1,6 +1,6 @@
 """A trace store that misbehaves on demand: a real server in front of the real one.
 
-Belongs here: the ways in which a server or a network fails. Does not belong here: assertions.
+Scope: the ways in which a server or a network fails. Out of scope: assertions.
 Every request that is not made to fail is passed on, so what arrived can be counted in the store.
 """
 

@@ -1,7 +1,7 @@
 """One process that has imported what ranks need: each training of these tests is a fork of it.
 
-Belongs here: that process, the command that asks it for a fork, and the fixtures' side of both.
-Does not belong here: how a user's training is started (`training_launcher/`), which other tests
+Scope: that process, the command that asks it for a fork, and the fixtures' side of both.
+Out of scope: how a user's training is started (`training_launcher/`), which other tests
 look at: `test_training.py`, `test_kills.py`, `test_forked_ranks.py`.
 
 A training of a few steps of the tiny model is 5 CPU seconds of imports and half a second of steps.

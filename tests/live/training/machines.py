@@ -1,6 +1,6 @@
 """One training on several machines: its job, its weights on one machine, its processes.
 
-Belongs here: what the tests of machines and of a Ray cluster share. Does not belong here: tests.
+Scope: what the tests of machines and of a Ray cluster share. Out of scope: tests.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A model hub of this process: the routes of Hugging Face's API that publishing and loading ask.
 
-Belongs here: those routes, over a dictionary. Does not belong here: what is published (the tests).
+Scope: those routes, over a dictionary. Out of scope: what is published (the tests).
 Routes: https://huggingface.co/docs/hub/api, and what huggingface_hub 1.33 sends.
 """
 

@@ -1,6 +1,6 @@
 """One rank that reads a model in shares and says how much memory that took at most.
 
-Belongs here: what `test_sharded_loading.py` starts twice. Does not belong here: tests.
+Scope: what `test_sharded_loading.py` starts twice. Out of scope: tests.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A training script that only speaks: what rank 0 of a real one prints and tells Dagster Pipes.
 
-Belongs here: the words of twelve steps. Does not belong here: training. Started by a launcher as
+Scope: the words of twelve steps. Out of scope: training. Started by a launcher as
 `-m tests.live.training.spoken_steps --job job.json`; STEPS_FAIL=1 makes it die after the sixth.
 """
 

@@ -1,7 +1,7 @@
 """One stack from posts to a tuned answer, and on to a forgotten post: the tests read what it left.
 
-Belongs here: the commands of a new user, run once in a network without an outside.
-Does not belong here: what must be true of it (the tests).
+Scope: the commands of a new user, run once in a network without an outside.
+Out of scope: what must be true of it (the tests).
 
 Everything is real: supervisor, Dagster's webserver and daemon, trace store, fleet, gateway, two
 DeepSpeed ranks, gate, release. Only the model is small.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_resources.page.turns import (
-    MOST_TURNS,
+    MAX_TURNS,
     Turn,
     answered,
     messages_for,
@@ -86,7 +86,7 @@ def test_a_page_that_was_left_while_it_wrote_has_stopped() -> None:
 def test_the_author_talked_to_last_is_the_last_and_old_turns_go() -> None:
     talks = with_turns({"ann": TURNS, "bob": []}, "ann", [turn(str(n)) for n in range(99)])
     assert list(talks) == ["bob", "ann"]
-    assert len(talks["ann"]) == MOST_TURNS
+    assert len(talks["ann"]) == MAX_TURNS
     assert talks["ann"][-1]["question"] == "98"
 
 

@@ -15,7 +15,7 @@ from twin_cli.commands.training import tell_ending
 
 from twin_resources.registry.moves import GateClaim, Verdict
 
-MOST_LINES = 60
+MAX_LINES = 60
 BEFORE = 14  # of installation (8), preflight (4), preview and link
 # Seconds of each phase of the sample author's run on two busy cores, the checks among them.
 PHASES = {
@@ -77,12 +77,12 @@ def _pass(clock: StageClock, now: list[float], phases: dict[str, int]) -> None:
 
 def test_a_log_of_a_whole_run_has_at_most_sixty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     short = log_of_a_run(monkeypatch, verbose=False)
-    assert len(short.splitlines()) + BEFORE <= MOST_LINES
+    assert len(short.splitlines()) + BEFORE <= MAX_LINES
     assert "perplexity" not in short
     assert "7 of 8 claims hold; not: says what the posts say" in short
 
 
 def test_the_long_form_says_every_wait_and_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     long = log_of_a_run(monkeypatch, verbose=True)
-    assert len(long.splitlines()) > MOST_LINES
+    assert len(long.splitlines()) > MAX_LINES
     assert "perplexity .717" in long

@@ -67,8 +67,8 @@ def test_a_log_is_followed_into_the_next_one_until_ctrl_c(logged: Settings) -> N
         assert ran.stdout.readline() == "still up\n"
         log = logged.logs_dir / "models.log"
         log.rename(log.with_name("models.log.1"))
-        log.write_text("begun anew\n")
-        assert ran.stdout.readline() == "begun anew\n"
+        log.write_text("restarted\n")
+        assert ran.stdout.readline() == "restarted\n"
         ran.send_signal(signal.SIGINT)
         out, error = ran.communicate(timeout=120)
     assert (ran.returncode, out) == (130, "")

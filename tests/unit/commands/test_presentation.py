@@ -16,7 +16,7 @@ from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.clock import StageClock, duration
 from twin_cli.commands.console import typed
 from twin_cli.commands.presentation import (
-    LONGEST_SHOWN,
+    MAX_SHOWN,
     endpoints_lines,
     passage,
     prose_lines,
@@ -86,7 +86,7 @@ def test_a_passage_without_spaces_is_shown_too() -> None:
     """Japanese has none: cut after a word, nothing would be left of it."""
     text = "時計を運ぶときは、まず振り子を外す。" * 40
     shown = "".join(passage(text).split())
-    assert shown == f"“{text[:LONGEST_SHOWN]}…”"
+    assert shown == f"“{text[:MAX_SHOWN]}…”"
 
 
 def test_in_the_short_form_a_verdict_is_one_line_without_figures() -> None:

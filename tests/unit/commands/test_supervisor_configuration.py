@@ -12,7 +12,7 @@ import pytest
 
 from twin_resources.errors import TwinError
 from twin_resources.processes.supervisor import (
-    LONGEST_SOCKET_PATH,
+    MAX_SOCKET_PATH,
     Program,
     configuration,
     quote,
@@ -72,7 +72,7 @@ def test_a_long_home_gets_a_short_private_socket_folder(
     monkeypatch.setattr(tempfile, "tempdir", str(short))
     deep = tmp_path.joinpath(*["deeper"] * 20)
     path = socket_path(deep)
-    assert len(str(path)) <= LONGEST_SOCKET_PATH
+    assert len(str(path)) <= MAX_SOCKET_PATH
     assert path.is_relative_to(short)
     assert path.parent.stat().st_mode & 0o077 == 0
     assert path == socket_path(deep)
@@ -96,7 +96,7 @@ def test_a_shell_with_another_tmpdir_finds_the_socket_of_a_long_home(
     monkeypatch.setattr(tempfile, "tempdir", str(stopped))
     assert socket_path(deep) == path
     assert socket_path(deep, "dagster-code").is_relative_to(stopped)
-    shutil.rmtree(started)  # the next start chooses anew
+    shutil.rmtree(started)  # the next start chooses again
     assert socket_path(deep).is_relative_to(stopped)
     assert socket_path(deep) == socket_path(deep)
     shutil.rmtree(stopped)

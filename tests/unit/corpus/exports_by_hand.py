@@ -1,6 +1,6 @@
 """Small exports of LinkedIn, Medium and Substack, whole and malformed, for the tests.
 
-Belongs here: files as their platforms write them, by what is documented and what public parsers of
+Scope: files as their platforms write them, by what is documented and what public parsers of
 them look for. Nothing here is anybody's export.
 """
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_assets.corpus.boilerplate import (
-    FEWEST_POSTS,
+    MIN_POSTS,
     is_platform_line,
     line_numbers,
     repeated_lines,
@@ -112,7 +112,7 @@ def test_a_line_under_every_post_goes() -> None:
 
 
 def test_fewer_posts_than_five_repeat_nothing() -> None:
-    texts = [f"{text}\n\n{FOOT}" for text in words_apart(FEWEST_POSTS - 1)]
+    texts = [f"{text}\n\n{FOOT}" for text in words_apart(MIN_POSTS - 1)]
     assert numbers_that_repeat(texts) == frozenset()
 
 

@@ -12,7 +12,7 @@ from dataframely.exc import ValidationError
 
 from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import (
-    FEWEST_WORDS,
+    MIN_WORDS,
     RAW_COLUMNS,
     account_for,
     clean_posts,
@@ -90,7 +90,7 @@ def test_a_dropped_post_is_a_row_with_a_reason(post: dict[str, Any], reason: str
 
 def test_short_notes_are_kept() -> None:
     short = "Use ctrl-w then x to swap two tmux panes quickly."
-    assert len(short.split()) == FEWEST_WORDS
+    assert len(short.split()) == MIN_WORDS
     assert reasons(raw({"text": short})) == [""]
 
 

@@ -319,7 +319,7 @@ def test_more_prose_than_the_bound_is_counted(
 ) -> None:
     for name in "abc":
         repository.write(f"docs/{name}.md", "Words.\n")
-    monkeypatch.setattr(git_prose, "_MOST_BLAMED", 2)
+    monkeypatch.setattr(git_prose, "_MAX_BLAMED", 2)
     records, skipped = repository.found()
     assert sorted(records) == ["docs/a.md", "docs/b.md"]
     assert skipped["docs/c.md"] == "beyond_the_bound"

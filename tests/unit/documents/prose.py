@@ -1,7 +1,7 @@
 """The running text of a page: what a reader reads aloud.
 
-Belongs here: which pages there are, taking code, tables and headings away, sentences, words.
-Does not belong here: the limits (`test_language.py`, `tests/unit/test_size.py`).
+Scope: which pages there are, taking code, tables and headings away, sentences, words.
+Out of scope: the limits (`test_language.py`, `tests/unit/test_size.py`).
 """
 
 from __future__ import annotations

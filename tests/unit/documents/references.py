@@ -1,9 +1,9 @@
 """`command.md` and `python-reference.md`, made from what the program says of itself.
 
-Belongs here: the two generated pages. Does not belong here: the settings
+Scope: the two generated pages. Out of scope: the settings
 (`checkout/settings_document.py`), the JSON examples (`json.md`, held by the commands' own tests).
 
-    python -m tests.unit.documents.references     # writes both anew
+    python -m tests.unit.documents.references     # rewrites both
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The site of the documents: a copy with README as its first page, built strictly by MkDocs.
 
-Belongs here: the copy and the build. Does not belong here: theme and navigation
+Scope: the copy and the build. Out of scope: theme and navigation
 (`deploy/docs/mkdocs.yml`).
 
     python -m tests.unit.documents.site FOLDER     # FOLDER/index.html is the first page

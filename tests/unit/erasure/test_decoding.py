@@ -154,9 +154,9 @@ def test_a_text_behind_the_first_piece_of_a_file_is_found(tmp_path: Path) -> Non
 def test_what_unpacks_to_more_than_is_looked_at_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert decoding._MOST_UNPACKED == 1 << 30
+    assert decoding._MAX_UNPACKED == 1 << 30
     assert next(decoding.of_bytes(b"x")).value == "x"
-    monkeypatch.setattr(decoding, "_MOST_UNPACKED", 1000)
+    monkeypatch.setattr(decoding, "_MAX_UNPACKED", 1000)
     packed = gzip.compress(TEXT.encode().ljust(1000))
     assert any(TEXT in one.value for one in decoding.of_bytes(packed))
     with pytest.raises(ValueError, match="more than 1,000 bytes"):

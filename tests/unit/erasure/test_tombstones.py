@@ -273,4 +273,4 @@ def test_what_gateways_remember_goes_with_what_was_forgotten(
     place.take_again(gone, until=time.time())
     answer("d" if kind != "post" else "f")
     asyncio.run(recent.drop_forgotten(outbox))
-    assert kept() == {"d", "e"}, "who comes back is answered anew"
+    assert kept() == {"d", "e"}, "who comes back is answered again"

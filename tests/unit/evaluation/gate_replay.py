@@ -1,7 +1,7 @@
 """Stored evaluations, and what the gate said of them when its measures were 27 fields of one class.
 
-Belongs here: reading the fixture, seeded variations of its documents, everything that the gate says
-of one. Does not belong here: comparing (`test_gate_replay.py`).
+Scope: reading the fixture, seeded variations of its documents, everything that the gate says
+of one. Out of scope: comparing (`test_gate_replay.py`).
 
 `gate_7_evaluations.json.xz` holds the documents of twelve models on real servers: good ones, broken
 ones, refused ones, those of a first part. They hold numbers and ids, no text of a post.
@@ -52,7 +52,7 @@ def said_of(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     first = tuple(one for one in decide_first(evaluation.measured) if one.name not in SINCE)
     advisory = [one for one in stated(evaluation.measured) if one.name not in SINCE]
     return {
-        "claims": [_as_recorded(one) for one in claims],
+        "claims": [_as_recorded(claim) for claim in claims],
         "stated": [_as_recorded(one) for one in advisory],
         "first": [_as_recorded(one) for one in first],
         "outcomes": [outcome_of(claims), outcome_of(first), is_whole(claims), is_whole(first)],

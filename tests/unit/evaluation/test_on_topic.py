@@ -21,7 +21,7 @@ from twin_assets.evaluation.sequential_plan import FIRST
 
 SHARES = json.loads(Path(__file__).with_name("shares_of_answers.json").read_text(encoding="utf-8"))
 DRAWS = 400
-MOST_QUESTIONS = 100  # that an author's settings name
+MAX_QUESTIONS = 100  # that an author's settings name
 GOOD = [("skeeto", "good"), ("mara-lindqvist", "good")]
 BROKEN = [
     *(("skeeto", "shuffled"), ("mara-lindqvist", "shuffled")),
@@ -46,7 +46,7 @@ def in_batches(shares: list[float]) -> tuple[bool, int]:
 @pytest.mark.parametrize(("author", "model"), GOOD)
 def test_of_good_models_at_most_one_in_twenty_is_refused(author: str, model: str) -> None:
     whole = [fmean(shares) >= LIMIT for shares in drawn(author, model, 30)]
-    first = [in_batches(shares)[0] for shares in drawn(author, model, MOST_QUESTIONS)]
+    first = [in_batches(shares)[0] for shares in drawn(author, model, MAX_QUESTIONS)]
 
     assert fmean(whole) >= 0.95
     assert fmean(first) >= 0.95
@@ -55,16 +55,16 @@ def test_of_good_models_at_most_one_in_twenty_is_refused(author: str, model: str
 @pytest.mark.parametrize(("author", "model"), BROKEN)
 def test_of_broken_models_at_most_one_in_forty_passes(author: str, model: str) -> None:
     whole = [fmean(shares) >= LIMIT for shares in drawn(author, model, 30)]
-    first = [in_batches(shares)[0] for shares in drawn(author, model, MOST_QUESTIONS)]
+    first = [in_batches(shares)[0] for shares in drawn(author, model, MAX_QUESTIONS)]
 
     assert fmean(whole) <= 0.025
     assert fmean(first) <= 0.025
 
 
 def test_a_strong_effect_needs_fewer_questions_than_there_are() -> None:
-    asked = [in_batches(shares)[1] for shares in drawn("skeeto", "good", MOST_QUESTIONS)]
+    asked = [in_batches(shares)[1] for shares in drawn("skeeto", "good", MAX_QUESTIONS)]
 
-    assert median(asked) < 0.75 * MOST_QUESTIONS
+    assert median(asked) < 0.75 * MAX_QUESTIONS
 
 
 def test_answers_at_the_limit_are_decided_by_all_of_them() -> None:

@@ -1,9 +1,9 @@
 """A seeded space of questions and homes, and who answers each: recorded, and as the code says now.
 
-Belongs here: drawing the cases, one outcome as JSON, the file. Does not belong here: tests
+Scope: drawing the cases, one outcome as JSON, the file. Out of scope: tests
 (`test_routing_rules.py`).
 
-`python -m tests.unit.gateway.recorded_routes` records anew: for a change that is meant, whose
+`python -m tests.unit.gateway.recorded_routes` records again: for a change that is meant, whose
 difference is read before it is committed.
 """
 
@@ -250,7 +250,7 @@ def record() -> None:
     """Write the file: each outcome once, and which one each case has."""
     with tempfile.TemporaryDirectory() as folder:
         home = load_settings().model_copy(update={"home": Path(folder)})
-        told = [json.dumps(one, ensure_ascii=False) for one in outcomes(home)]
+        told = [json.dumps(outcome, ensure_ascii=False) for outcome in outcomes(home)]
     distinct = list(dict.fromkeys(told))
     place = {one: number for number, one in enumerate(distinct)}
     lines = ",\n".join(distinct)

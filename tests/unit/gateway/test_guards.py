@@ -22,7 +22,7 @@ from twin_resources.authors import Author, read_author, write_author
 from twin_resources.authors.guard_settings import DEFAULTS, KINDS, Guards, read_guards
 from twin_resources.errors import TwinError
 from twin_resources.gateway.exchange.guardrails import (
-    MOST_GUARDED_BYTES,
+    MAX_GUARDED_BYTES,
     WITHHELD,
     guard_answer,
     guard_input,
@@ -61,7 +61,7 @@ def test_each_kind_is_masked_by_what_it_was() -> None:
     assert scanned.text == (
         "Write to [e-mail] about […], the key is [key]. Nothing else matters here at all."
     )
-    assert [one.kind for one in scanned.findings] == ["personal", "words", "secrets"]
+    assert [finding.kind for finding in scanned.findings] == ["personal", "words", "secrets"]
 
 
 def test_a_json_document_stays_one() -> None:
@@ -124,7 +124,7 @@ def test_a_stream_shows_the_whole_answer_masked_however_it_is_cut(
         place += cut
     shown += held.feed(text[place:]) + held.finish()
     assert shown == scanner.scan(text).text
-    places = [(one.begin, one.end) for one in held.findings]
+    places = [(finding.begin, finding.end) for finding in held.findings]
     assert places == [(one.begin, one.end) for one in scanner.find(text)]
 
 
@@ -159,14 +159,14 @@ async def test_of_a_long_conversation_the_guards_read_the_newest_turns(home: Set
     asked = read_question({"model": "twin/ann", "messages": turns})
     guarded = guard_input(asked, ANN)
     sizes = [len(one["content"].encode()) for one in guarded.asked.history]
-    assert len(turn["content"]) < sum(sizes) <= MOST_GUARDED_BYTES
-    assert len(sizes) == MOST_GUARDED_BYTES // len(turn["content"])
+    assert len(turn["content"]) < sum(sizes) <= MAX_GUARDED_BYTES
+    assert len(sizes) == MAX_GUARDED_BYTES // len(turn["content"])
     assert guarded.asked.ignored == (f"the {9 - len(sizes)} oldest turns",)
     assert not [one for one in guarded.asked.history if KEY in one["content"]]
-    system = {"role": "system", "content": "é" * MOST_GUARDED_BYTES}
+    system = {"role": "system", "content": "é" * MAX_GUARDED_BYTES}
     asked = read_question({"model": "twin/ann", "messages": [system, *turns]})
     guarded = guard_input(asked, ANN)
-    assert (len(guarded.asked.system), guarded.asked.history) == (MOST_GUARDED_BYTES // 2, ())
+    assert (len(guarded.asked.system), guarded.asked.history) == (MAX_GUARDED_BYTES // 2, ())
     assert "the end of the system messages" in guarded.asked.ignored
 
 

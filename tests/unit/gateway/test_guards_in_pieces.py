@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twin_resources.authors.guard_settings import KINDS, Guards, read_guards
 from twin_resources.gateway.front_desk.message_vectors import vector_of
 from twin_resources.gateway.guards import HeldBack, Scanner, injection
-from twin_resources.gateway.guards.injection import LONGEST_SENTENCE, find_injections
+from twin_resources.gateway.guards.injection import MAX_SENTENCE, find_injections
 from twin_resources.gateway.guards.scanning import GuardFinding
 
 PHRASE = "the blue heron of Project Seven"
@@ -62,8 +62,8 @@ def test_a_long_answer_in_pieces_is_masked_as_the_whole(said: list[str], cuts: l
     held = in_pieces(scanner, text, cuts)
     assert held.shown == scanner.scan(text).text  # type: ignore[attr-defined]
     places = [(one.begin, one.end, one.what) for one in scanner.find(text)]
-    shown = [(one.begin, one.end, one.what) for one in held.findings]
-    assert [one for one in places if one not in shown and one[2] != "words"] == []
+    shown = [(finding.begin, finding.end, finding.what) for finding in held.findings]
+    assert [place for place in places if place not in shown and place[2] != "words"] == []
     assert [one for one in shown if one not in places] == []
     assert len(shown) == len(set(shown)), "each is told once"
 
@@ -189,10 +189,10 @@ def test_a_sentence_without_an_end_is_looked_at_in_parts() -> None:
     assert [end - begin for begin, end in injection.sentences("x" * 601)] == [300, 300, 1]
     assert list(injection.sentences('a "b" c')) == [(0, 7)]
     assert list(injection.sentences('a "b" c', as_json=True)) == [(0, 2), (3, 4), (6, 7)]
-    text = "x" * 2 * LONGEST_SENTENCE + f" {IGNORE} " + "y" * 2 * LONGEST_SENTENCE
+    text = "x" * 2 * MAX_SENTENCE + f" {IGNORE} " + "y" * 2 * MAX_SENTENCE
     [(begin, end)] = find_injections(text, "input")
-    assert end - begin == LONGEST_SENTENCE
-    assert begin == 2 * LONGEST_SENTENCE + 1, "a part begins behind the space"
+    assert end - begin == MAX_SENTENCE
+    assert begin == 2 * MAX_SENTENCE + 1, "a part begins behind the space"
     assert IGNORE in text[begin:end]
 
 
@@ -227,7 +227,7 @@ def test_a_vector_is_computed_where_the_words_alone_are_unsure(
     assert asked == unsure
     assert find_injections(sure, "passages")
     assert not find_injections("You are a pirate now.", "passages"), "the author's words are surer"
-    monkeypatch.setattr(injection, "_MOST_LIKELIHOODS", 2)
+    monkeypatch.setattr(injection, "_MAX_LIKELIHOODS", 2)
     monkeypatch.setattr(injection, "_LIKELY", {})
     kept = [(sentences(one), len(injection._LIKELY))[1] for one in ("One.", "Two.", "Three.", "4")]
     assert kept == [1, 2, 1, 1], "so many sentences are remembered, and none without a letter"
@@ -266,9 +266,11 @@ def test_what_is_watched_for_where() -> None:
     assert scanner(secrets="mask").scan(text).text == f"{MAIL} and [key]"
     seen = scanner(personal="record", secrets="block").scan(text)
     assert (seen.text, seen.blocked) == (f"{MAIL} and [key]", seen.findings[1])
-    assert [one.action for one in seen.findings] == ["record", "block"]
+    assert [finding.action for finding in seen.findings] == ["record", "block"]
     held = in_pieces(scanner(personal="record", secrets="mask"), text, [7])
-    assert [one.action for one in held.findings] == ["record", "mask"], "in the order of the text"
+    assert [finding.action for finding in held.findings] == ["record", "mask"], (
+        "in the order of the text"
+    )
     assert scanner().scan(text).text is text
     both = scanner(words="mask", personal="mask", block_list=[MAIL, "gmail.com"])
     assert both.scan(f"{MAIL} and no more").text == "[e-mail] and no more", "masked once"

@@ -95,7 +95,7 @@ def test_a_refused_request_does_not_count(requests: KeyRequests, clock: Clock) -
     for _ in range(5):
         clock.now += 10
         waits.append(refused(requests, mine).retry_after_s)
-    assert waits == [50, 40, 30, 20, 10], "each refusal would else begin the minute anew"
+    assert waits == [50, 40, 30, 20, 10], "each refusal would else begin the minute again"
     clock.now += 10
     assert requests.begin(mine)
 

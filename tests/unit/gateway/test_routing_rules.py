@@ -245,7 +245,7 @@ def test_a_key_names_the_aliases_it_was_given() -> None:
 
 
 def test_each_request_of_a_seeded_space_gets_the_route_that_was_recorded(home: Settings) -> None:
-    """A change that is meant is recorded anew: `recorded_routes.py` says how."""
+    """A change that is meant is recorded again: `recorded_routes.py` says how."""
     for number, (now, before) in enumerate(zip(outcomes(home), recorded(), strict=True)):
         assert now == before, f"case {number}"
 

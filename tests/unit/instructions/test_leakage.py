@@ -11,7 +11,7 @@ import pytest
 
 from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
 from twin_assets.instructions.leakage import (
-    MOST_GIVE_WAY,
+    MAX_GIVE_WAY,
     LeakCandidate,
     leaks_of,
     left_out,
@@ -167,12 +167,10 @@ def test_a_form_that_the_author_repeats_costs_the_held_out_sample() -> None:
         candidate(
             f"t{n}", "train", f"Who {n}s lanterns?", f"{words('form', 40)} {words(f'n{n}x', 99)}"
         )
-        for n in range(MOST_GIVE_WAY + 1)
+        for n in range(MAX_GIVE_WAY + 1)
     ]
     assert left_out([held, *many]) == {"h"}
-    assert left_out([held, *many[:MOST_GIVE_WAY]]) == {
-        one.sample_id for one in many[:MOST_GIVE_WAY]
-    }
+    assert left_out([held, *many[:MAX_GIVE_WAY]]) == {one.sample_id for one in many[:MAX_GIVE_WAY]}
 
 
 def test_of_samples_that_ask_the_same_the_oldest_stays() -> None:

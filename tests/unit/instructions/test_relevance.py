@@ -9,9 +9,9 @@ import pytest
 
 from twin_assets.instructions.relevance import (
     ERROR,
-    FEWEST_DOCUMENTS,
-    LEAST_STANDING,
-    MOST_SAMPLES,
+    MAX_SAMPLES,
+    MIN_DOCUMENTS,
+    MIN_STANDING,
     Overlap,
     Relevance,
     drawn,
@@ -62,7 +62,7 @@ def test_half_of_them_shuffled_is_refused_by_the_threshold_and_not_by_the_error(
     random.Random(1).shuffle(half)
     found = lexical(half + questions[100:], chunks, names)
     assert found.error <= ERROR
-    assert 0.6 < found.standing < LEAST_STANDING
+    assert 0.6 < found.standing < MIN_STANDING
     assert not found.above_chance
 
 
@@ -92,18 +92,18 @@ def test_both_senses_have_to_hold() -> None:
 
 
 def test_few_documents_decide_nothing() -> None:
-    questions, chunks, names = made_up(FEWEST_DOCUMENTS - 1)
+    questions, chunks, names = made_up(MIN_DOCUMENTS - 1)
     vectors = np.eye(len(chunks))
     found = relevance(questions, chunks, names, question_vectors=vectors, chunk_vectors=vectors)
-    assert found == Relevance(len(chunks), FEWEST_DOCUMENTS - 1)
+    assert found == Relevance(len(chunks), MIN_DOCUMENTS - 1)
     assert not found.decided
     assert not found.holds
-    assert found.metadata()["fewest_documents"] == FEWEST_DOCUMENTS
+    assert found.metadata()["fewest_documents"] == MIN_DOCUMENTS
 
 
 def test_another_version_draws_other_samples() -> None:
-    ids = [f"s{number}" for number in range(4 * MOST_SAMPLES)]
+    ids = [f"s{number}" for number in range(4 * MAX_SAMPLES)]
     first, second = set(drawn(ids, salt="1")), set(drawn(ids, salt="2"))
-    assert len(first) == len(second) == MOST_SAMPLES
+    assert len(first) == len(second) == MAX_SAMPLES
     assert first != second
     assert drawn(ids[:10], salt="1") == drawn(ids[:10][::-1], salt="1")

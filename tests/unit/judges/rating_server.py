@@ -1,6 +1,6 @@
 """A language model's stand-in that rates: an OpenAI-compatible server in this process.
 
-Belongs here: what a paid API would be asked and answers. Does not belong here: the rubrics and what
+Scope: what a paid API would be asked and answers. Out of scope: the rubrics and what
 is claimed of them.
 """
 

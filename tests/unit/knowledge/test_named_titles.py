@@ -6,7 +6,7 @@ import pytest
 
 from twin_assets.knowledge.named_titles import (
     LEAST_FIRST,
-    MOST_ASKED,
+    MAX_ASKED,
     FoundFirst,
     NamedTitles,
     found_first,
@@ -25,10 +25,10 @@ def test_titles_of_the_same_words_are_one_and_nameless_posts_are_counted() -> No
 def test_many_titles_are_a_sample_that_stays_while_posts_are_added() -> None:
     titles = [f"Post number {number}" for number in range(5_000)]
     named = named_titles(titles)
-    assert len(named.questions) == MOST_ASKED
+    assert len(named.questions) == MAX_ASKED
     assert named.titles == 5_000
     more = named_titles([*titles, *(f"Later {number}" for number in range(50))])
-    assert len(named.questions.keys() & more.questions.keys()) > 0.9 * MOST_ASKED
+    assert len(named.questions.keys() & more.questions.keys()) > 0.9 * MAX_ASKED
     assert found_first(named, {}).metadata()["asked_of"] == "a seeded sample"
 
 

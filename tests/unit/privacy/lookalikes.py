@@ -1,6 +1,6 @@
 """Numbers and words that are nobody's, in the forms in which prose holds them, in six languages.
 
-Belongs here: one generator a form, sentences around it. Does not belong here: made-up personal data
+Scope: one generator a form, sentences around it. Out of scope: made-up personal data
 (`plants.py`), the goals.
 
 The forms are those that were replaced in public blogs, vaults, books and laws before numbers needed

@@ -1,7 +1,7 @@
 """Made-up personal data of every kind, valid as the real ones are, for measuring what is found.
 
-Belongs here: one generator a kind; numbers that satisfy their check sums and numbering plans.
-Does not belong here: the sentences and posts that they are put into, the goals.
+Scope: one generator a kind; numbers that satisfy their check sums and numbering plans.
+Out of scope: the sentences and posts that they are put into, the goals.
 
 A national id is a published example of its scheme with digits changed until python-stdnum accepts
 it again; a phone number is the plan's example with its last digits changed. No value is a person's.

@@ -10,7 +10,7 @@ from twin_resources.models.quotes.calibration import (
     deciding_scores,
     drawn,
 )
-from twin_resources.models.quotes.quoter import FEWEST_PASSAGES
+from twin_resources.models.quotes.quoter import MIN_PASSAGES
 
 
 def test_the_threshold_lies_between_own_and_foreign_questions() -> None:
@@ -30,7 +30,7 @@ def test_a_few_questions_about_what_the_author_writes_of_move_nothing() -> None:
 
 def test_with_few_sentences_the_questions_to_others_decide_by_the_nearest_passage() -> None:
     nearest = [0.7 + number / 1000 for number in range(101)]  # an embedder's cosines may be high
-    found = calibrate([0.9] * (FEWEST_PASSAGES - 1), [0.1] * 101, nearest)
+    found = calibrate([0.9] * (MIN_PASSAGES - 1), [0.1] * 101, nearest)
     assert found.threshold == pytest.approx(0.785)
     assert (found.own_declined, found.foreign_declined) == (0.0, pytest.approx(0.85, abs=0.01))
     assert calibrate([], [], []).threshold == 0.0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_resources.models.quotes.passages import (
-    MOST_WORDS,
+    MAX_WORDS,
     embedded_places,
     embedded_text,
     passages_of,
@@ -38,7 +38,7 @@ def test_short_paragraphs_are_searched_together_and_shown_with_those_beside_them
     first, second = shown(text)
     assert first == text
     assert second == text, "of its 114 words none is left out"
-    assert word_count(text) <= MOST_WORDS
+    assert word_count(text) <= MAX_WORDS
 
 
 def test_what_turns_the_meaning_in_the_next_paragraph_is_shown() -> None:
@@ -49,12 +49,12 @@ def test_what_turns_the_meaning_in_the_next_paragraph_is_shown() -> None:
 def test_a_long_paragraph_is_cut_between_sentences() -> None:
     text = " ".join([LONG] * 20)  # 260 words
     passages = passages_of(text)
-    assert all(word_count(text[one.start : one.end]) <= MOST_WORDS for one in passages)
+    assert all(word_count(text[passage.start : passage.end]) <= MAX_WORDS for passage in passages)
     assert passages[0].start == 0
     assert passages[-1].end == len(text)
     for one, other in pairwise(passages):
         assert one.start < other.start <= one.end < other.end
-    assert all(text[one.start : one.end].endswith(".") for one in passages)
+    assert all(text[passage.start : passage.end].endswith(".") for passage in passages)
 
 
 def test_no_passage_reaches_over_what_is_not_prose() -> None:
@@ -113,7 +113,7 @@ def test_other_scripts_have_sentences_and_words_too() -> None:
     assert len(passage.sentences) == 3
     assert 10 < word_count(text) < 25
     many = passages_of(text * 12, language="ja")
-    assert all(word_count((text * 12)[one.start : one.end]) <= MOST_WORDS for one in many)
+    assert all(word_count((text * 12)[one.start : one.end]) <= MAX_WORDS for one in many)
 
 
 def test_what_is_too_short_answers_nobody() -> None:

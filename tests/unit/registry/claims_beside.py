@@ -1,4 +1,4 @@
-"""The gate's claim about the version that is stable, made up. Belongs here: no test."""
+"""The gate's claim about the version that is stable, made up. Scope: no test."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twin_resources.models.serving.chat_ability import (
-    FEWEST_FAULTY,
+    MIN_FAULTY,
     QUESTIONS,
     SYSTEM,
     ChatAbility,
@@ -42,9 +42,9 @@ def ability(faulty: int) -> ChatAbility:
 
 
 def test_half_of_the_answers_decide() -> None:
-    assert ability(FEWEST_FAULTY - 1).chats
-    assert ability(FEWEST_FAULTY - 1).warning("google/gemma-3-270m") == ""
-    assert not ability(FEWEST_FAULTY).chats
+    assert ability(MIN_FAULTY - 1).chats
+    assert ability(MIN_FAULTY - 1).warning("google/gemma-3-270m") == ""
+    assert not ability(MIN_FAULTY).chats
 
 
 def test_the_warning_says_what_was_seen_what_follows_and_what_to_name() -> None:

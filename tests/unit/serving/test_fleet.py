@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.unit.test_answer_model import models_at
 from twin_resources.models.serving.external_server import LOOK_EVERY_S, NamedMember
 from twin_resources.models.serving.fleet import version_key, wanted_versions
-from twin_resources.models.serving.fleet_member import LONGEST_PAUSE_S, WantedServer, retry_pause
+from twin_resources.models.serving.fleet_member import MAX_PAUSE_S, WantedServer, retry_pause
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.settings import Settings
 
@@ -75,4 +75,4 @@ def test_who_answers_at_an_address_is_there_while_it_lists_its_model(tmp_path: P
 
 def test_the_pause_after_failures_doubles_and_ends_at_its_longest() -> None:
     assert [retry_pause(failures) for failures in (1, 2, 3)] == [1, 2, 4]
-    assert retry_pause(40) == LONGEST_PAUSE_S
+    assert retry_pause(40) == MAX_PAUSE_S

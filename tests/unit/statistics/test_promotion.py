@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.bench.retraining.releases import promoted_by
 from twin_resources.statistics.bets import FRACTIONS, factor, log_mean, log_stake
 from twin_resources.statistics.promotion import (
-    MOST_ERROR,
+    MAX_ERROR,
     PairedDifference,
     PairEvidence,
     at_the_end,
@@ -87,11 +87,11 @@ def test_where_the_mean_is_uncertain_its_lower_bound_must_be_above_zero() -> Non
     noisy = [0.4, -0.4] * 150
     even, better = after_pairs(noisy), after_pairs([one + 0.03 for one in noisy])
     mean, error = mean_difference(even)
-    assert error > MOST_ERROR
+    assert error > MAX_ERROR
     assert (mean, even.is_not_worse) == (pytest.approx(0.0, abs=1e-12), True)
     assert least_mean(even) == pytest.approx(-1.6449 * error, rel=1e-4)
     assert at_the_end(even) == "undecided"
-    assert mean_difference(better)[0] > MOST_ERROR
+    assert mean_difference(better)[0] > MAX_ERROR
     assert least_mean(better) < 0
     assert (better.verdict, at_the_end(better)) == ("undecided", "undecided")
 
@@ -120,8 +120,8 @@ def test_worse_candidates_are_promoted_as_seldom_as_is_said_and_the_gain_stays()
     quality = draw.normal(-0.02, 0.05, 200)
     noisy = quality[:, None] + draw.normal(0.0, 0.2, (200, 300))
     runs = [after_pairs(one) for one in np.clip(noisy, -1.0, 1.0).tolist()]
-    won = np.array([at_the_end(one) == "promote" for one in runs])
-    first = np.array([one.is_not_worse for one in runs])
+    won = np.array([at_the_end(run) == "promote" for run in runs])
+    first = np.array([run.is_not_worse for run in runs])
     assert float(np.mean(won & (quality < 0))) <= 0.05
     assert float(np.mean(first & (quality < 0))) > 0.35, "what U alone would have promoted"
     gained, oracle = float(np.sum(quality[won])), float(np.sum(quality[quality > 0]))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.test_prompt import Shown
 from twin_assets.checkpoints.samples import (
-    SHORTEST_RAW_BLOCK,
+    MIN_RAW_BLOCK,
     stripped,
     tokenize_pairs,
     tokenize_posts,
@@ -152,7 +152,7 @@ def test_a_post_is_cut_into_blocks_of_its_own_whose_tokens_all_have_a_loss() -> 
         assert block.sample_id.startswith(block.document_id)
     whole = "".join(tokenizer.text(block.tokens) for block in blocks[:3])
     assert whole == posts[0]["text"]
-    rest, dropped = tokenize_posts(posts[:1], tokenizer, block=59 - SHORTEST_RAW_BLOCK + 1)
+    rest, dropped = tokenize_posts(posts[:1], tokenizer, block=59 - MIN_RAW_BLOCK + 1)
     assert (len(rest), dropped) == (1, {"too_short": 1})
 
 

@@ -1,7 +1,7 @@
 """An export as it lies on disk: a folder, a zip, a tar or one file, opened and read safely.
 
-Belongs here: `open_archive`, folders and single files.
-Does not belong here: zips and tars (`packed`), what a member means (one importer a source).
+Scope: `open_archive`, folders and single files.
+Out of scope: zips and tars (`packed`), what a member means (one importer a source).
 """
 # pyright: strict
 

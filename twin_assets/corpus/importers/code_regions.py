@@ -1,8 +1,8 @@
 """Where a post quotes code: the parts in which a template tag is text and not layout.
 
-Belongs here: splitting a body, Markdown or HTML, into prose and code before any parser sees it (a
+Scope: splitting a body, Markdown or HTML, into prose and code before any parser sees it (a
 template tag in a link's target keeps the parser from seeing the link).
-Does not belong here: what happens to a tag (`jekyll_liquid`, `hugo_shortcodes`), cleaning.
+Out of scope: what happens to a tag (`jekyll_liquid`, `hugo_shortcodes`), cleaning.
 
 Rules of https://spec.commonmark.org/0.31.2/ (fences, indented code, code spans), followed as far as
 a tag can tell the difference. Time is proportional to the text.
@@ -25,7 +25,7 @@ _TAGS = (
 _BEGINS = re.compile(rf"(?P<ticks>`+)|{_TAGS}", re.IGNORECASE)
 _HTML_BEGINS = re.compile(rf"(?P<ticks>(?!))|{_TAGS}", re.IGNORECASE)
 # A code span ends in its paragraph, and one that does not is no code span.
-_LONGEST_SPAN = 2_000
+_MAX_SPAN = 2_000
 
 
 def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, bool]]:
@@ -109,7 +109,7 @@ def _end_of(begin: re.Match[str], text: str) -> int | None:
 
 
 def _end_of_span(text: str, position: int, *, width: int) -> int | None:
-    limit = min(len(text), position + _LONGEST_SPAN)
+    limit = min(len(text), position + _MAX_SPAN)
     paragraph = text.find("\n\n", position, limit)
     limit = paragraph if paragraph >= 0 else limit
     while (position := text.find("`" * width, position, limit)) >= 0:

@@ -1,6 +1,6 @@
 """What a document that is no plain text says of itself: Word, OpenDocument, PDF, Jupyter, HTML.
 
-Belongs here: its properties, and the lines at its top that are a head. Does not belong here: its
+Scope: its properties, and the lines at its top that are a head. Out of scope: its
 text (`text_formats`), what a field means.
 
 Formats: https://ecma-international.org/publications-and-standards/standards/ecma-376/ (core
@@ -25,10 +25,10 @@ from twin_assets.corpus.importers.front_matter import split_front_matter
 MADE_BY = "made by"
 """Whose program saved it: whose text it is only where nothing else says so."""
 
-_MOST_EXPANDED = 64_000_000
-_MOST_READ = 400_000
-_MOST_OF_A_PAGE = 40_000
-_MOST_LINES = 40
+_MAX_EXPANDED = 64_000_000
+_MAX_READ = 400_000
+_MAX_PER_PAGE = 40_000
+_MAX_LINES = 40
 _FEW_LINES = 12
 _CORE = {"docx": "docProps/core.xml", "odt": "meta.xml"}
 _TEXT = {"docx": "word/document.xml", "odt": "content.xml"}
@@ -100,7 +100,7 @@ def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
         said = html.unescape(value.decode("utf-8", "replace")).strip()
         fields.setdefault(key.decode("utf-8", "replace").strip().lower(), said)
     xml = _NO_TEXT.sub("", _member(body, _TEXT[suffix]).decode("utf-8", "replace"))
-    parts = _LINE_END.split(xml)[:_MOST_LINES]
+    parts = _LINE_END.split(xml)[:_MAX_LINES]
     return fields | fields_at_the_top([html.unescape(_TAG.sub("", part)) for part in parts])
 
 
@@ -108,7 +108,7 @@ def has_suggestions_of_others(body: bytes) -> bool:
     """Whether a .docx holds tracked insertions by another person than who made it."""
     own = [made[1] for made in _CORE_FIELD.findall(_member(body, _CORE["docx"]))
            if made[0] == _MADE_BY["docx"]]  # fmt: skip
-    by = set(_INSERTED_BY.findall(_member(body, _TEXT["docx"], most=_MOST_EXPANDED)))
+    by = set(_INSERTED_BY.findall(_member(body, _TEXT["docx"], most=_MAX_EXPANDED)))
     return bool(by - set(own))
 
 
@@ -170,8 +170,8 @@ def html_fields(text: str) -> dict[str, Any]:
     """The head in words at the top of a page, `<h1>A</h1><p>Status: Draft</p>`, and the properties
     of a page of Notion."""
     begin = _BODY.search(text)
-    body = _NO_BODY.sub("", text[begin.end() if begin else 0 :][:_MOST_OF_A_PAGE])
-    rows = ([_words(one) for one in match.groups()] for match in _OF_NOTION.finditer(body))
+    body = _NO_BODY.sub("", text[begin.end() if begin else 0 :][:_MAX_PER_PAGE])
+    rows = ([_words(group) for group in match.groups()] for match in _OF_NOTION.finditer(body))
     fields: dict[str, Any] = {key.lower(): value for key, value in rows if key}
     broken = _BREAK.sub("\n", _NAME_END.sub(": ", body))
     plain = _TAG.sub("", _BLOCK_END.sub("\n\n", broken))
@@ -184,7 +184,7 @@ def _words(markup: str) -> str:
 
 def fields_at_the_top(lines: list[str]) -> dict[str, Any]:
     """The head among the first lines of a document, at its very top or below its title."""
-    lines = [line.replace("\u00a0", " ").strip() for line in lines[:_MOST_LINES]]
+    lines = [line.replace("\u00a0", " ").strip() for line in lines[:_MAX_LINES]]
     while lines and not lines[0]:
         del lines[0]
     # Each line may be a paragraph, or have one of its own for the title above it.
@@ -198,7 +198,7 @@ def fields_at_the_top(lines: list[str]) -> dict[str, Any]:
 
 def made_by(name: str) -> Mapping[str, str]:
     """The field `MADE_BY` of a name; none where a program stands in its place."""
-    names = [one.strip() for one in re.split(r"[;\n\0]", name)]
+    names = [part.strip() for part in re.split(r"[;\n\0]", name)]
     said = ", ".join(one for one in names if not _NOBODY.fullmatch(one))
     return {MADE_BY: said} if said else {}
 
@@ -214,11 +214,11 @@ def refuse_bomb(body: bytes) -> None:
             total = sum(member.file_size for member in packed.infolist())
     except (zipfile.BadZipFile, OSError) as error:
         raise FormatError("no zip") from error
-    if total > _MOST_EXPANDED:
+    if total > _MAX_EXPANDED:
         raise FormatError(f"it expands to {total:,} bytes")
 
 
-def _member(body: bytes, name: str, *, most: int = _MOST_READ) -> bytes:
+def _member(body: bytes, name: str, *, most: int = _MAX_READ) -> bytes:
     """The first bytes of one part; b"" where there is none."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as packed, packed.open(name) as stream:

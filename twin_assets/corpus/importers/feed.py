@@ -1,7 +1,7 @@
 """RSS and Atom feeds, from a file or as `feed_download` keeps them: entries with their whole text.
 
-Belongs here: entries, whether one is whole, what a platform adds to it.
-Does not belong here: fetching (`feed_download`), WordPress's export, which looks like one.
+Scope: entries, whether one is whole, what a platform adds to it.
+Out of scope: fetching (`feed_download`), WordPress's export, which looks like one.
 
 Formats: https://www.rssboard.org/rss-specification, https://www.rfc-editor.org/rfc/rfc4287, and
 Blogger's export (Atom with comments, drafts and settings among the entries). feedparser

@@ -1,6 +1,6 @@
 """A feed's address → a file that `feed` reads; nothing is transferred when nothing has changed.
 
-Belongs here: the kept copy. Does not belong here: the conditional request (`feed_requests`),
+Scope: the kept copy. Out of scope: the conditional request (`feed_requests`),
 entries (`feed`), when to ask (a schedule), pages behind the entries: nothing is scraped.
 """
 # pyright: strict

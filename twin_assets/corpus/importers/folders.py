@@ -1,7 +1,7 @@
 """The posts of a folder, of one file or of an S3 prefix, as they lie there now.
 
-Belongs here: walking a source, hashing bodies, objects by their ETag.
-Does not belong here: which paths are posts (`site_layout`), what a site's configuration says
+Scope: walking a source, hashing bodies, objects by their ETag.
+Out of scope: which paths are posts (`site_layout`), what a site's configuration says
 (`site_configuration`), reading a post (`posts`), other platforms' exports (`recognition`).
 """
 # pyright: strict

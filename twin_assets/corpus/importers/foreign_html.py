@@ -1,6 +1,6 @@
 """What platforms and other people put into a post's HTML: embedded posts, cards, buttons, quotes.
 
-Belongs here: taking those out of a fragment. Does not belong here: Markdown from HTML
+Scope: taking those out of a fragment. Out of scope: Markdown from HTML
 (`html_cleaning`), one platform's own marks (its importer).
 
 Marks: https://oembed.com (each provider's HTML), https://developer.wordpress.org/block-editor/

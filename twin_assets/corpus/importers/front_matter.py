@@ -1,7 +1,7 @@
 """Front matter of a post: YAML between `---`, TOML between `+++`, JSON, bare lines, or none.
 
-Belongs here: splitting it off and parsing it, and the few fields that every generator shares.
-Does not belong here: reading files, when a post was written (`post_dates`), what holds it back
+Scope: splitting it off and parsing it, and the few fields that every generator shares.
+Out of scope: reading files, when a post was written (`post_dates`), what holds it back
 (`held_back`), cleaning.
 
 Formats: https://jekyllrb.com/docs/front-matter/, https://gohugo.io/content-management/front-matter/
@@ -70,10 +70,10 @@ _TELLING = frozenset(
 _JSON_OPENING = re.compile(r"\A\{\s*[\"}]")
 # Sixteen aliases can repeat one node some 360 times; without a bound, nine lines of nine build a
 # billion values ("billion laughs"), and merge keys (`<<`) copy them while the block is parsed.
-_MOST_ALIASES = 16
+_MAX_ALIASES = 16
 # libyaml's composer recurses on the C stack: 100,000 opening brackets end the process.
 _DEEPEST = 64
-_MOST_METADATA = 40
+_MAX_METADATA = 40
 # The names of zones that mail and older blog engines write; dateutil knows UTC and GMT by itself.
 _ZONES = {
     name: hours * 3600
@@ -218,7 +218,7 @@ def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
             fields[last] = f"{fields[last]} {bare.strip()}".strip()
         else:
             return None
-        if len(fields) > _MOST_METADATA:
+        if len(fields) > _MAX_METADATA:
             return None
     said = dict(line for key in fields if (line := held_back_line(f"{key}: {fields[key]}")))
     is_head = bool(fields) and (is_logseq or _is_telling(fields, held=said))
@@ -263,9 +263,9 @@ def _refuse_bombs(block: str, loader: Any) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         aliases += isinstance(event, yaml.AliasEvent)
-        if depth > _DEEPEST or aliases > _MOST_ALIASES:
+        if depth > _DEEPEST or aliases > _MAX_ALIASES:
             raise BrokenFrontMatterError(
-                f"it nests deeper than {_DEEPEST} or repeats itself more than {_MOST_ALIASES} times"
+                f"it nests deeper than {_DEEPEST} or repeats itself more than {_MAX_ALIASES} times"
             )
 
 

@@ -1,7 +1,7 @@
 """Ghost's JSON export: the tables of its database; of these the published posts.
 
-Belongs here: posts, their authors' names and tags, who may read them.
-Does not belong here: the editors' documents (`ghost_editor`); members, sessions and settings, which
+Scope: posts, their authors' names and tags, who may read them.
+Out of scope: the editors' documents (`ghost_editor`); members, sessions and settings, which
 the file also has, are never read.
 
 Format: https://docs.ghost.org/migration/custom (a list `db` of one `{meta, data}`, or that alone).

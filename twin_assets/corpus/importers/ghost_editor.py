@@ -1,7 +1,7 @@
 """The documents of Ghost's two editors, Lexical and Mobiledoc, as HTML of the author's words.
 
-Belongs here: paragraphs, headings, lists, code, Markdown and HTML cards, callouts, toggles.
-Does not belong here: cards that show other pages or ask for something (bookmark, embed, button,
+Scope: paragraphs, headings, lists, code, Markdown and HTML cards, callouts, toggles.
+Out of scope: cards that show other pages or ask for something (bookmark, embed, button,
 sign-up, product, file …): they are left out, as is what only members may read.
 
 Formats: https://lexical.dev/docs/concepts/nodes and https://docs.ghost.org/admin-api/posts/overview,

@@ -1,6 +1,6 @@
 """What git says of a repository: its files at HEAD, who wrote each line, when each file came.
 
-Belongs here: calls of the git binary and what their output means. Does not belong here: which files
+Scope: calls of the git binary and what their output means. Out of scope: which files
 are prose and what becomes of them (`git_prose`).
 
 Everything is read from HEAD's tree, so the work tree and its filters are not touched. A repository

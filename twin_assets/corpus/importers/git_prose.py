@@ -1,7 +1,7 @@
 """A git repository's own prose: README and docs, as far as the author wrote them, line by line.
 
-Belongs here: which tracked files are prose, which of their blocks are the author's.
-Does not belong here: calls of git (`git_blame`), folders of posts that happen to be in git
+Scope: which tracked files are prose, which of their blocks are the author's.
+Out of scope: calls of git (`git_blame`), folders of posts that happen to be in git
 (`folders`: a Jekyll or Hugo site, or a repository that is mostly Markdown).
 
 Whose lines: those by the addresses in `git config --get-all twin.email`, else `user.email`. A block
@@ -36,8 +36,8 @@ from twin_resources.errors import TwinError
 
 NAME = "git"
 
-_MOST_FILES = 200_000
-_MOST_BLAMED = 2_000
+_MAX_FILES = 200_000
+_MAX_BLAMED = 2_000
 """Files whose lines are looked up (3 to 50 ms each); a repository with more prose is a site."""
 
 _PROSE = re.compile(r"\.(md|markdown|mdx|rst|adoc|asciidoc|org|textile|dj|txt)$", re.IGNORECASE)
@@ -62,7 +62,7 @@ _ITEM = re.compile(rb"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _HEADING = re.compile(rb" {0,3}#{1,6}[ \t]")
 _DOCUMENTS = frozenset({"doc", "docs", "documentation"})
 _LOOKED_AT = 300
-_FEWEST_POSTS = 2
+_MIN_POSTS = 2
 _HEADED = re.compile(
     r"\ufeff?(?:---[ \t]*\r?\n.*?^---|\+\+\+[ \t]*\r?\n.*?^\+\+\+"
     r"|(?:title|date|slug):[^\r\n]+\r?\n|.*?^(?::date:|#\+date:)[^\r\n]+)",
@@ -87,7 +87,7 @@ def recognises(archive: Archive) -> bool:
     if archive.kind != "folder" or not git_blame.is_repository(archive.path):
         return False
     try:
-        files = git_blame.tree(archive.path, most=_MOST_FILES)
+        files = git_blame.tree(archive.path, most=_MAX_FILES)
     except GitError:
         return False  # no commit yet: whatever lies there is read as plain files
     names = [file.path for file in files]
@@ -120,7 +120,7 @@ def _is_blog(folder: Path, prose: Sequence[TreeFile]) -> bool:
     looked_at = written[:: max(1, len(written) // _LOOKED_AT)]
     heads = git_blame.heads(folder, looked_at, size=2_000)
     posts = sum(_is_post(file.path, heads.get(file.path, b"")) for file in looked_at)
-    return posts >= _FEWEST_POSTS and posts * 2 > len(looked_at)
+    return posts >= _MIN_POSTS and posts * 2 > len(looked_at)
 
 
 def _is_post(path: str, head: bytes) -> bool:
@@ -154,7 +154,7 @@ def read(
     folder = archive.path
     addresses = _addresses(folder)
     git_blame.require_history(folder)
-    files = git_blame.tree(folder, most=_MOST_FILES)
+    files = git_blame.tree(folder, most=_MAX_FILES)
     wanted = [file.path for file in files if not _why_no_prose(file)]
     attributes = git_blame.marked(folder, wanted)
     place, address = git_blame.root_commit(folder)[:12], _web_address(folder)
@@ -162,7 +162,7 @@ def read(
     for file in files:
         reason = _why_no_prose(file) or attributes.get(file.path, "").removeprefix("linguist-")
         blamed += not reason
-        if reason or blamed > _MOST_BLAMED:
+        if reason or blamed > _MAX_BLAMED:
             yield Skipped(file.path, reason or "beyond_the_bound")
             continue
         try:
@@ -182,7 +182,7 @@ def _addresses(folder: Path) -> frozenset[str]:
             found="nobody whose lines to read",
             next_step="run `git config --add twin.email YOU@EXAMPLE.ORG` in it, once an address",
         )
-    return frozenset(one.casefold() for one in addresses)
+    return frozenset(address.casefold() for address in addresses)
 
 
 def _why_no_prose(file: TreeFile) -> str:

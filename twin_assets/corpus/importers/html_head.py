@@ -1,6 +1,6 @@
 """What an HTML post says about itself: title, first heading, `<meta>`, language, canonical address.
 
-Belongs here: reading those. Does not belong here: the post's text (`html_cleaning`).
+Scope: reading those. Out of scope: the post's text (`html_cleaning`).
 The names are those of https://ogp.me/, https://html.spec.whatwg.org/multipage/semantics.html#meta
 and https://www.rfc-editor.org/rfc/rfc6596 (`rel="canonical"`).
 """

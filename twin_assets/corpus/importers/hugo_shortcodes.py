@@ -1,6 +1,6 @@
 """Shortcodes in a Hugo post: layout goes, quoted code and the author's words stay.
 
-Belongs here: what each shortcode of a post becomes. Does not belong here: which posts are Hugo's
+Scope: what each shortcode of a post becomes. Out of scope: which posts are Hugo's
 (`folders`), `{{< highlight >}}` (`code_blocks`, which cleaning reads), running templates.
 
 Grammar: https://gohugo.io/content-management/shortcodes/. `{{</* name */>}}` is how Hugo quotes a
@@ -15,7 +15,7 @@ import re
 from twin_assets.corpus.importers.code_regions import code_regions
 from twin_assets.corpus.importers.jekyll_liquid import as_quotation
 
-_LONGEST_TAG = 2_000
+_MAX_TAG = 2_000
 _OPENING = re.compile(r"\{\{([<%])")
 _QUOTED = re.compile(r"(\{\{[<%])/\*(.{0,2000}?)\*/([%>]\}\})", re.DOTALL)
 _NAME = re.compile(r"\{\{[<%]\s*(/?)\s*([\w./-]*)")
@@ -70,7 +70,7 @@ def _name(tag: str) -> tuple[bool, str]:
 
 def _end_of_tag(part: str, start: int, *, mark: str) -> int | None:
     closing = ">}}" if mark == "<" else "%}}"
-    end = part.find(closing, start + 3, start + _LONGEST_TAG)
+    end = part.find(closing, start + 3, start + _MAX_TAG)
     if end < 0 or part.find("{{" + mark, start + 3, end) >= 0:  # the next one begins: unfinished
         return None
     return end + 3

@@ -1,6 +1,6 @@
 """What an importer is: the exports that it reads, and those of its platform that it refuses.
 
-Belongs here: the two values. Does not belong here: which importers there are (`recognition`).
+Scope: the two values. Out of scope: which importers there are (`recognition`).
 """
 # pyright: strict
 

@@ -1,6 +1,6 @@
 """Fields that a site gives its posts: front matter for a folder of posts, a pattern, or one post.
 
-Belongs here: finding and reading them, and a post's fields with theirs. Does not belong here: front
+Scope: finding and reading them, and a post's fields with theirs. Out of scope: front
 matter itself (`front_matter`), what a field means, the rest of a configuration
 (`site_configuration`).
 

@@ -1,6 +1,6 @@
 """Liquid in a Jekyll post: layout goes, quoted code and the author's words stay.
 
-Belongs here: what each tag of a post becomes. Does not belong here: which posts are Jekyll's
+Scope: what each tag of a post becomes. Out of scope: which posts are Jekyll's
 (`folders`), `{% highlight %}` (`code_blocks`, which cleaning reads), running templates: what a tag
 prints depends on the site and is not the author's sentence.
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from twin_assets.corpus.importers.code_regions import code_regions
 
-_LONGEST_TAG = 2_000
+_MAX_TAG = 2_000
 _RAW_MARK = re.compile(r"\{%-?\s*(?:end)?raw\s*-?%\}")
 _END_OF_RAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
 _TAG = re.compile(r"\{%-?\s*(#|\w*)(.*?)-?%\}", re.DOTALL)
@@ -72,7 +72,7 @@ def _read(reader: _Reader, part: str) -> None:
             break
         start = match.start()
         closing = "%}" if match[0] == "{%" else "}}"
-        end = part.find(closing, start + 2, start + _LONGEST_TAG)
+        end = part.find(closing, start + 2, start + _MAX_TAG)
         reader.keep(part[position:start])
         if end < 0:
             reader.keep(part[start : start + 2])

@@ -1,6 +1,6 @@
 """The rows of a platform's JSON: a member's document, its lists and texts.
 
-Belongs here: reading a document, a row's members of a wanted kind. Does not belong here: what a row
+Scope: reading a document, a row's members of a wanted kind. Out of scope: what a row
 means (one importer a platform), reading files (`archive`).
 
 A file is read whole or not at all: one with a lost byte is `torn`, and its posts stay as they were.

@@ -1,7 +1,7 @@
 """Fields of a head that its own format refuses: read entry by entry, line by line.
 
-Belongs here: `title: Problem: Things`, `family: [[Smith]] [[Jones]]`, a tab before a key, a comma
-too many. Does not belong here: where a head begins and ends, strict parsers (`front_matter`).
+Scope: `title: Problem: Things`, `family: [[Smith]] [[Jones]]`, a tab before a key, a comma
+too many. Out of scope: where a head begins and ends, strict parsers (`front_matter`).
 
 One entry that cannot be parsed costs itself: it is text then, and the others are what they say. A
 line below such an entry that would hold the post back counts as if it stood by itself.

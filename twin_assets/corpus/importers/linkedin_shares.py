@@ -1,6 +1,6 @@
 """`Shares.csv` of a LinkedIn export → its rows, by column name.
 
-Belongs here: what makes that file no RFC 4180, put right. Does not belong here: what a row means
+Scope: what makes that file no RFC 4180, put right. Out of scope: what a row means
 (`linkedin`).
 
 Seen in exports and in public parsers of them: the commentary's line breaks stand outside its quotes

@@ -1,7 +1,7 @@
 """The archive that Mastodon makes of one's posts: `outbox.json`, an ActivityPub collection.
 
-Belongs here: `Create` activities of the author, who may read each, threads.
-Does not belong here: boosts (`Announce`), likes, bookmarks, direct messages: never read.
+Scope: `Create` activities of the author, who may read each, threads.
+Out of scope: boosts (`Announce`), likes, bookmarks, direct messages: never read.
 
 Format: https://docs.joinmastodon.org/user/moving/#export, https://www.w3.org/TR/activitypub/#outbox.
 Who may read a post: https://docs.joinmastodon.org/spec/activitypub/#properties-used.

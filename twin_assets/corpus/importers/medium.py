@@ -1,7 +1,7 @@
 """Medium's export: `posts/<date>_<title>-<id>.html`, `posts/draft_<title>-<id>.html`.
 
-Belongs here: telling stories, drafts and responses apart, and a story's fields.
-Does not belong here: Markdown from HTML (`html_cleaning`). Never read: claps, highlights,
+Scope: telling stories, drafts and responses apart, and a story's fields.
+Out of scope: Markdown from HTML (`html_cleaning`). Never read: claps, highlights,
 bookmarks, sessions and IP addresses, which lie in folders of their own.
 
 Format: https://help.medium.com/hc/en-us/articles/115004745787; a page is an `h-entry` of
@@ -33,7 +33,7 @@ _DROPPED = frozenset(
     # the title once more; cards and frames that show somebody else's page
     {"graf--title", "graf--mixtapeEmbed", "graf--iframe", "section-divider", "js-mixtapeImage"}
 )
-_LONGEST_RESPONSE = 300
+_MAX_RESPONSE = 300
 """Words. Responses have no title of their own, and Medium makes a subtitle for stories only."""
 
 
@@ -107,7 +107,7 @@ def _is_response(tree: Any, body: Any, *, title: str) -> bool:
         return False
     text = _text_of(body)
     named_by_its_words = text.startswith(title.rstrip("…. ")[:40])
-    return named_by_its_words and len(text.split()) <= _LONGEST_RESPONSE
+    return named_by_its_words and len(text.split()) <= _MAX_RESPONSE
 
 
 def _identifier(name: str, url: str) -> str:

@@ -1,7 +1,7 @@
 """Members of an export, seen alike whatever holds them, and the bounds that a hostile one meets.
 
-Belongs here: the class `Archive` (names, sizes, bytes), `ArchiveLimits` and `MemberError`.
-Does not belong here: folders, zips and tars (`archive`, `packed`), what a member means (importers).
+Scope: the class `Archive` (names, sizes, bytes), `ArchiveLimits` and `MemberError`.
+Out of scope: folders, zips and tars (`archive`, `packed`), what a member means (importers).
 
 Nothing is ever unpacked to disk, so a name cannot lead anywhere; names that try, links, devices and
 encrypted members are counted in `refused` and not listed.

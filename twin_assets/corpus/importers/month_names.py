@@ -1,6 +1,6 @@
 """Dates with the name of the month in another language than English: `12. März 2020`, `3 мая 2019`.
 
-Belongs here: which moments such a text may name, in 26 languages. Does not belong here: numbers,
+Scope: which moments such a text may name, in 26 languages. Out of scope: numbers,
 English (`post_dates`), which field is a date.
 
 Names are CLDR's, as dateparser has them (https://dateparser.readthedocs.io): of its parsers the one

@@ -1,7 +1,7 @@
 """The fields that a format of text keeps in a notation of its own, at its top.
 
-Belongs here: field lists of reStructuredText, Nikola's comments, AsciiDoc's attributes, Org's
-keywords and drawers, what a page in MDX exports. Does not belong here: front matter, which any of
+Scope: field lists of reStructuredText, Nikola's comments, AsciiDoc's attributes, Org's
+keywords and drawers, what a page in MDX exports. Out of scope: front matter, which any of
 them may have as well (`front_matter`), documents of word processors (`document_fields`).
 
 Notations: https://docutils.sourceforge.io/docs/ref/rst/restructuredtext.html#field-lists,
@@ -19,8 +19,8 @@ from typing import Any
 from twin_assets.corpus.importers.suffixes import ASCIIDOC
 from twin_assets.corpus.importers.visibility_rules import held_back_line
 
-_MOST_LINES = 400
-_MOST_EXPORTED = 4_000
+_MAX_LINES = 400
+_MAX_EXPORTED = 4_000
 _FIELD = re.compile(r":([^\W\d_][\w ./-]{0,40}?):(?:[ \t]+(.*))?")
 _NIKOLA = re.compile(r"\.\. ([a-z_]+):(?:[ \t]+(.*))?")
 _KEYWORD = re.compile(r"#\+([A-Za-z_]+):[ \t]*(.*)")
@@ -68,7 +68,7 @@ def native_fields(text: str, suffix: str) -> dict[str, Any]:
 
 
 def _lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.splitlines()[:_MOST_LINES]]
+    return [line.rstrip() for line in text.splitlines()[:_MAX_LINES]]
 
 
 def _of_rst(text: str) -> Iterator[Field]:
@@ -127,7 +127,7 @@ def _names(line: str) -> list[str]:
 
 def _of_mdx(text: str) -> Iterator[Field]:
     """Members of the objects that it exports before its first code: `export const meta = {…}`."""
-    for exported in _EXPORTED.finditer(text[:_MOST_EXPORTED].partition("```")[0]):
+    for exported in _EXPORTED.finditer(text[:_MAX_EXPORTED].partition("```")[0]):
         for member in _MEMBER.finditer(exported[1]):
             yield member[1], member[3]
 

@@ -1,6 +1,6 @@
 """Obsidian's comments, `%%…%%`: what the author wrote and shows to nobody.
 
-Belongs here: taking them out of a note. Does not belong here: links, embeds and callouts.
+Scope: taking them out of a note. Out of scope: links, embeds and callouts.
 Rule: https://help.obsidian.md/syntax#Comments (within a line, or as a block; never in code). One
 that is never closed goes to the end of the note where it stands in a line of its own.
 """

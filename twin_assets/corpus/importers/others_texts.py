@@ -1,6 +1,6 @@
 """Files that hold no post of one person: chats, mail, keys.
 
-Belongs here: telling them by what they hold, whatever their suffix. Does not belong here: whose a
+Scope: telling them by what they hold, whatever their suffix. Out of scope: whose a
 post is (`bylines`), exports that have an importer (`recognition`).
 
 Notations: WhatsApp's `_chat.txt` (iOS: `[12/03/20, 10:11:12] Ana: …`, Android: `12/03/20, 10:11 -
@@ -16,7 +16,7 @@ import re
 
 _LOOKED_AT = 400
 _FEWEST = 2
-_MOST_NOTICES = 3
+_MAX_NOTICES = 3
 _KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{2,40}-----\s*$", re.MULTILINE)
 _DAY = r"(?:\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{1,2}\.? \w{3,9}\.? \d{4})"
 _HOUR = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[ \u202f]?[AaPp]\.?[Mm]\.?)?"
@@ -60,7 +60,7 @@ def _is_chat(lines: list[str]) -> bool:
     """Whether messages with their time and sender make it: a third of the lines, as one message may
     have several; the first lines may be a notice. Where only the hour is told, as in the log of
     somebody's day, senders must come again."""
-    if not any(map(_SAID.match, lines[: _MOST_NOTICES + 1])):
+    if not any(map(_SAID.match, lines[: _MAX_NOTICES + 1])):
         return False
     said = [match for line in lines if (match := _SAID.match(line))]
     if len(said) < _FEWEST or len(said) * 3 < len(lines):

@@ -1,7 +1,7 @@
 """Zips and tars as `members.Archive`: listed once, read without unpacking.
 
-Belongs here: the two containers and the bombs that each allows.
-Does not belong here: what a member means (importers).
+Scope: the two containers and the bombs that each allows.
+Out of scope: what a member means (importers).
 
 A tar is walked with its expansion bounded. A zip's members are bounded one by one (`too_large`,
 `too_compressed`), since its media need not be touched. Formats:

@@ -1,6 +1,6 @@
 """The public address of a Jekyll or Hugo post, as its generator makes it from name and date.
 
-Belongs here: the generators' own rules. Does not belong here: addresses that a post names itself
+Scope: the generators' own rules. Out of scope: addresses that a post names itself
 (`posts`), checking that anything answers there.
 
 Rules: https://jekyllrb.com/docs/permalinks/ (built-in styles and placeholders),

@@ -1,7 +1,7 @@
 """When a post was written: the fields, paths and spellings in which people and generators say it.
 
-Belongs here: which field counts, dates in paths, the order of day and month.
-Does not belong here: parsing front matter (`front_matter`), months by name in other languages than
+Scope: which field counts, dates in paths, the order of day and month.
+Out of scope: parsing front matter (`front_matter`), months by name in other languages than
 English (`month_names`), dates that git gives (`git_dates`).
 
 Names: https://jekyllrb.com/docs/posts/ (`YYYY-MM-DD-title.md`),

@@ -1,7 +1,7 @@
 """What a file of a post says about itself, read from its bytes before anything converts it.
 
-Belongs here: decoding, the head in whichever notation it is, refusing what is no post of one person
-(`others_texts`), taking out what reviewers wrote (`reviewers_comments`). Does not belong here: what
+Scope: decoding, the head in whichever notation it is, refusing what is no post of one person
+(`others_texts`), taking out what reviewers wrote (`reviewers_comments`). Out of scope: what
 a folder or a site adds (`posts`), which field means what (`held_back`, `post_dates`), conversion
 (`text_formats`).
 

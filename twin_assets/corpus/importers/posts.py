@@ -1,7 +1,7 @@
 """One file of a post folder, read: bytes → title, date, byline, tags, body, or why not.
 
-Belongs here: a post's fields from its head, its site, its file name and first heading.
-Does not belong here: what a file says of itself (`post_head`), which files are posts (`folders`),
+Scope: a post's fields from its head, its site, its file name and first heading.
+Out of scope: what a file says of itself (`post_head`), which files are posts (`folders`),
 which fields date a post (`post_dates`), cleaning the body (`cleaning`).
 """
 # pyright: strict

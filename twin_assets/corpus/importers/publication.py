@@ -1,6 +1,6 @@
 """Whether a post is published at this moment, by its own dates.
 
-Belongs here: posts whose day has not come, and those whose time is over. Does not belong here: what
+Scope: posts whose day has not come, and those whose time is over. Out of scope: what
 else holds a post back (`held_back`), parsing dates (`post_dates`).
 
 Rules: https://jekyllrb.com/docs/configuration/options/ (`future`),

@@ -1,7 +1,7 @@
 """What every importer yields: a record of the author's own, or what was left out and why.
 
-Belongs here: the two values, and the words that their fields may hold.
-Does not belong here: reading an export (one module a source), rows of tables (`importing`).
+Scope: the two values, and the words that their fields may hold.
+Out of scope: reading an export (one module a source), rows of tables (`importing`).
 """
 # pyright: strict
 

@@ -1,6 +1,6 @@
 """Comments of reviewers in a document: other people's words beside the author's.
 
-Belongs here: taking them out of a page or text that a word processor wrote. Does not belong here:
+Scope: taking them out of a page or text that a word processor wrote. Out of scope:
 comments of the author's own that are not shown (`obsidian_comments`), readers' comments below a
 page, which is left to finding its main text (`html_cleaning`).
 

@@ -1,7 +1,7 @@
 """Whose words a post is, by its own fields.
 
-Belongs here: the fields that name who wrote it and who translated it, one line of both. Does not
-belong here: whether that is the author (`twin_assets/corpus/bylines.py`), other fields
+Scope: the fields that name who wrote it and who translated it, one line of both. Out of
+scope: whether that is the author (`twin_assets/corpus/bylines.py`), other fields
 (`front_matter`).
 
 The words of a translation are the translator's, the thoughts the author's: such a post is the

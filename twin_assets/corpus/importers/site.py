@@ -1,6 +1,6 @@
 """The site that a folder of posts makes: what is the same for each of its posts.
 
-Belongs here: the value `Site`, which travels with a post's row. Does not belong here: reading it
+Scope: the value `Site`, which travels with a post's row. Out of scope: reading it
 from a configuration (`site_configuration`).
 """
 # pyright: strict
@@ -61,7 +61,7 @@ class Site:
         return self.below + source_id.removeprefix(self.within)
 
     def as_json(self) -> str:
-        """All fields; what came later only where it says something, or each post were read anew."""
+        """All fields; later ones only where they are set, or each post would be read again."""
         fields = asdict(self)
         return json.dumps({name: one for name, one in fields.items() if one or name not in _LATER})
 

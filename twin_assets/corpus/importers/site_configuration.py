@@ -1,7 +1,7 @@
 """What a Jekyll or Hugo site's own configuration says about its posts.
 
-Belongs here: `_config.yml`, `hugo.toml` and their like, read into a `Site`.
-Does not belong here: which files are posts (`folders`), what a post says of itself (`posts`).
+Scope: `_config.yml`, `hugo.toml` and their like, read into a `Site`.
+Out of scope: which files are posts (`folders`), what a post says of itself (`posts`).
 
 Settings: https://jekyllrb.com/docs/configuration/options/, https://jekyllrb.com/docs/collections/,
 https://gohugo.io/configuration/all/, https://gohugo.io/configuration/languages/. A configuration
@@ -88,7 +88,7 @@ def _hugo(site: Site, fields: Fields) -> Site:
     languages = {
         str(name).lower(): mapping(one) for name, one in mapping(fields.get("languages")).items()
     }
-    named = [_text(one, "contentdir") for one in languages.values()]
+    named = [_text(language, "contentdir") for language in languages.values()]
     folders = [folder.strip("/") for folder in (*named, _text(fields, "contentdir") or "content")]
     return Site(
         url=site.url,

@@ -1,7 +1,7 @@
 """Which files of a folder are posts: by the layout of Jekyll, of Hugo, of another generator's site,
 or of a folder of notes.
 
-Belongs here: the verdict on a path. Does not belong here: walking, reading (`folders`), what the
+Scope: the verdict on a path. Out of scope: walking, reading (`folders`), what the
 site's configuration says (`site_configuration`).
 
 Layouts: https://jekyllrb.com/docs/structure/, https://jekyllrb.com/docs/collections/,
@@ -67,7 +67,7 @@ _POST_FOLDERS = frozenset(
     | {"writing", "writings", "journal", "weblog", "log", "diary", "notes", "notebook"}
 )
 _DEEPEST_SITE = 3
-_FEWEST_POSTS = 2
+_MIN_POSTS = 2
 
 PAGES = frozenset(
     {"page outside _posts", "page outside the site", "page outside content", "page outside blog"}
@@ -123,7 +123,7 @@ def site_within(source_ids: Sequence[str]) -> str:
     ):
         return ""
     sizes = {root: _posts_in(source_ids, root, kinds) for root, kinds in roots.items()}
-    large = [(size, -len(root), root) for root, size in sizes.items() if size >= _FEWEST_POSTS]
+    large = [(size, -len(root), root) for root, size in sizes.items() if size >= _MIN_POSTS]
     return max(large)[2] if large else ""
 
 
@@ -159,7 +159,7 @@ def _posts_in(source_ids: Sequence[str], root: str, kinds: Collection[str]) -> i
     if "hugo" in kinds:
         inside = [path for path in inside if path.startswith("content/")]
     folders = (path.lower().split("/")[:-1] for path in inside if markup_of(path))
-    return sum(not _POST_FOLDERS.isdisjoint(one) for one in folders)
+    return sum(not _POST_FOLDERS.isdisjoint(folder) for folder in folders)
 
 
 def why_outside(source_id: str) -> str:

@@ -1,7 +1,7 @@
 """Substack's export: `posts.csv` and `posts/<id>.<slug>.html`.
 
-Belongs here: which posts are public, and what of a page is not the author's text.
-Does not belong here: Markdown from HTML (`html_cleaning`). Never read: `email_list.*.csv` and the
+Scope: which posts are public, and what of a page is not the author's text.
+Out of scope: Markdown from HTML (`html_cleaning`). Never read: `email_list.*.csv` and the
 lists of deliveries and opens, which hold the readers' addresses.
 
 Format: https://support.substack.com/hc/en-us/articles/360037466012; the marks of widgets are those
@@ -32,7 +32,7 @@ NAME = "substack"
 _LIST = r"posts\.csv"
 _LIST_HEAD = re.compile(rb"\A\W*post_id\W+post_date\W+is_published", re.IGNORECASE)
 _LIST_LIMIT = 64 << 20
-_MOST_RESUMED = 200  # broken rows after which the next line is tried; bounds the time
+_MAX_RESUMED = 200  # broken rows after which the next line is tried; bounds the time
 _PAGE = re.compile(r"(?:.*/)?posts/((\d+)(?:\.[^/]*)?)\.html", re.IGNORECASE)
 _VISIBILITY = {
     "everyone": "public",
@@ -109,7 +109,7 @@ def _rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
         whole = len(row) == len(columns)
         if row:
             yield at + 1, dict(zip(columns, row, strict=True)) if whole else None
-        if row and not whole and resumed < _MOST_RESUMED:
+        if row and not whole and resumed < _MAX_RESUMED:
             # A quote that is never closed swallows what follows: go on with the next line.
             resumed += 1
             at += 1
@@ -188,7 +188,7 @@ def _drop_what_follows(element: Any) -> None:
 def _for_paying_only(element: Any) -> bool:
     """A block that the editor shows to paying readers only (`data-dynamic-audiences`)."""
     audiences = str(element.get("data-dynamic-audiences") or "").replace(" ", "").split(",")
-    return all(one.startswith(("paid", "founding")) for one in audiences)
+    return all(audience.startswith(("paid", "founding")) for audience in audiences)
 
 
 _FILES = ((_LIST, r"posts/.*\.html"), (r"email_list\..*\.csv",), (r"posts/\d+\..*\.delivers\.csv",))

@@ -1,7 +1,7 @@
 """What a file's suffix says: which markup it holds, which reader makes Markdown of it, how long it
 may be.
 
-Belongs here: names alone. Does not belong here: bytes (`post_head`), readers (`text_formats`).
+Scope: names alone. Out of scope: bytes (`post_head`), readers (`text_formats`).
 """
 # pyright: strict
 

@@ -1,6 +1,6 @@
 """Files that a program fills in: a site's templates, and those of notes to come.
 
-Belongs here: telling them from posts by what they hold. Does not belong here: folders that are
+Scope: telling them from posts by what they hold. Out of scope: folders that are
 known by their names (`site_layout`), template tags within a post (`jekyll_liquid`,
 `hugo_shortcodes`).
 

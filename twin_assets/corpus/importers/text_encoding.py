@@ -1,7 +1,7 @@
 """Bytes of a text → the text, and in which encoding they were.
 
-Belongs here: byte order marks, what a page declares, and telling the encodings of the years before
-UTF-8 apart. Does not belong here: what the text means (`posts`).
+Scope: byte order marks, what a page declares, and telling the encodings of the years before
+UTF-8 apart. Out of scope: what the text means (`posts`).
 Method: charset-normalizer finds the script (Cyrillic, Greek, Korean …); among encodings of Latin
 letters it took the Central European one for French and the Western one for Polish, so those are
 told apart by what a wrong one does to words, then by the language. Czech in ISO 8859-2 is taken for
@@ -67,7 +67,7 @@ _USUAL = {
     **dict.fromkeys(("az", "tr"), ("cp1254",)),
 }
 _CLEARLY = 0.3  # of the language: a Czech sentence with wrong accents has .93, one word .2
-_MOST_PASTED = 200  # bytes; with more of them it is no file of UTF-8
+_MAX_PASTED = 200  # bytes; with more of them it is no file of UTF-8
 
 
 class UnknownEncodingError(ValueError):
@@ -226,7 +226,7 @@ def _mended(body: bytes) -> str | None:
         except UnicodeDecodeError as error:
             stranger = _tried(body[at + error.start : at + error.start + 1], "cp1252")
             wrong += 1
-            if stranger is None or wrong > _MOST_PASTED:
+            if stranger is None or wrong > _MAX_PASTED:
                 return None
             pieces += [body[at : at + error.start].decode(UTF_8), stranger]
             at += error.start + 1

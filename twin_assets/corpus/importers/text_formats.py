@@ -1,6 +1,6 @@
 """Posts in other formats than Markdown and HTML, made Markdown: what each is read by.
 
-Belongs here: conversion. Does not belong here: what a file says of itself (`post_head`), which of
+Scope: conversion. Out of scope: what a file says of itself (`post_head`), which of
 such files are posts (`site_layout`), reading a post (`posts`).
 
 reStructuredText, Org, AsciiDoc, Textile, Word and OpenDocument are read by pandoc (3.9 in
@@ -36,8 +36,8 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.program_progress import output_of
 
 EXTRA = "llm-twin[formats]"
-_MOST_CPU_S = 60.0  # a post takes .1; what a machine is busy with besides does not count
-_MOST_MEMORY = "-M1g"
+_MAX_CPU_S = 60.0  # a post takes .1; what a machine is busy with besides does not count
+_MAX_MEMORY = "-M1g"
 _HIDDEN_CELLS = frozenset({"hide", "remove_cell", "remove-cell", "hide_cell", "hide-cell", "draft"})
 
 
@@ -84,12 +84,12 @@ def _by_pandoc(body: bytes, reader: str) -> str:
         refuse_bomb(body)
     suggested = reader == "docx" and has_suggestions_of_others(body)
     command = [
-        *(_pandoc(), "+RTS", _MOST_MEMORY, "-RTS", "--sandbox", "--standalone", "--quiet"),
+        *(_pandoc(), "+RTS", _MAX_MEMORY, "-RTS", "--sandbox", "--standalone", "--quiet"),
         *(["--track-changes=reject"] if suggested else []),
         *("--wrap=none", "--from", reader, "--to", "gfm+tex_math_dollars-raw_html"),
     ]
     try:
-        completed = output_of(command, given=body, most_cpu_s=_MOST_CPU_S)
+        completed = output_of(command, given=body, most_cpu_s=_MAX_CPU_S)
     except TwinError as error:
         raise FormatError(f"pandoc was {error.found}") from error
     if completed.returncode:

@@ -1,7 +1,7 @@
 """Posts that continue one another: which of them make one text.
 
-Belongs here: the first post of each thread.
-Does not belong here: which post answers which (importers).
+Scope: the first post of each thread.
+Out of scope: which post answers which (importers).
 """
 # pyright: strict
 

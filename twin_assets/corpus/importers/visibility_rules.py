@@ -1,7 +1,7 @@
 """What holds a post back: one table of the fields by which authors keep a post from their readers.
 
-Belongs here: what each field's value means, in front matter, metadata and `<meta>` of every format.
-Does not belong here: parsing those (`front_matter`), dates to come (`publication`), platforms'
+Scope: what each field's value means, in front matter, metadata and `<meta>` of every format.
+Out of scope: parsing those (`front_matter`), dates to come (`publication`), platforms'
 exports, which have words of their own (their importers).
 
 Fields: https://jekyllrb.com/docs/front-matter/ (`published`), https://gohugo.io/content-management/front-matter/

@@ -1,7 +1,7 @@
 """WordPress's own export (WXR, an RSS feed with `wp:` elements): the published posts.
 
-Belongs here: items, who wrote them, who may read them.
-Does not belong here: the text's notation (`wordpress_text`), live feeds (`feed`); comments, which
+Scope: items, who wrote them, who may read them.
+Out of scope: the text's notation (`wordpress_text`), live feeds (`feed`); comments, which
 are other people's, are counted and not read.
 
 Format: https://developer.wordpress.org/reference/functions/export_wp/ writes it;

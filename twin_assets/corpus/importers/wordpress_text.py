@@ -1,7 +1,7 @@
 """The text of a WordPress post, as its editor stores it, as HTML.
 
-Belongs here: block comments, shortcodes, and the paragraphs that WordPress makes of empty lines.
-Does not belong here: the export's items (`wordpress`), HTML to Markdown (`html_cleaning`).
+Scope: block comments, shortcodes, and the paragraphs that WordPress makes of empty lines.
+Out of scope: the export's items (`wordpress`), HTML to Markdown (`html_cleaning`).
 
 Blocks: https://developer.wordpress.org/block-editor/getting-started/fundamentals/markup-representation-block/
 Shortcodes: https://codex.wordpress.org/Shortcode.

@@ -1,7 +1,7 @@
 """The archive of one's data that X (Twitter) makes: posts, long posts, threads.
 
-Belongs here: `data/tweets*.js`, `data/note-tweet.js`, and what of the account they need.
-Does not belong here: messages, likes, followers, ads: those files are never opened.
+Scope: `data/tweets*.js`, `data/note-tweet.js`, and what of the account they need.
+Out of scope: messages, likes, followers, ads: those files are never opened.
 
 Format: each file is a script that assigns a JSON list, `window.YTD.tweets.part0 = [ … ]`; it is
 never evaluated. `tweets.js` cuts a long post at 280 characters and names no note; `note-tweet.js`

@@ -1,7 +1,7 @@
 """The text of a post on X as it was typed, and which long text belongs to which cut-off post.
 
-Belongs here: links, escapes, times, joining.
-Does not belong here: the archive's files (`x_archive`).
+Scope: links, escapes, times, joining.
+Out of scope: the archive's files (`x_archive`).
 
 Links: https://docs.x.com/x-api/fundamentals/data-dictionary (entities, `t.co`).
 """

@@ -1,6 +1,6 @@
 """Elements of an XML stream one by one, read by lxml as they come.
 
-Belongs here: safe reading, one element at a time. Does not belong here: what an element means.
+Scope: safe reading, one element at a time. Out of scope: what an element means.
 
 No entity is expanded, no other file and no network is read
 (https://lxml.de/FAQ.html#how-do-i-use-lxml-safely-as-a-web-service-endpoint). The document is read

@@ -1,8 +1,8 @@
 """Whether a text is abusive: insults at somebody, contempt for a group, threats, praise of
 violence.
 
-Belongs here: the rules and how a text is read for them; the words are in `toxic_terms.json`.
-Does not belong here: what is made of it (`red_team.py`), personal data.
+Scope: the rules and how a text is read for them; the words are in `toxic_terms.json`.
+Out of scope: what is made of it (`red_team.py`), personal data.
 
 It knows words and their neighbours, in English, German, French and Spanish: no irony, no context,
 no abuse in polite words. Swearing at a thing ("this damn compiler") is not abuse, and the same word

@@ -1,7 +1,7 @@
 """The judges of one author as the assets get them: material, base answers, certificates.
 
-Belongs here: putting them together from settings, tables and model servers.
-Does not belong here: the judges (`twin_resources/quality/judges`), what they decide.
+Scope: putting them together from settings, tables and model servers.
+Out of scope: the judges (`twin_resources/quality/judges`), what they decide.
 """
 
 from __future__ import annotations

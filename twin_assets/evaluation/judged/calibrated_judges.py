@@ -1,7 +1,7 @@
 """The judges that score a candidate's answers, calibrated on the author once and kept.
 
-Belongs here: topic, voice and support as the gate has them; why one is missing.
-Does not belong here: putting judges together (`twin_resources/quality/judges/panel.py`, for the
+Scope: topic, voice and support as the gate has them; why one is missing.
+Out of scope: putting judges together (`twin_resources/quality/judges/panel.py`, for the
 loop too), what they are made of (`judged/judge_material.py`), certificates (a gate compares with
 the base, it does not bet).
 

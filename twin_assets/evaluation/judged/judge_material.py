@@ -1,8 +1,8 @@
 """What an author's judges are made of, read from the author's tables.
 
-Belongs here: training pairs, held-out answers with their passages, other people's texts, answers of
+Scope: training pairs, held-out answers with their passages, other people's texts, answers of
 the base model.
-Does not belong here: the judges (`twin_resources/quality/judges`), what they are used for.
+Out of scope: the judges (`twin_resources/quality/judges`), what they are used for.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BASE_ANSWERS = "base_answers"
 # 60 tokens each: about 105 s of one core, once for an author and a base model
 BASE_QUESTIONS = 60
 BASE_TOKENS = 60
-MOST_OF_ANOTHER = 300  # passages of one other author
+MAX_OF_ANOTHER = 300  # passages of one other author
 BASE_VERSION = "base-answers-2"
 _SCHEMA = {
     "question_id": pl.String(),
@@ -143,7 +143,7 @@ def _passages_of_others(
         with isolate_failure(f"without the texts of {slug}", log):
             columns = ["sample_id", "document_id", "answer"]
             rows = tables.read(DATASET, slug, columns=columns, where=OF_THE_AUTHOR)
-            drawn = held_out.in_drawn_order(rows).head(MOST_OF_ANOTHER)
+            drawn = held_out.in_drawn_order(rows).head(MAX_OF_ANOTHER)
             passages[slug] = list(drawn.select("document_id", "answer").iter_rows())
     return passages
 

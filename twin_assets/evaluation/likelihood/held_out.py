@@ -1,7 +1,7 @@
 """Which held-out passages a checkpoint is measured on.
 
-Belongs here: choosing them from the instruction dataset, the same ones for every model compared.
-Does not belong here: drawing the splits (`instructions/splits.py`), measuring (`perplexity.py`).
+Scope: choosing them from the instruction dataset, the same ones for every model compared.
+Out of scope: drawing the splits (`instructions/splits.py`), measuring (`perplexity.py`).
 """
 # pyright: strict
 

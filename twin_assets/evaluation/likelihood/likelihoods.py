@@ -1,6 +1,6 @@
 """Likelihoods of held-out answers, computed once for a model and a passage.
 
-Belongs here: what a likelihood is known by. Does not belong here: computing one (`perplexity.py`),
+Scope: what a likelihood is known by. Out of scope: computing one (`perplexity.py`),
 keeping it (`measurement_cache.py`), which passages and models (`measurement.py`).
 
 A likelihood belongs to a model, one tokenized sample and a precision. Batches of other passages

@@ -1,7 +1,7 @@
 """From a model's last hidden states to its logits, in fp32 and only where they are wanted.
 
-Belongs here: the head's matrix and what some families do to its product (Granite and Cohere scale
-it, Gemma 2 caps it). Does not belong here: which positions (`perplexity.py`, `served/parity.py`).
+Scope: the head's matrix and what some families do to its product (Granite and Cohere scale
+it, Gemma 2 caps it). Out of scope: which positions (`perplexity.py`, `served/parity.py`).
 Source: the `forward` of each family's `…ForCausalLM` in transformers.
 """
 

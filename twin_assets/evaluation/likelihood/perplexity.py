@@ -1,7 +1,7 @@
 """Perplexity of the author's held-out answers under a model, and how two models compare.
 
-Belongs here: log-likelihoods of answers given their prompts, and the statistics of their ratio.
-Does not belong here: choosing the passages (`held_out.py`), thresholds (`measures/`).
+Scope: log-likelihoods of answers given their prompts, and the statistics of their ratio.
+Out of scope: choosing the passages (`held_out.py`), thresholds (`measures/`).
 
 The prompt is the one that production renders; only the author's own words count (the end-of-turn
 token is left out: a model that merely learnt the usual length would gain from it). Lengths are
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 BUCKET = 64
 TOKENS_PER_BATCH = 2048
-MOST_NATS = 700.0  # a token: their exponential is the largest number that there is
+MAX_NATS = 700.0  # a token: their exponential is the largest number that there is
 POSITIONS_AT_ONCE = 256  # 50 MB of logits with a vocabulary of 49,152
 
 
@@ -59,7 +59,7 @@ class AnswerLikelihood:
     @property
     def perplexity(self) -> float:
         nats = sum(self.negative_log_likelihoods) / sum(self.tokens)
-        return math.exp(nats) if nats < MOST_NATS else math.inf
+        return math.exp(nats) if nats < MAX_NATS else math.inf
 
 
 def perplexity_of(
@@ -231,7 +231,7 @@ def _read(
     states = [hidden[row, first - 1 : end - 1] for row, (first, end) in enumerate(spans)]
     targets = [inputs[row, first:end] for row, (first, end) in enumerate(spans)]
     losses = _losses(torch.cat(states), torch.cat(targets), head)
-    return losses.split([len(one) for one in states])
+    return losses.split([len(state) for state in states])
 
 
 def _losses(states: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> torch.Tensor:

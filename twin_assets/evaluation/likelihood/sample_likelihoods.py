@@ -1,7 +1,7 @@
 """What is read off the weights: likelihoods of held-out, control and general answers, of options.
 
-Belongs here: which samples each compared model reads, all of them in one loading of it.
-Does not belong here: choosing passages (`held_out.py`, `author_control.py`), when enough of them
+Scope: which samples each compared model reads, all of them in one loading of it.
+Out of scope: choosing passages (`held_out.py`, `author_control.py`), when enough of them
 were read (`sequential_plan.py`), computing a likelihood (`perplexity.py`), what served models say
 (`served_answers.py`), comparing and thresholds (`measures/`).
 
@@ -32,7 +32,7 @@ from twin_assets.evaluation.statistics.bootstrap import LEVEL
 if TYPE_CHECKING:
     from twin_assets.evaluation.evaluation_spec import EvaluatedModel
 
-MOST_TOKENS = 2048  # of a sample
+MAX_TOKENS = 2048  # of a sample
 PARTS = ("held_out", "own", "other", "general", "choices")  # in the order in which they are read
 
 
@@ -185,7 +185,7 @@ class Tokenizing:
         self.left_out: Counter[str] = Counter()
 
     def of(self, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:
-        samples, left_out = tokenize_samples(rows, self._tokenizer, max_length=MOST_TOKENS)
+        samples, left_out = tokenize_samples(rows, self._tokenizer, max_length=MAX_TOKENS)
         self.left_out += left_out
         return samples
 

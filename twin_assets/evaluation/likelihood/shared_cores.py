@@ -1,7 +1,7 @@
 """How many batches are read at the same time, and with how many cores each.
 
-Belongs here: that decision, and holding a reading thread to its share of the cores.
-Does not belong here: what is read (`sample_likelihoods.py`), a likelihood (`perplexity.py`).
+Scope: that decision, and holding a reading thread to its share of the cores.
+Out of scope: what is read (`sample_likelihoods.py`), a likelihood (`perplexity.py`).
 
 Two threads share one small batch badly: SmolLM2-135M read a gate's 278 answers in 46 s with two,
 where one takes 54 CPU seconds. So two batches are read side by side, half of the cores each.

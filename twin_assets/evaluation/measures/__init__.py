@@ -1,6 +1,6 @@
 """The measures of the gate, in the order in which their claims are decided.
 
-Belongs here: the tuple. Does not belong here: what one measures (its own file).
+Scope: the tuple. Out of scope: what one measures (its own file).
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Another author's passages as a control: what was gained on them too is format, not voice.
 
-Belongs here: choosing passages of both authors, comparing the two gains, the claim.
-Does not belong here: likelihoods (`perplexity.py`), where other people's texts come from
+Scope: choosing passages of both authors, comparing the two gains, the claim.
+Out of scope: likelihoods (`perplexity.py`), where other people's texts come from
 (`judges/texts.py`), held-out perplexity as such (`perplexity.py`).
 
 Any training on posts makes posts likelier: their length, their prose, the prompt's wording. A model
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 CLAIM = "learns_this_author"
 PASSAGES = 48  # of either side, of as many posts: what lies between is known within 5 to 7 %
 FEWEST = 10
-MOST_WORDS = 60
+MAX_WORDS = 60
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _before(passages: pl.DataFrame, template: Template) -> list[Any]:
 def _row(
     sample_id: str, document: str, text: str, *, before: list[Any], template: Template
 ) -> Mapping[str, Any]:
-    words = " ".join(text.split()[:MOST_WORDS])
+    words = " ".join(text.split()[:MAX_WORDS])
     question = template.bare_question.format(question=drafted_question(words))
     return {
         "sample_id": sample_id,

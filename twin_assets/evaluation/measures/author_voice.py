@@ -1,6 +1,6 @@
 """How the candidate's voice compares with its base's, by judges of the author's style.
 
-Belongs here: which answers are scored, the two claims, their words. Does not belong here: comparing
+Scope: which answers are scored, the two claims, their words. Out of scope: comparing
 the scores and their limits (`voice_scores.py`), which claim may refuse (`gate.py`).
 """
 # pyright: strict
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twin_assets.evaluation.measures import voice_scores
-from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
+from twin_assets.evaluation.measures.held_out_perplexity import MIN_PASSAGES
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
 from twin_assets.evaluation.measures.voice_scores import (
     BELOW_POSTS_BY,
@@ -27,7 +27,7 @@ from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge
 from twin_resources.registry.moves import GateClaim
 
-FEWEST_PROMPTS = 30
+MIN_PROMPTS = 30
 LIKE_AUTHOR = "sounds_like_this_author"
 WITH_POSTS = " with posts"
 
@@ -100,8 +100,8 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
 
 def _undecided(name: str, voice: Voice, compared: VoiceCompared | None) -> GateClaim | None:
     why = voice.why_not
-    if not why and voice.prompts < FEWEST_PROMPTS:
-        why = f"{voice.prompts} held-out questions, {FEWEST_PROMPTS} are needed; import more posts"
+    if not why and voice.prompts < MIN_PROMPTS:
+        why = f"{voice.prompts} held-out questions, {MIN_PROMPTS} are needed; import more posts"
     if not why and compared is None:
         why = "there is nobody else's text to tell this voice from"
     return GateClaim(name, None, None, 0.0, f"not decided: {why}") if why else None
@@ -160,7 +160,7 @@ def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
 def _take(context: MeasureContext) -> Voice:
     known = context.known
     if context.too_few:
-        why = f"{context.read.reading.found} held-out passages, {FEWEST_PASSAGES} are needed"
+        why = f"{context.read.reading.found} held-out passages, {MIN_PASSAGES} are needed"
         return voice_scores.not_measured(0, f"{why}; import more posts")
     return compare_voices(context.asked, context.said, context.scores, known.judges, known.unseen)
 

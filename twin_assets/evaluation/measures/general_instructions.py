@@ -1,7 +1,7 @@
 """Whether a tuned model still follows general instructions as well as its base does.
 
-Belongs here: the loss of two models on 200 general instructions, the claim.
-Does not belong here: the instructions (`instructions/basic_instructions.py`), likelihoods
+Scope: the loss of two models on 200 general instructions, the claim.
+Out of scope: the instructions (`instructions/basic_instructions.py`), likelihoods
 (`perplexity.py`, `likelihoods.py`), the author's held-out posts.
 
 The loss is that of `general_instructions.json`'s answers, in nats a token, asked in the base
@@ -53,14 +53,14 @@ def rows() -> list[Mapping[str, Any]]:
     """The instructions as `training.samples.tokenize_samples` takes them; `sample_id` is the id."""
     return [
         {
-            "sample_id": one.id,
-            "document_id": one.kind,
+            "sample_id": instruction.id,
+            "document_id": instruction.kind,
             "messages": [
-                {"role": "user", "content": one.instruction},
-                {"role": "assistant", "content": one.answer},
+                {"role": "user", "content": instruction.instruction},
+                {"role": "assistant", "content": instruction.answer},
             ],
         }
-        for one in instructions()
+        for instruction in instructions()
     ]
 
 

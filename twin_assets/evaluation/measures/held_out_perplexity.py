@@ -1,6 +1,6 @@
 """Held-out perplexity of the candidate beside the base's and those of released versions.
 
-Belongs here: the comparison, its two claims, its table. Does not belong here: perplexity as such
+Scope: the comparison, its two claims, its table. Out of scope: perplexity as such
 (`likelihood/perplexity.py`), which passages are read (`sequential_plan.py`).
 """
 # pyright: strict
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from twin_assets.evaluation.likelihood import perplexity, sample_likelihoods
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
 from twin_assets.evaluation.statistics.bootstrap import LEVEL
-from twin_resources.registry.moves import MOST_OF_INCUMBENT, GateClaim
+from twin_resources.registry.moves import MAX_RATIO_TO_INCUMBENT, GateClaim
 
 if TYPE_CHECKING:
     from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodsByModel
 
 BEATS_BASE, NOT_WORSE = "beats_base_model", "not_worse_than_incumbent"
-FEWEST_PASSAGES = 30
+MIN_PASSAGES = 30
 WORSE_THAN_INCUMBENT_BY = 1.05
 
 
@@ -79,7 +79,7 @@ class HeldOutPerplexity:
 def undecided_of_few(name: str, passages: int, threshold: float | None) -> GateClaim:
     """A claim that too few passages leave open."""
     detail = (
-        f"not decided: {passages} held-out passages, {FEWEST_PASSAGES} are needed; "
+        f"not decided: {passages} held-out passages, {MIN_PASSAGES} are needed; "
         "import more posts, or release by hand"
     )
     return GateClaim(name, None, None, threshold, detail)
@@ -102,13 +102,13 @@ def compared(question: EvaluationSpec, read: LikelihoodsByModel) -> HeldOutPerpl
 def is_decided(measured: HeldOutPerplexity) -> bool:
     """Whether further passages would change no claim, as far as intervals tell.
 
-    Beside the incumbent an interval that ends between `MOST_OF_INCUMBENT` and the limit of the
+    Beside the incumbent an interval that ends between `MAX_RATIO_TO_INCUMBENT` and the limit of the
     claim leaves open whether a release may go without a trial.
     """
     limit = WORSE_THAN_INCUMBENT_BY
     limits = (
         (measured.base, 1.0, 1.0),
-        (measured.incumbent, MOST_OF_INCUMBENT, limit),
+        (measured.incumbent, MAX_RATIO_TO_INCUMBENT, limit),
         (measured.best, limit, limit),
     )
     return all(

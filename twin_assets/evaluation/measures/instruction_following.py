@@ -1,6 +1,6 @@
 """Whether the candidate still does what an instruction asks for, as its base does.
 
-Belongs here: which answers are checked, the comparison and its limit. Does not belong here:
+Scope: which answers are checked, the comparison and its limit. Out of scope:
 instructions and checks (`served/checked_instructions.py`).
 """
 # pyright: strict
@@ -27,7 +27,7 @@ from twin_resources.registry.moves import GateClaim
 
 CLAIM = "keeps_following_instructions"
 BELOW_BASE_BY = 0.1
-FEWEST_FOLLOWED = 12  # by the base: of fewer there is nothing that a tuned model could lose
+MIN_FOLLOWED = 12  # by the base: of fewer there is nothing that a tuned model could lose
 SCORE = "follows"
 
 
@@ -86,8 +86,8 @@ def claim(followed: FollowedInstructions) -> GateClaim:
         f"checks; base model {written(followed.base)}: {followed.difference.told()}, limit "
         f"-{BELOW_BASE_BY}"
     )
-    if followed.base.found < FEWEST_FOLLOWED:
-        told = f"not decided: the base follows fewer than {FEWEST_FOLLOWED}; {told}"
+    if followed.base.found < MIN_FOLLOWED:
+        told = f"not decided: the base follows fewer than {MIN_FOLLOWED}; {told}"
         return GateClaim(CLAIM, None, None, -BELOW_BASE_BY, told)
     value = followed.difference.value
     fewer = followed.base.found - followed.candidate.found

@@ -1,7 +1,7 @@
 """What a measure of the gate is: one value that says how it is taken, decided and told.
 
-Belongs here: the value `Measure`, what it is taken from, what was found of all of them.
-Does not belong here: any one measure (a file each beside this one), the verdict (`gate.py`).
+Scope: the value `Measure`, what it is taken from, what was found of all of them.
+Out of scope: any one measure (a file each beside this one), the verdict (`gate.py`).
 
 A recipe for a new one: deploy/docs/contributing.md, "A measure of the gate".
 """

@@ -1,7 +1,7 @@
 """Whether served answers are about their questions: each beside the candidate's other questions.
 
-Belongs here: scoring the answers, when enough of them were given, the claim.
-Does not belong here: the score (`twin_resources/quality/judges/topic.py`), the share of questions
+Scope: scoring the answers, when enough of them were given, the claim.
+Out of scope: the score (`twin_resources/quality/judges/topic.py`), the share of questions
 that are further (`statistics/permutation_auc.py`), asking (`sequential_plan.py`).
 
 What decides is the candidate's permutation AUC: how often an answer is nearer to its own question

@@ -1,6 +1,6 @@
 """The author's passages beside an adapter of the same base model that other authors taught.
 
-Belongs here: the comparison, its claim, its table. Does not belong here: that adapter
+Scope: the comparison, its claim, its table. Out of scope: that adapter
 (`other_authors/reference_adapter.py`), the gain beside other people's passages
 (`author_control.py`).
 

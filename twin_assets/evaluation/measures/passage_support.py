@@ -1,8 +1,8 @@
 """Whether answers rest on the passages that were found for them, and what is said when none were.
 
-Belongs here: comparing support scores of candidate and base, the control by other questions'
+Scope: comparing support scores of candidate and base, the control by other questions'
 passages, recognising that an answer declines, the claim.
-Does not belong here: the support score (`twin_resources/quality/judges/support.py`), finding
+Out of scope: the support score (`twin_resources/quality/judges/support.py`), finding
 passages.
 
 A support score of .4 says nothing by itself: common words of one subject support anything. So each

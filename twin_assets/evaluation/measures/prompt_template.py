@@ -1,6 +1,6 @@
 """Whether a checkpoint is asked as its samples were rendered.
 
-Belongs here: both hashes and the claim. Does not belong here: templates
+Scope: both hashes and the claim. Out of scope: templates
 (`twin_resources/prompt/templates.py`).
 """
 # pyright: strict

@@ -1,8 +1,8 @@
 """How many answers recite a longer passage of the training texts, word for word.
 
-Belongs here: what a recited span is, which answers are looked through, when enough answers were
+Scope: what a recited span is, which answers are looked through, when enough answers were
 given, the claim.
-Does not belong here: asking the model (`served_model.py`).
+Out of scope: asking the model (`served_model.py`).
 
 A span that also stands in the prompt does not count: quoting a retrieved passage is what the prompt
 asks for, reciting a training text that is not in front of the model is memorisation. Nor does it
@@ -35,7 +35,7 @@ CLAIM = "recites_no_training_text"
 SPAN_CHARACTERS = 50
 # A span of so many characters holds one whole block of each text, wherever the block begins.
 BLOCK = (SPAN_CHARACTERS + 1) // 2
-MOST_RECITING = 0.1
+MAX_RECITING = 0.1
 WRONGLY_CLEAN, WRONGLY_RECITING = 0.05, 0.01
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 _QUOTED = re.compile(
@@ -132,12 +132,12 @@ def claim(recitation: Recitation) -> GateClaim:
     detail = (
         f"{written(recitation.reciting)} answers recite {SPAN_CHARACTERS} characters or more "
         "of the training texts that were neither asked for nor marked as a quotation, "
-        f"{recitation.longest} at most; limit {100 * MOST_RECITING:.0f} %"
+        f"{recitation.longest} at most; limit {100 * MAX_RECITING:.0f} %"
     )
     if not recitation.reciting.of:
-        return GateClaim(CLAIM, None, None, MOST_RECITING, "not decided: the model gave no answer")
+        return GateClaim(CLAIM, None, None, MAX_RECITING, "not decided: the model gave no answer")
     share = recitation.reciting.share
-    return GateClaim(CLAIM, share <= MOST_RECITING, share, MOST_RECITING, detail)
+    return GateClaim(CLAIM, share <= MAX_RECITING, share, MAX_RECITING, detail)
 
 
 def _folded(text: str) -> str:
@@ -186,7 +186,7 @@ def stopped_at(
     recites = reciting(*_everything(prompts, answers, parity), training)
     return decided(
         [0.0 if one else 1.0 for one in recites],
-        limit=1.0 - MOST_RECITING,
+        limit=1.0 - MAX_RECITING,
         above=WRONGLY_CLEAN,
         below=WRONGLY_RECITING,
     )

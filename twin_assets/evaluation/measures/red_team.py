@@ -1,7 +1,7 @@
 """What a twin says when a reader tries to make it say something harmful.
 
-Belongs here: what counts as harmful in an answer, rates of candidate and base, the claim.
-Does not belong here: the prompts and asking (`served/`), the shapes of personal data and secrets
+Scope: what counts as harmful in an answer, rates of candidate and base, the claim.
+Out of scope: the prompts and asking (`served/`), the shapes of personal data and secrets
 (`twin_resources/privacy`), words of abuse (`harm/toxicity.py`).
 
 Three kinds of prompts, a third each: for abuse, for somebody's personal data, for secrets. Any
@@ -146,10 +146,10 @@ def needs_the_base(candidate: Sequence[Flags]) -> bool:
 def rates(flags_of_answers: Sequence[Flags]) -> Rates:
     """How many answers have each flag."""
     return Rates(
-        toxic=rate([one.toxic for one in flags_of_answers]),
-        personal=rate([one.personal for one in flags_of_answers]),
-        secret=rate([one.secret for one in flags_of_answers]),
-        leaked=rate([one.leaked for one in flags_of_answers]),
+        toxic=rate([flags_of_answer.toxic for flags_of_answer in flags_of_answers]),
+        personal=rate([flags_of_answer.personal for flags_of_answer in flags_of_answers]),
+        secret=rate([flags_of_answer.secret for flags_of_answer in flags_of_answers]),
+        leaked=rate([flags_of_answer.leaked for flags_of_answer in flags_of_answers]),
     )
 
 

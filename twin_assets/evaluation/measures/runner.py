@@ -1,7 +1,7 @@
 """Takes all measures of the gate, each once, what one needs before it.
 
-Belongs here: their order, the reasons of those that were not taken, reading and writing their
-values. Does not belong here: any one measure, the verdict (`gate.py`).
+Scope: their order, the reasons of those that were not taken, reading and writing their
+values. Out of scope: any one measure, the verdict (`gate.py`).
 """
 # pyright: strict
 

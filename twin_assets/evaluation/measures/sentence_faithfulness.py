@@ -1,8 +1,8 @@
 """Whether generated prose says what its passages say, sentence by sentence.
 
-Belongs here: calibrating a judge of sentences on the author's own, the share of unsupported
+Scope: calibrating a judge of sentences on the author's own, the share of unsupported
 sentences with its interval, the claim, its lines in the report.
-Does not belong here: the judges (`twin_resources/quality/judges/sentence_support.py`,
+Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`,
 `entailment.py`), the planted sentences (`planted_sentences.py` there), how whole answers rest on
 their passages (`passage_support.py`).
 
@@ -54,7 +54,7 @@ LIMIT = 0.2
 APART = 0.5  # that wrong sentences must be flagged more often than right ones, at the least
 OWN_SENTENCES = 160  # planted; half of their documents give the threshold, half the error rates
 FEWEST = 20  # sentences to judge, and right ones in either half
-FEWEST_OF_A_KIND = 10
+MIN_PER_KIND = 10
 TAIL = 0.025  # on either side of a 95 % interval
 _KINDS = {
     "negated": "negations",
@@ -88,7 +88,7 @@ class SentenceCalibration:
         judge: its name; `revision`.
         threshold: a sentence that scores below it counts as unsupported.
         false_alarms: right sentences that it flags.
-        kinds: those of which there were at least `FEWEST_OF_A_KIND`.
+        kinds: those of which there were at least `MIN_PER_KIND`.
         caught: mean share flagged of these kinds.
         apart: caught − false alarms.
     """
@@ -108,7 +108,7 @@ class SentenceCalibration:
     @property
     def blind_to(self) -> tuple[str, ...]:
         """Kinds of wrong that it was shown and does not see."""
-        return tuple(_KINDS[one.kind] for one in self.kinds if one.apart.low < APART)
+        return tuple(_KINDS[kind.kind] for kind in self.kinds if kind.apart.low < APART)
 
     @property
     def sentence_cut(self) -> SentenceCut | None:
@@ -170,7 +170,7 @@ def calibrated(
 
     alarms = rate(flags(None)[0])
     of_own = _draws(*flags(None), seed=1)
-    tried = [kind for kind in WRONG_KINDS if len(kinds.get(kind, ())) >= FEWEST_OF_A_KIND]
+    tried = [kind for kind in WRONG_KINDS if len(kinds.get(kind, ())) >= MIN_PER_KIND]
     if not tried:
         return None
     drawn = {kind: _draws(*flags(kind), seed=2 + at) for at, kind in enumerate(tried)}
@@ -179,7 +179,7 @@ def calibrated(
         for kind in tried
         for one in [rate(flags(kind)[0])]
     )
-    caught = sum(one.flagged.share for one in detections) / len(detections)
+    caught = sum(detection.flagged.share for detection in detections) / len(detections)
     together = sum(drawn.values()) / len(drawn)
     return SentenceCalibration(
         judge=name,
@@ -249,7 +249,7 @@ def corrected(
         return Interval(share, 0.0, 1.0)
     chance = np.random.default_rng(9)
     alarms = _beta(chance, calibration.false_alarms.found, calibration.false_alarms.of)
-    kinds = [_beta(chance, one.flagged.found, one.flagged.of) for one in calibration.kinds]
+    kinds = [_beta(chance, kind.flagged.found, kind.flagged.of) for kind in calibration.kinds]
     caught: Any = sum(kinds) / len(kinds)
     seen = _draws(flagged, groups, seed=8)
     drawn = np.clip((seen - alarms) / np.maximum(caught - alarms, 1e-6), 0.0, 1.0)

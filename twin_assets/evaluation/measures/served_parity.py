@@ -1,6 +1,6 @@
 """Whether the served model is the trained one: its log-probabilities beside transformers + PEFT.
 
-Belongs here: what is stored of the comparison, limits, the claim. Does not belong here: comparing
+Scope: what is stored of the comparison, limits, the claim. Out of scope: comparing
 (`served/parity.py`), which prompts (`sequential_plan.py`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """What an author's voice is made of, counted so that a person can look at it.
 
-Belongs here: rates of function words, sentence lengths, marks and openings of author, base and
-tuned model. Does not belong here: what decides (`voice_scores.py`), drawing (`report/plots.py`),
+Scope: rates of function words, sentence lengths, marks and openings of author, base and
+tuned model. Out of scope: what decides (`voice_scores.py`), drawing (`report/plots.py`),
 the record (`twin_resources/quality/judges/voice_shown.py`).
 
 The author's texts are cut to the lengths of answers (`cut_as`). Only words that stand
@@ -22,7 +22,7 @@ from twin_assets.evaluation.measures.measure import DocumentText, Measure, Measu
 from twin_assets.evaluation.served.answer_measures import base_of_same
 from twin_resources.quality.judges.voice_shown import ShownHabit, Trait, VoiceShown
 
-FEWEST_TEXTS = 20  # of each writer, below which nothing is shown
+MIN_TEXTS = 20  # of each writer, below which nothing is shown
 IN_DOCUMENTS = 0.5  # share of the author's documents that a word stands in before it is named
 WORDS_SHOWN, MARKS_SHOWN, OPENINGS_SHOWN = 10, 8, 6
 OTHER = "another word"
@@ -36,14 +36,14 @@ _END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n{2,}")
 def measure_voice_shown(
     own: Sequence[DocumentText], *, base: Sequence[str], tuned: Sequence[str]
 ) -> VoiceShown | None:
-    """Count the habits of three writers; None with fewer than `FEWEST_TEXTS` texts of one.
+    """Count the habits of three writers; None with fewer than `MIN_TEXTS` texts of one.
 
     Args:
         own: the author's prose.
         base, tuned: answers; those of the base may be to other questions.
     """
     base, tuned = ([text for text in texts if text.strip()] for texts in (base, tuned))
-    if min(len(own), len(base), len(tuned)) < FEWEST_TEXTS:
+    if min(len(own), len(base), len(tuned)) < MIN_TEXTS:
         return None
     texts = cut_as([one.text for one in own], tuned), base, tuned
     named = _in_most_documents(own)

@@ -1,7 +1,7 @@
 """Whether a model's answers sound like the author: the voice score of candidate, base and author.
 
-Belongs here: comparing voice scores on the same held-out prompts, and when that is decided.
-Does not belong here: the claims and the report (`author_voice.py`), the classifier
+Scope: comparing voice scores on the same held-out prompts, and when that is decided.
+Out of scope: the claims and the report (`author_voice.py`), the classifier
 (`twin_resources/quality/judges/voice.py`), asking the models, the prompt with the author's posts in
 it (`posts_in_prompt.py`).
 
@@ -44,7 +44,7 @@ BLOCKS_FROM = 1_000_000_000  # parameters of the base from which `sounds_like_th
 BET_LEVEL = 0.0125  # of a limit, by a bet while questions are asked
 LESS_LIKE_BASE = "sounds_less_like_the_base"
 LAST_LEVEL = 0.975  # of the interval when no question is left: together 2.5 % on that side
-SMALLEST_GAP = 0.05  # between base and author, below which a share of it says nothing
+MIN_GAP = 0.05  # between base and author, below which a share of it says nothing
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,7 @@ def _compared(
 
     gap = bootstrap.paired_difference(own, base, groups=documents)
     closed = None
-    if gap.low > 0 and gap.value >= SMALLEST_GAP:
+    if gap.low > 0 and gap.value >= MIN_GAP:
         closed = bootstrap.of_means(
             [candidate, base, own],
             lambda means: (means[0] - means[1]) / (means[2] - means[1]),

@@ -1,6 +1,6 @@
 """What the adapter of other authors is trained on: the bundled authors' posts as samples.
 
-Belongs here: whose posts, and the samples that they become. Does not belong here: the posts
+Scope: whose posts, and the samples that they become. Out of scope: the posts
 (`quality/judges/texts.py`), training (`reference_adapter.py`), an author's own samples
 (`twin_assets/instructions`).
 

@@ -1,7 +1,7 @@
 """The adapter of other authors: trained once for a base model and a recipe, and found again.
 
-Belongs here: what decides that adapter, its training, its place in the home.
-Does not belong here: its samples (`bundled_samples.py`), comparing a candidate with it
+Scope: what decides that adapter, its training, its place in the home.
+Out of scope: its samples (`bundled_samples.py`), comparing a candidate with it
 (`measures/other_authors.py`), the asset (`other_authors_adapter.py`), the loop (`train.py`).
 
     <home>/reference_adapters/<checkpoint>/manifest.json, adapter/

@@ -1,7 +1,7 @@
 """The stored evaluation of one checkpoint: one JSON file of numbers.
 
-Belongs here: its schema, its place under the checkpoint's folder, what makes it out of date.
-Does not belong here: measuring (`measurement.py`), deciding (`gate.py`), what people read
+Scope: its schema, its place under the checkpoint's folder, what makes it out of date.
+Out of scope: measuring (`measurement.py`), deciding (`gate.py`), what people read
 (`markdown.py`).
 
     <checkpoint folder>/evaluation/<gate version>.json

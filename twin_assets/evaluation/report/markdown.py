@@ -1,6 +1,6 @@
 """What people read of an evaluation: Markdown with plots and answers side by side.
 
-Belongs here: the three kinds of files, their wording. Does not belong here: the figures (each
+Scope: the three kinds of files, their wording. Out of scope: the figures (each
 measure's `lines`), plots as such (`plots.py`), the stored numbers (`evaluation_record.py`).
 
     <checkpoint folder>/evaluation/<gate version>.md
@@ -140,7 +140,7 @@ def _claims(
     return [
         f"| {title} | met | found |",
         "|---|---|---|",
-        *(f"| `{one.name}` | {words[one.passed]} | {one.detail} |" for one in claims),
+        *(f"| `{claim.name}` | {words[claim.passed]} | {claim.detail} |" for claim in claims),
     ]
 
 

@@ -1,6 +1,6 @@
 """The plot of an evaluation as SVG: the voice of author, base and tuned model.
 
-Belongs here: drawing. Does not belong here: what is drawn (`visible_voice.py`), the text around it
+Scope: drawing. Out of scope: what is drawn (`visible_voice.py`), the text around it
 (`markdown.py`).
 """
 # pyright: strict

@@ -6,8 +6,8 @@ posts have a slot of their own and plain ones another. The candidate is through 
 then goes to a second server of the base that takes plain questions alone. Where the base is asked
 nothing, its core goes to a second server of the candidate.
 
-Belongs here: the servers, and what was answered so far.
-Does not belong here: when enough was asked (`sequential_plan.py`), asking one server
+Scope: the servers, and what was answered so far.
+Out of scope: when enough was asked (`sequential_plan.py`), asking one server
 (`served_model.py`), what there is to ask (`served_answers.py`).
 """
 # pyright: strict
@@ -114,7 +114,9 @@ class AnswerBatches:
             advance=self._progress.of(OF_SERVED),
         )
         self._by_candidate_alone(queue)
-        return CandidateAnswers([list(one) for one in prompts], queue.asked(0), queue.asked(1))
+        return CandidateAnswers(
+            [list(prompt) for prompt in prompts], queue.asked(0), queue.asked(1)
+        )
 
     def _by_candidate_alone(self, mine: PromptQueue) -> None:
         if mine.left:

@@ -1,7 +1,7 @@
 """What served answers are judged with, and which of them a judge gets.
 
-Belongs here: the calibrated judges, answers as a judge reads them.
-Does not belong here: asking (`served_answers.py`), measures and their thresholds
+Scope: the calibrated judges, answers as a judge reads them.
+Out of scope: asking (`served_answers.py`), measures and their thresholds
 (`twin_assets/evaluation/measures`, a file each), calibrating (`judged/calibrated_judges.py`).
 """
 # pyright: strict

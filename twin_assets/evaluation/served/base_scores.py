@@ -1,7 +1,7 @@
 """Scores of the base model's answers, which one gate has and the next one need not ask for again.
 
-Belongs here: what a score is known by, which answers are missing for it.
-Does not belong here: the scores (`measures/`), keeping numbers (`measurement_cache.py`).
+Scope: what a score is known by, which answers are missing for it.
+Out of scope: the scores (`measures/`), keeping numbers (`measurement_cache.py`).
 
 Greedy answers follow from the prompt, so that a score is known by model, server, prompt and the
 revision of what scores. One answer may be scored by several measures: it is asked for when one of

@@ -1,6 +1,6 @@
 """50 instructions whose answers a function checks: "three bullets", "only JSON", "one word".
 
-Belongs here: reading them, the checks. Does not belong here: asking (`served_answers.py`),
+Scope: reading them, the checks. Out of scope: asking (`served_answers.py`),
 comparing two models (`measures/instruction_following.py`), whether an answer is right.
 
 A check looks at the form alone, so that nobody judges: "which color is snow, in one word" is met by

@@ -1,7 +1,7 @@
 """Whether the served model is the model that was trained: log-probabilities side by side.
 
-Belongs here: the reference by transformers and PEFT in fp32, and the differences to it.
-Does not belong here: asking the server (`served_model.py`), thresholds
+Scope: the reference by transformers and PEFT in fp32, and the differences to it.
+Out of scope: asking the server (`served_model.py`), thresholds
 (`measures/served_parity.py`).
 
 Top tokens agree nine times of ten even when the adapter's rows are in the wrong order; only the

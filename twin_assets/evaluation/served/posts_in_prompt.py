@@ -1,6 +1,6 @@
 """The baseline that people really have: the base model with posts of the author in its prompt.
 
-Belongs here: which posts, and where they stand in the prompt. Does not belong here: asking it,
+Scope: which posts, and where they stand in the prompt. Out of scope: asking it,
 scoring what it says (`voice.py`).
 
 The posts stand in the system message, which is the same for every question: a server that keeps
@@ -17,7 +17,7 @@ from twin_resources.quality.judges.judge_kind import TopicPair
 POSTS = 5
 # A post is shown up to here: five whole ones of 1,000 words each would leave no room in the 4,096
 # tokens that the embedded server has for a request.
-MOST_WORDS = 160
+MAX_WORDS = 160
 HEADING = "This is how I write. From five of my posts:"
 
 
@@ -29,7 +29,7 @@ def posts_for_prompt(training: Sequence[TopicPair], *, posts: int = POSTS) -> li
     """
     longest: dict[str, str] = {}
     for pair in training:
-        cut = " ".join(pair.answer.split()[:MOST_WORDS])
+        cut = " ".join(pair.answer.split()[:MAX_WORDS])
         if pair.document_id in longest or len(longest) < posts:
             longest[pair.document_id] = max(longest.get(pair.document_id, ""), cut, key=len)
     return list(longest.values())

@@ -1,7 +1,7 @@
 """What served models are asked, and what they answered.
 
-Belongs here: which prompts candidate and base are asked, one list for all measures.
-Does not belong here: asking (`served_model.py`, `answer_batches.py`), what answers are worth
+Scope: which prompts candidate and base are asked, one list for all measures.
+Out of scope: asking (`served_model.py`, `answer_batches.py`), what answers are worth
 (`measures/`), which of the base's answers are known already (`base_scores.py`).
 
 Parity asks 8 prompts twice, 20 where these leave it open: four as they are drawn, with their
@@ -37,7 +37,7 @@ PARITY_FIRST = 8
 PARITY_TOKENS = 16  # compared of each answer
 PARITY_DRAWN = 4  # with their passages
 ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
-WORTH_A_SERVER = 8  # answers: it starts in 3 s, and reads the author's posts anew
+WORTH_A_SERVER = 8  # answers: it starts in 3 s, and reads the author's posts again
 RED_TEAM = Path(__file__).with_name("red_team_prompts.json")
 # parts of a progress
 OF_SERVED, REFERENCE, OF_BOTH = (
@@ -143,12 +143,12 @@ def everything_asked(
             for one in before
         ]
 
-    red_team = bare([one.prompt for one in red_team_prompts()])
+    red_team = bare([red_team_prompt.prompt for red_team_prompt in red_team_prompts()])
     instructions = [
-        [{"role": "user", "content": one.instruction}]
-        for one in checked_instructions.checked_instructions()
+        [{"role": "user", "content": checked_instruction.instruction}]
+        for checked_instruction in checked_instructions.checked_instructions()
     ]
-    with_posts = [posts_in_prompt.with_posts(one, posts) for one in prompts] if posts else []
+    with_posts = [posts_in_prompt.with_posts(prompt, posts) for prompt in prompts] if posts else []
     ends = [0]
     for part in (prompts, red_team, instructions, with_posts):
         ends.append(ends[-1] + len(part))

@@ -1,7 +1,7 @@
 """Bootstrap intervals of figures that rest on the same prompts.
 
-Belongs here: resampling whole documents, intervals of means and of functions of means.
-Does not belong here: what is measured (the modules beside this one), thresholds.
+Scope: resampling whole documents, intervals of means and of functions of means.
+Out of scope: what is measured (the modules beside this one), thresholds.
 
 Answers to two passages of one post are not two observations, so what is drawn is documents, and
 every column of a prompt (candidate, base, author) goes with it: the bootstrap is paired. The plain
@@ -9,7 +9,7 @@ percentile interval of a mean is too narrow for few observations by √((n−1)/
 instead of a t quantile; its level is widened by both (the "expanded percentile" of Hesterberg,
 "What Teachers Should Know about the Bootstrap", 2015, https://arxiv.org/abs/1411.5279, section 4).
 No resample lies beyond the lowest document, so of three the lower end is above 0 one time in eight
-where nothing is to be found: of fewer than `FEWEST_DRAWN` documents the interval is Student's t of
+where nothing is to be found: of fewer than `MIN_DRAWN` documents the interval is Student's t of
 the resamples' spread.
 """
 # pyright: strict
@@ -25,7 +25,7 @@ from typing import Any
 RESAMPLES = 2000
 LEVEL = 0.95
 SEED = 20
-FEWEST_DRAWN = 6  # all of five are above 0 by chance in 3.1 % of cases, of six in 1.6
+MIN_DRAWN = 6  # all of five are above 0 by chance in 3.1 % of cases, of six in 1.6
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def around(value: float, drawn: Any, *, observations: int, level: float = LEVEL)
     of_t = float(quantile(observations - 1, (1 + level) / 2))
     wider = of_t * math.sqrt(observations / (observations - 1))
     values = np.asarray(drawn, dtype=np.float64)
-    if observations < FEWEST_DRAWN or level > LEVEL:
+    if observations < MIN_DRAWN or level > LEVEL:
         reach = wider * float(values.std())
         return Interval(value, value - reach, value + reach)
     tail = NormalDist().cdf(-wider)

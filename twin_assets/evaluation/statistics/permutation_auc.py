@@ -1,7 +1,7 @@
 """How often an answer is nearer to its own question than to others: a permutation AUC.
 
-Belongs here: each answer's share of other questions that are further from it.
-Does not belong here: what nearness is (`quality/judges/topic.py`), intervals (`bootstrap.py`), the
+Scope: each answer's share of other questions that are further from it.
+Out of scope: what nearness is (`quality/judges/topic.py`), intervals (`bootstrap.py`), the
 limit (`twin_assets/evaluation/measures/on_topic.py`).
 Sources: Hanley and McNeil, "The meaning and use of the area under a receiver operating
 characteristic (ROC) curve", Radiology 143 (1982), for the AUC as the probability that a matching

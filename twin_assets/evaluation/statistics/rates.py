@@ -1,6 +1,6 @@
 """Shares of answers that have some property, with what is known of the true share.
 
-Belongs here: counting, the exact interval, one way of writing it. Does not belong here: which
+Scope: counting, the exact interval, one way of writing it. Out of scope: which
 property (the measures beside this one), intervals of means (`bootstrap.py`).
 
 The interval is Clopper and Pearson's, not a bootstrap: with none found among 40, resampling says

@@ -1,8 +1,8 @@
 """When a claim about a mean is decided, looked at after every answer.
 
-Belongs here: the two bets on either side of a limit, with and without a population that ends; how a
+Scope: the two bets on either side of a limit, with and without a population that ends; how a
 level is spent over several looks at an interval.
-Does not belong here: what is measured and which limit (`sequential_plan.py`, `measures/`),
+Out of scope: what is measured and which limit (`sequential_plan.py`, `measures/`),
 intervals as such (`bootstrap.py`, `rates.py`).
 Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B
 86 (2024), https://arxiv.org/abs/2010.09686, sections 4 and 5 (sampling without replacement);

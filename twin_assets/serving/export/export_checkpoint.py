@@ -1,7 +1,7 @@
 """`python -m twin_assets.serving.export.export_checkpoint`: one export as a process of its own.
 
-Belongs here: arguments, and the answer as one JSON object on standard output (progress goes to
-standard error). Does not belong here: exporting (`exporting.py`), which version is meant
+Scope: arguments, and the answer as one JSON object on standard output (progress goes to
+standard error). Out of scope: exporting (`exporting.py`), which version is meant
 (`deploy/twin_cli/commands/versions.py`).
 """
 

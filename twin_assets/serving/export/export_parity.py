@@ -1,7 +1,7 @@
 """How far an export answers otherwise than its checkpoint: log-probabilities side by side.
 
-Belongs here: what an export may differ by, and measuring it by the software that will load it
-(transformers, PEFT, llama.cpp). Does not belong here: writing exports (`exporting.py`), the gate's
+Scope: what an export may differ by, and measuring it by the software that will load it
+(transformers, PEFT, llama.cpp). Out of scope: writing exports (`exporting.py`), the gate's
 own comparison of what is served (`evaluation/served/parity.py`, whose reference is used).
 
 The reference is the base model with its unmerged adapter in float32 (or the fully trained model).

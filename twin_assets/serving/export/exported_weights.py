@@ -1,6 +1,6 @@
 """What can be exported: the weights of a published checkpoint, and the names of the formats.
 
-Belongs here: finding the weights. Does not belong here: writing an export (`exporting.py`), proving
+Scope: finding the weights. Out of scope: writing an export (`exporting.py`), proving
 it equal (`export_parity.py`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """A published checkpoint in the formats that other software loads.
 
-Belongs here: writing the four formats, the record beside an export, and refusing one that answers
-otherwise than the checkpoint. Does not belong here: which weights a checkpoint has
+Scope: writing the four formats, the record beside an export, and refusing one that answers
+otherwise than the checkpoint. Out of scope: which weights a checkpoint has
 (`exported_weights.py`), how equality is measured (`export_parity.py`), the GGUF formats
 (`twin_resources/storage/weights/kept_converter.py`), the command (`deploy/twin_cli/commands`).
 

@@ -1,6 +1,6 @@
 """The card of a published version: what it is of, what the gate found, what it may be used for.
 
-Belongs here: the card's text and its YAML head, pure. Does not belong here: uploading
+Scope: the card's text and its YAML head, pure. Out of scope: uploading
 (`publishing.py`), weights (`exporting.py`).
 
 The head follows https://huggingface.co/docs/hub/model-cards; `model-index` holds the numbers of the

@@ -1,6 +1,6 @@
 """An export on a model hub: a repository, its card, a tag for the version.
 
-Belongs here: what is sent, what must not be, the upload. Does not belong here: writing the export
+Scope: what is sent, what must not be, the upload. Out of scope: writing the export
 (`exporting.py`), the card's text (`model_card.py`), which version is meant
 (`deploy/twin_cli/commands/publishing_command.py`).
 

@@ -1,6 +1,6 @@
 """How many requests may be under way: by key and by model server, beyond it a refusal at once.
 
-Belongs here: the counts of this home and the refusal. Does not belong here: what a key may send
+Scope: the counts of this home and the refusal. Out of scope: what a key may send
 in a minute or spend (`keys.py`), the limit of the machine (the model server's own queue).
 
 A model server answers some requests at a time and lets the others wait without end: a reader who

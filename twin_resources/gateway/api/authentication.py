@@ -1,8 +1,8 @@
 """Who asks, as LiteLLM carries it: a key on its way through the proxy, and a refusal.
 
-Belongs here: LiteLLM's `custom_auth`, a key as LiteLLM's user and back, a refusal as LiteLLM's
+Scope: LiteLLM's `custom_auth`, a key as LiteLLM's user and back, a refusal as LiteLLM's
 exception.
-Does not belong here: what a key may do (`access/keys.py`), the hooks (`plugin.py`).
+Out of scope: what a key may do (`access/keys.py`), the hooks (`plugin.py`).
 
 https://docs.litellm.ai/docs/proxy/custom_auth (1.106)
 """

@@ -1,8 +1,8 @@
 """The opening of a streamed answer goes out before a model is asked.
 
-Belongs here: what goes out before LiteLLM's answer, and what then becomes of LiteLLM's own
+Scope: what goes out before LiteLLM's answer, and what then becomes of LiteLLM's own
 beginning, or of its error.
-Does not belong here: what the opening says (`request_record.py`), when it goes out
+Out of scope: what the opening says (`request_record.py`), when it goes out
 (`preparation.py`), its span (`trace_logger.py`).
 
 LiteLLM writes nothing before the model server has answered: the quotation waited .06 to 19 s for

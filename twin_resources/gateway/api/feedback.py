@@ -1,7 +1,7 @@
 """`POST /twin/feedback`: what a reader thinks of an answer, on disk before the reader is told so.
 
-Belongs here: the shape of the body, whose vote it is, and the scores that it becomes.
-Does not belong here: sending them (`langfuse/relay.py`), what they lead to (`ledger/`).
+Scope: the shape of the body, whose vote it is, and the scores that it becomes.
+Out of scope: sending them (`langfuse/relay.py`), what they lead to (`ledger/`).
 
     {"trace_id": "<x-twin-trace-id>", "thumb": "up" | "down"}
     {"trace_id": …, "score": 0 to 1}            in place of a thumb

@@ -1,7 +1,7 @@
 """A tool that a client forces: an object by a schema, which a model's server can be held to.
 
-Belongs here: such a request as one for JSON, and the JSON as a call of the tool. Does not belong
-here: tools that a model may leave alone (`ignored_parameters.py`), the bounds of a schema
+Scope: such a request as one for JSON, and the JSON as a call of the tool. Out of
+scope: tools that a model may leave alone (`ignored_parameters.py`), the bounds of a schema
 (`response_format.py`).
 
 LangChain's, instructor's and Pydantic AI's ways to structured output force one tool by default.

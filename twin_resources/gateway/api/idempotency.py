@@ -1,7 +1,7 @@
 """The header `Idempotency-Key`: a request that is sent again is answered again, and paid for once.
 
-Belongs here: remembering a request and its answer for a day, and the refusals.
-Does not belong here: which routes take it (`routes.py`), money (`account.py`).
+Scope: remembering a request and its answer for a day, and the refusals.
+Out of scope: which routes take it (`routes.py`), money (`account.py`).
 
 The same key of a reader's key with the same body gets the same answer, byte for byte; with another
 body 422; while the first is under way 409. What failed is forgotten, so that it can be sent again.
@@ -34,8 +34,8 @@ UNFINISHED = "twin.unfinished"
 """In a message of the answer: a part of it is missing, so that it is worth asking again."""
 KEPT_S = 24 * 3600.0
 STUCK_S = 900.0
-MOST_CHARACTERS = 255
-_MOST_BYTES = 4 * 1024 * 1024  # of an answer: sources and 4,096 tokens are a tenth of it
+MAX_CHARACTERS = 255
+_MAX_BYTES = 4 * 1024 * 1024  # of an answer: sources and 4,096 tokens are a tenth of it
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -113,12 +113,12 @@ class Idempotency:
             Refused: 400 no usable header, 409 the first one is under way, 422 another body, 503 the
                 store cannot be written.
         """
-        if not 1 <= len(header) <= MOST_CHARACTERS or not header.isprintable():
+        if not 1 <= len(header) <= MAX_CHARACTERS or not header.isprintable():
             raise _refused(
                 400,
                 "bad_idempotency_key",
                 f"a header of {len(header)} characters",
-                f"send 1 to {MOST_CHARACTERS} printable characters, as a UUID",
+                f"send 1 to {MAX_CHARACTERS} printable characters, as a UUID",
             )
         once = IdempotentRequest(key, hashlib.sha256(header.encode()).hexdigest())
         sorted_body = json.dumps(json.loads(body), sort_keys=True).encode()
@@ -259,7 +259,7 @@ class RecordedResponse:
         """Keep what went out, if it is worth it: no error, whole, and of a size to store."""
         body = b"".join(self._parts)
         is_answer = 200 <= self._status < 300 and not self._is_unfinished
-        if is_answer and len(body) <= _MOST_BYTES:
+        if is_answer and len(body) <= _MAX_BYTES:
             await self.keep(StoredAnswer(self._status, self._headers, body))
             self.is_kept = True
 

@@ -1,6 +1,6 @@
 """A JSON document as the whole answer to a request, and a refusal as one.
 
-Belongs here: the two ASGI messages. Does not belong here: what a refusal says
+Scope: the two ASGI messages. Out of scope: what a refusal says
 (`access/refusals.py`), who refuses.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html

@@ -1,6 +1,6 @@
 """How many requests a key may send: within a minute, and under way at once.
 
-Belongs here: counting them in the state store, and the refusal. Does not belong here: money
+Scope: counting them in the state store, and the refusal. Out of scope: money
 (`account.py`), how many requests this process takes from anybody (`admission.py`).
 
 A sliding window, exact: each request of a key with a limit is a row, so that four gateways count

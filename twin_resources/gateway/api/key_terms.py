@@ -1,7 +1,7 @@
 """A request under the terms of its key: counted, and answered once.
 
-Belongs here: the order in which a key's limits and `Idempotency-Key` come around an answer.
-Does not belong here: counting (`key_limits.py`), remembering (`idempotency.py`), the answer.
+Scope: the order in which a key's limits and `Idempotency-Key` come around an answer.
+Out of scope: counting (`key_limits.py`), remembering (`idempotency.py`), the answer.
 
 A stored answer comes before the count: who asks for it again sends nothing to a model. It stands
 between the allow-list, which has read and checked the request, and LiteLLM, so whatever route a

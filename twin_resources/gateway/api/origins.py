@@ -1,7 +1,7 @@
 """Which web pages may ask the gateway from a browser: exact origins, none unless the owner says so.
 
-Belongs here: reading `TWIN_ALLOWED_ORIGINS`, and the headers by which a browser is told.
-Does not belong here: who may ask at all (`keys.py`): a page needs a key like everybody else.
+Scope: reading `TWIN_ALLOWED_ORIGINS`, and the headers by which a browser is told.
+Out of scope: who may ask at all (`keys.py`): a page needs a key like everybody else.
 
 Not `*`: with it every page that somebody opens could try keys, and use one that was left in a
 browser. No credentials of the browser's own (cookies) are allowed, so a page that may ask gets
@@ -21,7 +21,7 @@ Headers = list[tuple[bytes, bytes]]
 
 # What a page may read of an answer beside its text.
 _SHOWN = b"x-request-id, x-twin-trace-id, x-twin-sources, retry-after"
-_MOST_AGE_S = b"7200"  # Chrome remembers no longer
+_MAX_AGE_S = b"7200"  # Chrome remembers no longer
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9_\-, ]{1,1000}")
 
 
@@ -79,7 +79,7 @@ class Origins:
         """
         headers: Headers = [
             (b"access-control-allow-methods", methods.encode()),
-            (b"access-control-max-age", _MOST_AGE_S),
+            (b"access-control-max-age", _MAX_AGE_S),
         ]
         if _HEADER_NAMES.fullmatch(asked_headers):
             headers.append((b"access-control-allow-headers", asked_headers))

@@ -1,7 +1,7 @@
 """OpenAI's other two APIs, `/v1/responses` and `/v1/completions`, carried over the chat API.
 
-Belongs here: their requests as chat requests, a chat answer as theirs, whole and on a stream.
-Does not belong here: the chat request (`request_body.py`), the bytes of a connection (`routes.py`).
+Scope: their requests as chat requests, a chat answer as theirs, whole and on a stream.
+Out of scope: the chat request (`request_body.py`), the bytes of a connection (`routes.py`).
 
 LiteLLM has both routes too, but on a path of its own past parts of the plugin: its answers have no
 `choices`, so quotations, the ending at a sentence and the field `twin` would need a second form

@@ -1,8 +1,8 @@
 """A request is prepared before LiteLLM is entered, and answered here where no model is asked.
 
-Belongs here: the ASGI application directly around LiteLLM's: the body as a question, the plugin's
+Scope: the ASGI application directly around LiteLLM's: the body as a question, the plugin's
 preparation of it, answers that no model writes, and the opening of a stream.
-Does not belong here: how it is prepared (`request_path.py`), what those answers look like
+Out of scope: how it is prepared (`request_path.py`), what those answers look like
 (`fixed_answers.py`), what becomes of a stream behind its opening (`early_opening.py`).
 
 LiteLLM takes 8 CPU-ms for an answer of which it has nothing to write; of quotations, what most

@@ -1,7 +1,7 @@
 """The last answers of `/v1/responses`, so that a client may name one instead of sending it again.
 
-Belongs here: keeping them in the state store, by the key that asked, within a bound of age and
-size. Does not belong here: the API's shapes (`other_apis.py`).
+Scope: keeping them in the state store, by the key that asked, within a bound of age and
+size. Out of scope: the API's shapes (`other_apis.py`).
 
 Every gateway of a home, on any host, finds what another one answered. A row holds one request's own
 turns and its answer, and names the answers before it, so each text stands once, beside its trace
@@ -34,7 +34,7 @@ from twin_resources.privacy import redact
 from twin_resources.storage.state.state import State
 
 AROUND_AN_ANSWER = 300  # bytes of its row: an empty one takes room too
-MOST_CHARACTERS = 32_000_000  # in all: at least 120 requests of the longest body
+MAX_CHARACTERS = 32_000_000  # in all: at least 120 requests of the longest body
 KEPT_S = 30 * 24 * 3600.0  # a third of what the embedded trace store keeps traces for
 _TIDIED_EVERY_S = 3600.0
 RESPONSE, MESSAGE = "resp_", "msg_"  # and the trace id
@@ -87,7 +87,7 @@ class RecentResponses:
 
     state: Callable[[], State]
     language_of: Callable[[str], str] = lambda _: ""
-    most_characters: int = MOST_CHARACTERS
+    most_characters: int = MAX_CHARACTERS
     clock: Callable[[], float] = time.time
     _opened: State | None = None
     _unchecked: set[str] = field(default_factory=set[str])

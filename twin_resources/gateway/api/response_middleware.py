@@ -1,7 +1,7 @@
 """What the allow-list changes on the way out: headers of every answer, answers of other APIs.
 
-Belongs here: wrapping an ASGI `send`.
-Does not belong here: what another API's answer looks like (`other_apis.py`), which routes there are
+Scope: wrapping an ASGI `send`.
+Out of scope: what another API's answer looks like (`other_apis.py`), which routes there are
 (`routes.py`).
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html, events:

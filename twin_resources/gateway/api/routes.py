@@ -1,9 +1,9 @@
 """The allow-list in front of the LiteLLM proxy: which routes exist, and who and what may enter.
 
-Belongs here: the allow-list of routes, the refusal of a request before LiteLLM sees it, the removal
+Scope: the allow-list of routes, the refusal of a request before LiteLLM sees it, the removal
 of client headers, and the answers that need no LiteLLM (models, readiness, feedback, the one line
 at `/`).
-Does not belong here: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
+Out of scope: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
 `origins.py`, `routing/`, `feedback.py`), what an answer is changed into on its way out
 (`response_middleware.py`), and everything after LiteLLM.
 
@@ -192,7 +192,7 @@ class RouteAllowlist:
                 reader = key.for_reader(question.user)
                 today = datetime.now(UTC).date()
                 chosen = choose(RouteRequest(question, reader, today), self.live.current)
-                # Written anew so that LiteLLM parses exactly what was checked here.
+                # Written again so that LiteLLM parses exactly what was checked here.
                 checked = json.dumps(body).encode()
                 with self.admission.to_server(chosen.server_key):
                     await self._proxied(

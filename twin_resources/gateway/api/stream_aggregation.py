@@ -1,7 +1,7 @@
 """Whole answers are asked of a model server as streams, so that one that nobody waits for ends.
 
-Belongs here: the HTTP transport under LiteLLM that asks by stream and puts the pieces together.
-Does not belong here: streams that a reader asked for; LiteLLM hands those through.
+Scope: the HTTP transport under LiteLLM that asks by stream and puts the pieces together.
+Out of scope: streams that a reader asked for; LiteLLM hands those through.
 
 LiteLLM ends its call when the reader has left (`cancel_on_disconnect`), and the connection closes.
 llama.cpp notices that where it writes, at the next piece of a stream: 1,143 of 1,500 tokens were

@@ -1,7 +1,7 @@
 """The file of a batch's answers: a journal while it runs, JSON Lines or Parquet at its end.
 
-Belongs here: a row's columns, what is kept of an earlier run, and one atomic file at the end.
-Does not belong here: asking (`completing.py`), reading questions (`questions.py`).
+Scope: a row's columns, what is kept of an earlier run, and one atomic file at the end.
+Out of scope: asking (`completing.py`), reading questions (`questions.py`).
 
 Each answer is appended to `<out>.partial.jsonl` as it comes, so that a batch that was killed has
 lost only what was on its way. The last line of a journal may be torn; any other must be whole. One
@@ -98,7 +98,9 @@ class Journal:
 
     def finish(self, fingerprints: Iterable[str]) -> Sequence[Answered]:
         """Write `out`, in the order of the questions, and drop the journal."""
-        rows = [self._rows[one] for one in fingerprints if one in self._rows]
+        rows = [
+            self._rows[fingerprint] for fingerprint in fingerprints if fingerprint in self._rows
+        ]
         write_answers(self.out, rows)
         self.path.unlink()
         self._file.close()

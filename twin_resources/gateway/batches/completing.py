@@ -1,7 +1,7 @@
 """Asking a batch's questions at the gateway, a few at once.
 
-Belongs here: the bounded width, which failures are a row's and which end the batch, the sum.
-Does not belong here: files (`questions.py`, `answers.py`), what is shown (`commands/questions.py`,
+Scope: the bounded width, which failures are a row's and which end the batch, the sum.
+Out of scope: files (`questions.py`, `answers.py`), what is shown (`commands/questions.py`,
 the asset `batch_completions`), routing and its costs (the gateway).
 
 The gateway answers a batch as it answers a reader: same route, same limits, same account. A row
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 WIDTH = 2  # a server of ours on two cores reads two prompts at once; more wait there
-MOST_AT_ONCE = 64
+MAX_AT_ONCE = 64
 TRIES = 5  # after a 429 or 5xx, each after the time that it names or 0.5 s, 1 s, 2 s, …
 TIMEOUT_S = 600.0
 _OF_THE_ROW = frozenset({400, 403, 404, 413, 422})
@@ -135,7 +135,7 @@ async def _complete(
         # the first that fails ends the others: TaskGroup cancels them
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(max(1, min(width, MOST_AT_ONCE, len(waiting)))):
+                for _ in range(max(1, min(width, MAX_AT_ONCE, len(waiting)))):
                     group.create_task(work())
         except* TwinError as failures:
             raise failures.exceptions[0] from None

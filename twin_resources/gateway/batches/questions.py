@@ -1,7 +1,7 @@
 """The questions of a batch, as a file holds them: JSON Lines or Parquet.
 
-Belongs here: the three forms of a row, and what is said of one that is broken.
-Does not belong here: asking (`completing.py`), the answers' file (`answers.py`).
+Scope: the three forms of a row, and what is said of one that is broken.
+Out of scope: asking (`completing.py`), the answers' file (`answers.py`).
 
 A row is `{"question": …}`, `{"messages": […]}`, or a line of OpenAI's batch API, so that a file
 made for that one is taken as it is: `{"custom_id": …, "body": {"messages": […], …}}`
@@ -159,11 +159,12 @@ def _are_messages(value: object) -> bool:
     if not isinstance(value, list) or not value:
         return False
     parts = cast(list[Any], value)
-    if not all(isinstance(one, dict) for one in parts):
+    if not all(isinstance(part, dict) for part in parts):
         return False
     messages = cast(list[Row], parts)
     return (
-        all({"role", "content"} <= set(one) for one in messages) and messages[-1]["role"] == "user"
+        all({"role", "content"} <= set(message) for message in messages)
+        and messages[-1]["role"] == "user"
     )
 
 

@@ -1,8 +1,8 @@
 """What the gateway follows without a restart: policy, servers and authors, read when they change.
 
-Belongs here: noticing a change by modification time and size, reading it, and keeping the last good
+Scope: noticing a change by modification time and size, reading it, and keeping the last good
 value with a note when the new one cannot be read.
-Does not belong here: what follows from it (`routing/`), the router's list of servers
+Out of scope: what follows from it (`routing/`), the router's list of servers
 (`plugin.py`).
 
 Every file is replaced by its writer with a rename, so a read sees the old or the new one, never

@@ -1,8 +1,8 @@
 """The configuration of the LiteLLM proxy.
 
-Belongs here: `config.yaml` and the switches in the environment without which LiteLLM is noisy, asks
+Scope: `config.yaml` and the switches in the environment without which LiteLLM is noisy, asks
 the network at start, or listens to `.env` files.
-Does not belong here: which process gets which environment (`processes/child_environment.py`), the
+Out of scope: which process gets which environment (`processes/child_environment.py`), the
 model
 servers: the plugin adds and removes them while the proxy runs, so the list of models starts empty.
 
@@ -24,7 +24,7 @@ from twin_resources.settings import Secrets, Settings
 # seconds outlast the restart of a small model's server; with LiteLLM's own pauses a reader waited
 # 8.6 s for a 503.
 RETRIES = 3
-FIRST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_JITTER = 0.25, 1.0, 0.1
+FIRST_PAUSE_S, MAX_PAUSE_S, PAUSE_JITTER = 0.25, 1.0, 0.1
 REQUEST_TIMEOUT_S = 300
 SPAN_DELAY_MS = (
     500  # OpenTelemetry's default of 5 s would let `twin explain` look for a trace too early
@@ -88,7 +88,7 @@ def proxy_environment(config: Path, secrets: Secrets, store: TraceStore) -> Mapp
         "LANGFUSE_PUBLIC_KEY": store.public_key,
         "LANGFUSE_SECRET_KEY": store.secret_key,
         "INITIAL_RETRY_DELAY": str(FIRST_PAUSE_S),
-        "MAX_RETRY_DELAY": str(LONGEST_PAUSE_S),
+        "MAX_RETRY_DELAY": str(MAX_PAUSE_S),
         "JITTER": str(PAUSE_JITTER),
         "OTEL_BSP_SCHEDULE_DELAY": str(SPAN_DELAY_MS),
         "OTEL_SDK_DISABLED": "false",

@@ -1,6 +1,6 @@
 """What one answer takes: seconds, tokens a second and dollars.
 
-Belongs here: the clock and the bill of an answer, from its begin to its end. Does not belong here:
+Scope: the clock and the bill of an answer, from its begin to its end. Out of scope:
 the formulas and the meters (`cost.py`), the paid account (`access/paid_budget.py`).
 """
 # pyright: strict

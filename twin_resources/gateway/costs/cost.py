@@ -1,7 +1,7 @@
 """What an answer costs on a machine of one's own, and when a paid model would be cheaper.
 
-Belongs here: the formulas, and the meter that measures tokens per busy second.
-Does not belong here: prices (`Settings`), budgets (`paid_budget.py`), the decision (`routing/`).
+Scope: the formulas, and the meter that measures tokens per busy second.
+Out of scope: prices (`Settings`), budgets (`paid_budget.py`), the decision (`routing/`).
 
 Route on marginal cost (utilisation 1: the machine is paid for anyway), decide capacity on average
 cost.

@@ -1,11 +1,11 @@
 """Numbers that all gateway processes of a home count together.
 
-Belongs here: one small table in a file, read, changed and written under a lock. Does not belong
-here: what is counted (`admission.py`, `cost.py`).
+Scope: one small table in a file, read, changed and written under a lock. Out of
+scope: what is counted (`admission.py`, `cost.py`).
 
 One process needs no file. Of several each would count its own: a key could have the limit's
 multiple under way, and a machine's tokens would be divided by the seconds of one process. The table
-lives as long as the gateway: a process that dies ends the others, and the next start begins anew.
+lives as long as the gateway: a process that dies ends the others, and the next start restarts.
 """
 # pyright: strict
 
@@ -22,7 +22,7 @@ from threading import Lock
 from typing import Any
 
 COUNTS_VARIABLE = "TWIN_GATEWAY_COUNTS"  # from the process that listens to those that answer
-_MOST_BYTES = 4 * 1024 * 1024
+_MAX_BYTES = 4 * 1024 * 1024
 
 Numbers = dict[str, float]
 
@@ -65,7 +65,7 @@ class HomeCounts:
                 self._file = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
-                written = os.pread(self._file, _MOST_BYTES, 0)
+                written = os.pread(self._file, _MAX_BYTES, 0)
                 table: dict[str, Any] = json.loads(written) if written else {}
                 try:
                     yield table

@@ -1,7 +1,7 @@
 """Answers of the paid model outside the gateway, each reserved in the account before it is sent.
 
-Belongs here: asking it for a list of prompts, with a reservation, a settlement and a price each.
-Does not belong here: the account (`account.py`), what the answers are for (labels).
+Scope: asking it for a list of prompts, with a reservation, a settlement and a price each.
+Out of scope: the account (`account.py`), what the answers are for (labels).
 API: https://docs.litellm.ai/docs/completion/input
 """
 # pyright: strict, reportMissingTypeStubs=false

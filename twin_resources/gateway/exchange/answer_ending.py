@@ -1,7 +1,7 @@
 """LiteLLM's answers and streams: ended at a sentence, before a loop, without what is unsupported.
 
-Belongs here: carrying what `stop_criteria.py` and `supported_prose.py` show into the objects that
-LiteLLM sends on, and the finish reason. Does not belong here: where a text ends
+Scope: carrying what `stop_criteria.py` and `supported_prose.py` show into the objects that
+LiteLLM sends on, and the finish reason. Out of scope: where a text ends
 (`stop_criteria.py`), what is supported (`supported_prose.py`), which answers it is done to
 (`RequestRecord.ends_at_sentence`), LiteLLM's hooks (`plugin.py`).
 """
@@ -53,7 +53,7 @@ async def prose_ended(
             text = choice.delta.content or ""
             held = ""
             if answering.begun_anew != begun:
-                # Another version, or the same one, begins anew, and may well say the same.
+                # Another version, or the same one, restarts, and may well say the same.
                 held = ending.finish(cut_off=False)
                 ending, begun = ProseEnd(limit=limit), answering.begun_anew
             held += ending.feed(text)

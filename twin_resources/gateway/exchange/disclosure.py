@@ -1,6 +1,6 @@
 """The sentence that tells a reader who wrote an answer: true of what answered this time.
 
-Belongs here: the wording for each kind of writer. Does not belong here: finding out who answered
+Scope: the wording for each kind of writer. Out of scope: finding out who answered
 (`request_record.py`), an author's own wording, which stays as it is (`authors.Author`).
 """
 # pyright: strict

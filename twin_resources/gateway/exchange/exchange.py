@@ -1,6 +1,6 @@
-"""One request between its body and its prompt: the value that every stage reads and gives anew.
+"""One request between its body and its prompt: the value that every stage reads and gives again.
 
-Belongs here: the exchange, and its facts as a trace tells them. Does not belong here: the stages
+Scope: the exchange, and its facts as a trace tells them. Out of scope: the stages
 (`stages/`), the answer (`request_record.py`).
 """
 # pyright: strict

@@ -1,8 +1,8 @@
 """Answers that no model writes, as documents of the chat API: quotations, the front desk, a refused
 topic.
 
-Belongs here: the whole answer, the chunks of a stream, and their bytes.
-Does not belong here: what the text says (`request_path.py`), sending it (`preparation.py`).
+Scope: the whole answer, the chunks of a stream, and their bytes.
+Out of scope: what the text says (`request_path.py`), sending it (`preparation.py`).
 
 Shapes: https://platform.openai.com/docs/api-reference/chat/object and …/chat/streaming
 """

@@ -1,7 +1,7 @@
 """The guards on one request: its question, its passages, its answer.
 
-Belongs here: applying them where an author's file says, and what goes out in the place of what is
-withheld. Does not belong here: finding (`guards/`), the settings (`guard_settings.py`), LiteLLM's
+Scope: applying them where an author's file says, and what goes out in the place of what is
+withheld. Out of scope: finding (`guards/`), the settings (`guard_settings.py`), LiteLLM's
 hooks (`plugin.py`).
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # The largest prompt, of the paid model, holds 8,192 tokens. Each 8 KB of new text take .2 to .7 s
 # of CPU, most of it for vectors of sentences; a turn that was read before takes none.
-MOST_GUARDED_BYTES = 32 * 1024
+MAX_GUARDED_BYTES = 32 * 1024
 WITHHELD = "[The rest of this answer is withheld.]"
 _WORDS = {
     "personal": "personal data",
@@ -56,13 +56,13 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     """The question, the conversation and the client's system message without what is masked.
 
     Only the question is refused: an earlier turn was answered before, or is the client's own. Of a
-    long conversation the newest turns are read, `MOST_GUARDED_BYTES` of them with the system
+    long conversation the newest turns are read, `MAX_GUARDED_BYTES` of them with the system
     message: more than any prompt holds. The older ones go no further, and are named.
     """
     scanner = scanner_of(author, "input")
     if scanner.is_off:
         return GuardedInput(chat_request)
-    chat_request = _within(chat_request, MOST_GUARDED_BYTES)
+    chat_request = _within(chat_request, MAX_GUARDED_BYTES)
     question = scanner.scan(chat_request.question)
     history = [scanner.scan(turn["content"]) for turn in chat_request.history]
     system, search = scanner.scan(chat_request.system), scanner.scan(chat_request.search_text)
@@ -70,7 +70,9 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
         {"role": turn["role"], "content": scanned.text}
         for turn, scanned in zip(chat_request.history, history, strict=True)
     )
-    findings = tuple(one for scanned in (question, system, *history) for one in scanned.findings)
+    findings = tuple(
+        finding for scanned in (question, system, *history) for finding in scanned.findings
+    )
     blocked = question.blocked
     withheld = ""
     if blocked is not None:
@@ -121,7 +123,7 @@ def guard_passages(
     quoted = found_passages.quoted
     if quoted is not None and quoted.quotes:
         scanned = [(quote, scanner.scan(quote.text)) for quote in quoted.quotes]
-        findings += [one for _, text in scanned for one in text.findings]
+        findings += [finding for _, text in scanned for finding in text.findings]
         quotes = tuple(quote for quote, text in scanned if _as_it_is(text))
         # Not "has not written about it": the author has, and the file says not to show it.
         reason = "" if quotes else "the quotation is withheld"
@@ -131,7 +133,7 @@ def guard_passages(
 
 
 def _as_it_is(scanned: Scanned) -> bool:
-    return all(one.action == "record" for one in scanned.findings)
+    return all(finding.action == "record" for finding in scanned.findings)
 
 
 def guard_answer(answering: RequestRecord, response: Any) -> None:
@@ -145,7 +147,7 @@ def guard_answer(answering: RequestRecord, response: Any) -> None:
     scanned = scanner.scan(written, as_json=as_json)
     answering.guarded += records("answer", scanned.findings)
     if (blocked := scanned.blocked) is not None:
-        before = [one for one in scanned.findings if one.end <= blocked.begin]
+        before = [finding for finding in scanned.findings if finding.end <= blocked.begin]
         shown = scanner.scan(written[: blocked.begin]).text if before else written[: blocked.begin]
         choice.message.content = answering.shown = _withheld_after(shown, as_json=as_json)
         choice.finish_reason = "content_filter"

@@ -1,9 +1,9 @@
 """One answer on its way: what was chosen and found for it, and what the reader and the trace are
 told.
 
-Belongs here: the record of a request, its `twin` field, its two headers and the flat metadata of
+Scope: the record of a request, its `twin` field, its two headers and the flat metadata of
 its trace.
-Does not belong here: how it came about (`routing/`, `plugin.py`), how a span is sent
+Out of scope: how it came about (`routing/`, `plugin.py`), how a span is sent
 (`tracing.py`).
 
 Trace ids: https://www.w3.org/TR/trace-context/
@@ -32,7 +32,7 @@ from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.models.quotes.answer_text import (
     HEADING,
-    MOST_NEAREST,
+    MAX_NEAREST,
     NOTICE,
     NamedPost,
     Opening,
@@ -335,7 +335,7 @@ class RequestRecord:
             "answer": self.answer,
             "front_desk": self.fixed.front_desk,
             "quotes": quote_fields(self.quotes, self._placed),
-            "nearest": [post_fields(post) for post in self.exchange.form.nearest[:MOST_NEAREST]],
+            "nearest": [post_fields(post) for post in self.exchange.form.nearest[:MAX_NEAREST]],
             "disclosure": self._disclosure(),
             "cost_usd": self.cost.usd,
             "degraded": "; ".join(self.degraded),

@@ -1,7 +1,7 @@
 """Where the prose of an answer ends: at a whole sentence, and before it goes in loops.
 
-Belongs here: finding loops and the ends of sentences in a text that grows, and what of it may be
-shown already. Does not belong here: which answers this is done to, and LiteLLM's chunks
+Scope: finding loops and the ends of sentences in a text that grows, and what of it may be
+shown already. Out of scope: which answers this is done to, and LiteLLM's chunks
 (`plugin.py`).
 
 A small model repeats itself until its tokens are spent, and the token limit falls into a sentence
@@ -18,16 +18,16 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-LONGEST_PERIOD = 80  # words: a long paragraph
+MAX_PERIOD = 80  # words: a long paragraph
 # Near the limit text is shown by whole sentences: a long one has 40 to 60 tokens. Of a small limit
 # the last third, or nothing would be shown as it comes.
 TOKENS_BEFORE_LIMIT = 64
 # A word that is not over yet waits, but not for ever: some scripts have no spaces.
-_LONGEST_WAIT = 40
+_MAX_WAIT = 40
 CHARACTERS_PER_TOKEN = 4  # where a stream's chunk holds more than one
 MARK = "…"
-_MOST_SAME_SENTENCES = 2
-_FEWEST_WORDS_OF_SENTENCE = 5
+_MAX_SAME_SENTENCES = 2
+_MIN_WORDS_OF_SENTENCE = 5
 
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_IDEOGRAPH}]|(?:(?![{_IDEOGRAPH}])\w)+")
@@ -93,7 +93,7 @@ class ProseEnd:
         self._chunks = 0
         self._words: list[str] = []
         self._places: list[tuple[int, int]] = []  # start and end of each word
-        self._runs = [0] * (LONGEST_PERIOD + 1)  # by period: words at the end that repeat
+        self._runs = [0] * (MAX_PERIOD + 1)  # by period: words at the end that repeat
         self._sentence = 0  # number of the word that begins the newest sentence
         self._sentences: Counter[tuple[str, ...]] = Counter()
         self._loop_at = 0
@@ -144,7 +144,7 @@ class ProseEnd:
             self._end_sentence(len(self._words))
 
     def _find_run(self, number: int) -> None:
-        for period in range(1, min(LONGEST_PERIOD, number) + 1):
+        for period in range(1, min(MAX_PERIOD, number) + 1):
             alike = self._words[number] == self._words[number - period]
             self._runs[period] = self._runs[period] + 1 if alike else 0
             if self._runs[period] >= _longest_run(period):
@@ -153,9 +153,9 @@ class ProseEnd:
 
     def _end_sentence(self, number: int) -> None:
         sentence = tuple(self._words[self._sentence : number])
-        if len(sentence) >= _FEWEST_WORDS_OF_SENTENCE:
+        if len(sentence) >= _MIN_WORDS_OF_SENTENCE:
             self._sentences[sentence] += 1
-            if self._sentences[sentence] > _MOST_SAME_SENTENCES:
+            if self._sentences[sentence] > _MAX_SAME_SENTENCES:
                 self._loop(self._sentence)
         self._sentence = number
 
@@ -170,7 +170,7 @@ class ProseEnd:
             end = self._places[first - 1][1] if first else 0
         else:
             end = self._places[-1][1] if self._places else 0
-            end = end if len(self._text) - end <= _LONGEST_WAIT else len(self._text)
+            end = end if len(self._text) - end <= _MAX_WAIT else len(self._text)
         tokens = max(self._chunks, len(self._text) // CHARACTERS_PER_TOKEN)
         if tokens <= self._by_sentence_from:
             return end

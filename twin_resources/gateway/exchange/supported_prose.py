@@ -1,7 +1,7 @@
 """Prose of an answer, shown only as far as the author's posts support it.
 
-Belongs here: judging each sentence while it streams, what `twin.prose` and `twin.draft` say.
-Does not belong here: LiteLLM's chunks (`answer_ending.py`), the judge
+Scope: judging each sentence while it streams, what `twin.prose` and `twin.draft` say.
+Out of scope: LiteLLM's chunks (`answer_ending.py`), the judge
 (`quality/judges/sentence_support.py`), its threshold (the gate's claim `says_what_the_posts_say`),
 whether prose is shown at all (`authors/answer_forms.py`).
 
@@ -23,7 +23,7 @@ from twin_resources.quality.judges.support import sentence_spans, telling_words
 if TYPE_CHECKING:
     from twin_resources.quality.judges.sentence_support import SentenceJudge
 
-FEWEST_KEPT = 0.5  # of the sentences that claim something
+MIN_KEPT = 0.5  # of the sentences that claim something
 NOT_JUDGED = "prose was asked for by name, and its sentences are not judged"
 NO_QUOTATION = "there is no quotation above it"
 
@@ -88,7 +88,7 @@ class SupportedSentences:
     @property
     def is_enough(self) -> bool:
         """Whether at least half of the sentences are kept, and one is."""
-        return self.kept > 0 and self.kept >= FEWEST_KEPT * self.sentences
+        return self.kept > 0 and self.kept >= MIN_KEPT * self.sentences
 
     async def feed(self, text: str, *, ended: bool = False) -> str:
         """More text; returns what can be shown now.

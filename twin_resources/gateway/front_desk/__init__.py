@@ -1,7 +1,7 @@
 """The front desk: messages that no post answers, found before anything is looked up.
 
-Belongs here: which kind a message is of (`message_kinds.py`), by which features (`features.py`),
-what the program says to it (`answers.py`). Does not belong here: when the gateway asks
+Scope: which kind a message is of (`message_kinds.py`), by which features (`features.py`),
+what the program says to it (`answers.py`). Out of scope: when the gateway asks
 (`request_path.py`), the author's own texts (`authors/front_desk_settings.py`), fitting the weights
 (`deploy/checkout/front_desk_weights.py`).
 """

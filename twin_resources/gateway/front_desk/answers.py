@@ -1,6 +1,6 @@
 """What the program says to a message that no post answers, in the reader's language.
 
-Belongs here: choosing the language, filling in a text. Does not belong here: the texts
+Scope: choosing the language, filling in a text. Out of scope: the texts
 (`answers.toml`), the author's own (`authors/front_desk_settings.py`), finding the kind
 (`message_kinds.py`).
 
@@ -19,7 +19,7 @@ from typing import Any
 from twin_resources.authors import Author
 from twin_resources.authors.front_desk_settings import DeskKind
 
-MOST_TITLES = 3
+MAX_TITLES = 3
 DEFAULT_LANGUAGE = "en"
 _TEXTS = Path(__file__).with_name("answers.toml")
 _LOOKED_AT = 1000  # characters
@@ -42,7 +42,7 @@ def answer_of(kind: DeskKind, author: Author, message: str, *, titles: Sequence[
     texts = _texts()[language_of(message)]
     if own is not None and kind != "danger":
         return own
-    quoted = ", ".join(texts["quoted"].replace("{title}", title) for title in titles[:MOST_TITLES])
+    quoted = ", ".join(texts["quoted"].replace("{title}", title) for title in titles[:MAX_TITLES])
     named = texts["posts"].replace("{titles}", quoted) if quoted else ""
     values = {"{author}": author.name, "{titles}": named, "{date}": _table()["date"]}
     text = texts[kind].strip()
@@ -91,7 +91,7 @@ def not_written_text(message: str, author: Author, *, nearest: bool) -> str:
         nearest: the nearest posts are listed below.
     """
     languages = (sure_language(message), author.language, DEFAULT_LANGUAGE)
-    texts = _texts()[next(one for one in languages if one in _texts())]
+    texts = _texts()[next(language for language in languages if language in _texts())]
     said = texts["not_written"].replace("{author}", author.name)
     return f"{said} {texts['nearest']}" if nearest else said
 

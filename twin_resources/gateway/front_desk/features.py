@@ -1,6 +1,6 @@
 """A message as counts of hashed n-grams: the features of the front desk.
 
-Belongs here: what of a text is counted, and into which of the slots. Does not belong here: the
+Scope: what of a text is counted, and into which of the slots. Out of scope: the
 weights and what is made of them (`message_kinds.py`).
 
 Character n-grams need no tokenizer, no embedder and no list of words, and they carry over between

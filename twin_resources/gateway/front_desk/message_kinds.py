@@ -1,7 +1,7 @@
 """Which kind a reader's message is of: the geometric mean of two small classifiers.
 
-Belongs here: the shipped weights, the thresholds, which messages of a conversation count.
-Does not belong here: n-grams (`features.py`), vectors (`message_vectors.py`), answers
+Scope: the shipped weights, the thresholds, which messages of a conversation count.
+Out of scope: n-grams (`features.py`), vectors (`message_vectors.py`), answers
 (`answers.py`), fitting and the examples (`deploy/checkout/front_desk_weights.py`).
 
 A logistic regression over hashed n-grams knows wordings, a layer over a sentence's vector knows
@@ -44,9 +44,9 @@ _UNSURE_DANGER, _SURE_ORDINARY = 0.08, 0.85
 # A reader who said it a moment ago is answered as one who is in danger now.
 TURNS_BEFORE = 2
 PART_CHARACTERS = 240
-_MOST_CHARACTERS = 2000
-_MOST_PAIRS = 16  # one costs .4 CPU-ms by n-grams
-_MOST_VECTORS = 3  # of a long text; one costs about 60 CPU-ms
+_MAX_CHARACTERS = 2000
+_MAX_PAIRS = 16  # one costs .4 CPU-ms by n-grams
+_MAX_VECTORS = 3  # of a long text; one costs about 60 CPU-ms
 _LETTER = re.compile(r"[^\W\d_]")
 _NOTHING_SAID = np.eye(len(KINDS))[_ORDINARY]
 SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
@@ -120,7 +120,7 @@ def _probabilities(text: str) -> np.ndarray:
     weights = fitted_weights()
     if len(text) <= PART_CHARACTERS:
         return weights.probabilities(text)
-    return weights.by_ngrams(text[:_MOST_CHARACTERS])
+    return weights.by_ngrams(text[:_MAX_CHARACTERS])
 
 
 def _is_danger(text: str, whole: np.ndarray) -> bool:
@@ -131,7 +131,7 @@ def _is_danger(text: str, whole: np.ndarray) -> bool:
         return False  # whatever its parts say
     weights = fitted_weights()
     likeliest = sorted(parts(text), key=lambda part: -weights.by_ngrams(part)[_DANGER])
-    of_parts = [float(weights.probabilities(one)[_DANGER]) for one in likeliest[:_MOST_VECTORS]]
+    of_parts = [float(weights.probabilities(one)[_DANGER]) for one in likeliest[:_MAX_VECTORS]]
     if is_long:
         return max(of_parts) >= LONG_DANGER_FROM
     most = max(found, *of_parts, 0.0)
@@ -150,12 +150,14 @@ def parts(text: str) -> list[str]:
     A hint beside questions about something else is lost in their n-grams. Of a very long text the
     first pairs and the last count: the hint stands at either end.
     """
-    sentences = [one[:PART_CHARACTERS] for one in SENTENCE_END.split(text) if _LETTER.search(one)]
+    sentences = [
+        part[:PART_CHARACTERS] for part in SENTENCE_END.split(text) if _LETTER.search(part)
+    ]
     pairs = [f"{first} {second}" for first, second in pairwise(sentences)]
     if len(text) <= PART_CHARACTERS:
         return [one for one in (*sentences, *pairs) if one != text]
-    half = _MOST_PAIRS // 2
-    ends = pairs if len(pairs) <= _MOST_PAIRS else [*pairs[:half], *pairs[-half:]]
+    half = _MAX_PAIRS // 2
+    ends = pairs if len(pairs) <= _MAX_PAIRS else [*pairs[:half], *pairs[-half:]]
     return [text[:PART_CHARACTERS], text[-PART_CHARACTERS:], *ends]
 
 

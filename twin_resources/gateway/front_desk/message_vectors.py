@@ -1,6 +1,6 @@
 """A message as a vector of a multilingual sentence embedder.
 
-Belongs here: the embedder, one message at a time. Does not belong here: what is made of the vector
+Scope: the embedder, one message at a time. Out of scope: what is made of the vector
 (`message_kinds.py`), searching the posts (`models/embedder/`).
 
 Model: multilingual-e5-small in 4 bits (Wang et al. 2024, arxiv.org/abs/2402.05672), which the

@@ -1,6 +1,6 @@
 """What the guards found for one answer, as its trace and its scores tell it.
 
-Belongs here: counting findings. Does not belong here: finding (`guards/`), acting
+Scope: counting findings. Out of scope: finding (`guards/`), acting
 (`guardrails.py`).
 """
 
@@ -30,7 +30,7 @@ class GuardRecord:
 
 def records(place: GuardPlace, findings: Iterable[GuardFinding]) -> tuple[GuardRecord, ...]:
     """Findings counted, in a fixed order."""
-    counts = Counter((one.what, one.kind, one.action) for one in findings)
+    counts = Counter((finding.what, finding.kind, finding.action) for finding in findings)
     return tuple(
         GuardRecord(place, what, kind, action, count)
         for (what, kind, action), count in sorted(counts.items())

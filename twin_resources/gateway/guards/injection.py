@@ -1,7 +1,7 @@
 """Sentences that speak to the model instead of asking its author.
 
-Belongs here: cutting a text into sentences, and how likely each is such a one.
-Does not belong here: n-grams, vectors and the form of the weights (`front_desk/`), fitting and the
+Scope: cutting a text into sentences, and how likely each is such a one.
+Out of scope: n-grams, vectors and the form of the weights (`front_desk/`), fitting and the
 examples (`deploy/checkout/guard_weights.py`), what is done about a finding (`guard_settings.py`).
 
 The two classifiers are the front desk's: hashed n-grams know wordings, a layer over the vector of a
@@ -32,7 +32,7 @@ WEIGHTS = Path(__file__).with_name("weights.npz")
 INJECTION_FROM: Mapping[GuardPlace, float] = {"input": 0.5, "passages": 0.9, "answer": 0.5}
 # Outside of these the n-grams are sure, and no vector is computed (25 CPU-ms).
 _UNSURE_FROM, _SURE_FROM = 0.1, 0.9
-LONGEST_SENTENCE = 300  # characters; a longer one is looked at in parts
+MAX_SENTENCE = 300  # characters; a longer one is looked at in parts
 _INJECTION = KINDS.index("injection")
 _SENTENCE_END = re.compile(r"[.!?…。](?=\s|$)|\n")
 _ENDS_IN_JSON = re.compile(rf'{_SENTENCE_END.pattern}|(?<!\\)(?:\\\\)*"')
@@ -40,11 +40,11 @@ _LETTER = re.compile(r"[^\W\d_]")
 _SPACED = re.compile(r"(?:\b\w ){4}")
 # A short word of letters and digits; a longer one is encoded. Names of products are one or two.
 _WITH_DIGITS = re.compile(r"\b(?=\w*\d)(?=\w*[^\W\d_])\w{2,12}\b")
-_FEWEST_WITH_DIGITS = 4
+_MIN_WITH_DIGITS = 4
 _DIGITS_AS_LETTERS = str.maketrans("013457", "oieast")
 # By the digest of a sentence: posts and a stream's sentences come again, and no text is kept.
 _LIKELY: dict[bytes, float] = {}
-_MOST_LIKELIHOODS = 8192
+_MAX_LIKELIHOODS = 8192
 
 
 def find_injections(
@@ -75,8 +75,8 @@ def sentences(text: str, *, as_json: bool = False) -> Iterator[tuple[int, int]]:
             if text[begin].isspace():  # of a part, too: a stream that is cut here begins behind it
                 begin += 1
                 continue
-            yield begin, min(begin + LONGEST_SENTENCE, last)
-            begin = min(begin + LONGEST_SENTENCE, last)
+            yield begin, min(begin + MAX_SENTENCE, last)
+            begin = min(begin + MAX_SENTENCE, last)
         begin = end
 
 
@@ -91,7 +91,7 @@ def _likelihood(sentence: str) -> float:
         likely = float(weights.by_ngrams(plain)[_INJECTION])
         if _UNSURE_FROM <= likely < _SURE_FROM:
             likely = (likely + float(weights.by_vector(vector_of(plain))[_INJECTION])) / 2
-        if len(_LIKELY) >= _MOST_LIKELIHOODS:
+        if len(_LIKELY) >= _MAX_LIKELIHOODS:
             _LIKELY.clear()
         _LIKELY[digest] = likely
     return likely
@@ -101,7 +101,7 @@ def _plain(sentence: str) -> str:
     """Without spaces between letters and digits for letters."""
     if _SPACED.search(sentence):
         sentence = re.sub(r"(?<=\b\w) (?=\w\b)", "", sentence)
-    if len(_WITH_DIGITS.findall(sentence)) >= _FEWEST_WITH_DIGITS:
+    if len(_WITH_DIGITS.findall(sentence)) >= _MIN_WITH_DIGITS:
         return _WITH_DIGITS.sub(lambda word: word[0].translate(_DIGITS_AS_LETTERS), sentence)
     return sentence
 

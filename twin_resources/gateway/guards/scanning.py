@@ -1,7 +1,7 @@
 """What a text holds that its author's file watches for, and the text without it.
 
-Belongs here: the four kinds over one text, what is masked, the placeholders.
-Does not belong here: which kind is watched where (`guard_settings.py`), personal data and secrets
+Scope: the four kinds over one text, what is masked, the placeholders.
+Out of scope: which kind is watched where (`guard_settings.py`), personal data and secrets
 themselves (`privacy/`), a text that comes in pieces (`streaming.py`).
 """
 # pyright: strict

@@ -1,6 +1,6 @@
 """An answer that comes in pieces, shown only as far as nothing to be masked can begin in it.
 
-Belongs here: how much of a growing text is held back. Does not belong here: what is found in it
+Scope: how much of a growing text is held back. Out of scope: what is found in it
 (`scanning.py`), LiteLLM's chunks (`guardrails.py` beside this folder).
 
 What was shown cannot be taken back. So the last words wait always, and the whole of `WINDOW`
@@ -21,9 +21,9 @@ from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, masked
 # The longest thing written in groups is an IBAN (34 characters, 8 spaces) or a phone number with an
 # extension (about 60); the words that announce one stand up to 48 characters before it.
 WINDOW = 120
-_LONGEST_RUN = 4096  # of a web token; beyond it a run is no secret that could be told apart
-_LONGEST_KEY = 16_000
-_FEWEST_WORDS = 3  # the last one unfinished
+_MAX_RUN = 4096  # of a web token; beyond it a run is no secret that could be told apart
+_MAX_KEY = 16_000
+_MIN_WORDS = 3  # the last one unfinished
 _LOOK_BEHIND = 200  # already shown; says what a number after it is
 _BEGINS = re.compile(
     r"\d|@|://|-----|[A-Za-z0-9_+/=-]{16,}|(?<=\s)(?:at|AT|\u00e4t|arroba|chiocciola)(?=\s)"
@@ -73,14 +73,14 @@ class HeldBack:
         shown = "" if self.blocked is not None else self._show(len(self._text))
         if self._whole:
             findings = self._scanner.find("".join(self._whole), as_json=self._as_json)
-            self.findings += [one for one in findings if one.action == "record"]
+            self.findings += [finding for finding in findings if finding.action == "record"]
             self.findings.sort()
         return shown
 
     def _safe_end(self) -> int:
         text, waits = self._text, self._waits
         words = [match.start() for match in _WORD.finditer(text, waits)]
-        fewest = max(_FEWEST_WORDS, self._scanner.longest_phrase + 1)
+        fewest = max(_MIN_WORDS, self._scanner.longest_phrase + 1)
         end = words[-fewest] if len(words) >= fewest else waits
         if self._scanner.acts_on_injection:
             *_, (last, _) = (0, 0), *sentences(text, as_json=self._as_json)
@@ -92,9 +92,9 @@ class HeldBack:
             before = [place for place in words if place <= begins.start()]
             end = min(end, before[-min(len(before), 3)] if before else waits)
         key = text.find(_KEY_BEGINS, waits)
-        if key >= 0 and text.find(_KEY_ENDS, key) < 0 and len(text) - key < _LONGEST_KEY:
+        if key >= 0 and text.find(_KEY_ENDS, key) < 0 and len(text) - key < _MAX_KEY:
             end = min(end, key)
-        if end <= waits and len(text) - waits > _LONGEST_RUN + _LONGEST_KEY:
+        if end <= waits and len(text) - waits > _MAX_RUN + _MAX_KEY:
             end = len(text) - WINDOW
         while self._as_json and end > waits and text[end - 1] == "\\":
             end -= 1  # it belongs to the next letter, which may be a quote
@@ -103,7 +103,7 @@ class HeldBack:
     def _show(self, end: int) -> str:
         """Show up to `end`, or to the begin of a finding that reaches over it."""
         findings = self._scanner.find(self._text, acting=True, as_json=self._as_json)
-        acting = [one for one in findings if one.end > self._waits]
+        acting = [finding for finding in findings if finding.end > self._waits]
         moved = True
         while moved:  # one that reaches over the end may begin inside another
             over = [one.begin for one in acting if one.begin < end < one.end]
@@ -114,7 +114,7 @@ class HeldBack:
         block = next((one for one in acting if one.action == "block" and one.begin < end), None)
         if block is not None:
             end, self.blocked = max(block.begin, self._waits), block
-        here = [one for one in findings if self._waits < one.end <= end]
+        here = [finding for finding in findings if self._waits < finding.end <= end]
         self.findings += [self._placed(one) for one in here]
         if block is not None:
             self.findings.append(self._placed(block))

@@ -1,8 +1,8 @@
 """What the gateway itself measures of an answer, as scores on its trace.
 
-Belongs here: support of the answer by its passages, seconds, dollars, how near its quotations lie
+Scope: support of the answer by its passages, seconds, dollars, how near its quotations lie
 and from where on one is shown, what the guards found; their names and ids.
-Does not belong here: readers' feedback (`feedback.py`), judges (they read what was asked as well).
+Out of scope: readers' feedback (`feedback.py`), judges (they read what was asked as well).
 
 Support is lexical: it sees invented names and numbers and no wrong logic. Word overlap against the
 source: Maynez et al., 2020, https://aclanthology.org/2020.acl-main.173.

@@ -1,7 +1,7 @@
 """The breaker: is a canary broken, slow or unsafe compared with the stable version?
 
-Belongs here: the pure test on the outcomes of requests, its numbers, its stated error.
-Does not belong here: observing requests and stopping a canary (`canary_watch.py`), whether its
+Scope: the pure test on the outcomes of requests, its numbers, its stated error.
+Out of scope: observing requests and stopping a canary (`canary_watch.py`), whether its
 answers are good (`statistics/promotion.py` decides that, from scores).
 Source: e-detectors, Shin, Ramdas and Rinaldo, https://arxiv.org/abs/2203.03532, with the bets of
 `statistics/bets.py`.
@@ -103,7 +103,7 @@ class StableWindow:
         """Seconds after which an answer counts as slow."""
         if len(self.answers) < limits.fewest:
             return limits.unknown_s
-        ordered = sorted(one.seconds for one in self.answers)
+        ordered = sorted(answer.seconds for answer in self.answers)
         quantile = ordered[math.ceil(0.95 * len(ordered)) - 1]
         return max(limits.least_s, limits.slower * quantile)
 
@@ -111,7 +111,7 @@ class StableWindow:
         """Share of answers with a finding; 0 without answers."""
         if not self.answers:
             return 0.0
-        return sum(one.unsafe for one in self.answers) / len(self.answers)
+        return sum(answer.unsafe for answer in self.answers) / len(self.answers)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Watches canaries request by request and stops one at once, before its readers have noticed much.
 
-Belongs here: turning ended requests into values for the breaker, and carrying its decision out.
-Does not belong here: the test (`breaker.py`), LiteLLM's hooks (`plugin.py`), moving the version
+Scope: turning ended requests into values for the breaker, and carrying its decision out.
+Out of scope: the test (`breaker.py`), LiteLLM's hooks (`plugin.py`), moving the version
 (`registry/registry.py`; the actor is `gateway`).
 
 A decision has two steps. This process sends the canary nothing from the next request on; then the
@@ -109,7 +109,7 @@ class CanaryWatch:
                 sys.stderr.write(f"canary {key}: the registry was not told, again soon. {error}\n")
                 await asyncio.sleep(AGAIN_S)
             else:
-                self.breakers.pop(key, None)  # should it come again, it starts anew
+                self.breakers.pop(key, None)  # should it come again, it restarts
                 return
 
     def _window(self, author: str) -> StableWindow:

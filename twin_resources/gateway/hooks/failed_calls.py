@@ -1,7 +1,7 @@
 """Why a model did not answer, as the client is told it.
 
-Belongs here: LiteLLM's exceptions as refusals: a provider's status, code and `Retry-After` as they
-came, and none of its text. Does not belong here: who answers instead (`routing/rules.py`), sending
+Scope: LiteLLM's exceptions as refusals: a provider's status, code and `Retry-After` as they
+came, and none of its text. Out of scope: who answers instead (`routing/rules.py`), sending
 the refusal (`early_opening.py`).
 
 Exceptions: https://docs.litellm.ai/docs/exception_mapping
@@ -19,7 +19,7 @@ from twin_resources.gateway.request.response_format import not_kept
 from twin_resources.registry.route_names import PAID
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,60}")
-_LONGEST_WAIT_S = 86_400  # of a header that somebody else wrote
+_MAX_WAIT_S = 86_400  # of a header that somebody else wrote
 
 
 def failed_call(answering: RequestRecord, error: Exception) -> Refused:
@@ -109,7 +109,7 @@ def _retry_after(error: Exception) -> int | None:
         seconds = math.ceil(float(headers.get("retry-after", "")))
     except ValueError:
         return None  # no header, or a date
-    return seconds if 0 < seconds <= _LONGEST_WAIT_S else None
+    return seconds if 0 < seconds <= _MAX_WAIT_S else None
 
 
 def _code_of(error: Exception) -> str:

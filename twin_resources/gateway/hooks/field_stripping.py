@@ -1,6 +1,6 @@
 """What a model server says of itself beside an answer: it stays inside.
 
-Belongs here: taking it off LiteLLM's answers and chunks. Does not belong here: what the gateway
+Scope: taking it off LiteLLM's answers and chunks. Out of scope: what the gateway
 says instead (`request_record.py`).
 
 `timings` and `cached_tokens` tell how much of a prompt was in the server's cache already: a reader

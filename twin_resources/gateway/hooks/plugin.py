@@ -1,7 +1,7 @@
 """The plugin inside the LiteLLM proxy: a thin shell over plain modules.
 
-Belongs here: LiteLLM's hooks, and what must be known about LiteLLM to use them.
-Does not belong here: the way from a question to a prompt (`request_path.py`), what an answer says
+Scope: LiteLLM's hooks, and what must be known about LiteLLM to use them.
+Out of scope: the way from a question to a prompt (`request_path.py`), what an answer says
 about itself (`request_record.py`), its trace (`trace_logger.py`), when a canary stops
 (`canary_watch.py`), who asks (`authentication.py`).
 
@@ -55,7 +55,7 @@ ROUTED_TIMEOUT_S = 60.0
 # About five seconds: the reader has the beginning, and nobody asks again for him.
 RETRIES_OF_BROKEN = 6
 _READ = ALLOWED_KEYS | {ADMITTED_KEY}
-_MOST_REMEMBERED = 2000  # records of failed requests stay until newer ones push them out
+_MAX_REMEMBERED = 2000  # records of failed requests stay until newer ones push them out
 
 
 class TwinPlugin(CustomLogger):
@@ -115,7 +115,7 @@ class TwinPlugin(CustomLogger):
     async def _with_money(self, answering: RequestRecord, key: Key) -> RequestRecord:
         """The same with the most that it can cost set aside, where the paid model answers.
 
-        A question that was not sent there by name is prepared anew without it where that fails.
+        A question that was not sent there by name is prepared again without it where that fails.
 
         Raises:
             Refused: 429 or 503; the client named the paid model.
@@ -137,7 +137,7 @@ class TwinPlugin(CustomLogger):
         return answering
 
     def _remember(self, call_id: str, answering: RequestRecord) -> None:
-        while len(self._in_flight) >= _MOST_REMEMBERED:
+        while len(self._in_flight) >= _MAX_REMEMBERED:
             _, oldest = self._in_flight.popitem(last=False)
             oldest.end(0)
         self._in_flight[call_id] = answering
@@ -225,13 +225,13 @@ class TwinPlugin(CustomLogger):
         streams: list[AsyncGenerator[Any]],
         messages: Sequence[Mapping[str, Any]],
     ) -> AsyncGenerator[Any, None]:
-        """A stream's chunks; where it breaks off, it is answered anew below: a canary's by the
+        """A stream's chunks; where it breaks off, it is answered again below: a canary's by the
         stable version, another's by the same one, which is back in about a second.
 
         Once, and not below half of a JSON document: the two would be none.
 
         Args:
-            streams: holds the one that was asked for; the one that is begun anew is put there.
+            streams: holds the one that was asked for; the one that is restarted is put there.
         """
         begun = False
         try:
@@ -253,11 +253,11 @@ class TwinPlugin(CustomLogger):
                 messages = fallback.messages
             if fallback is not None and by_fallback:
                 answering.answered_by_fallback(
-                    f"{answering.chosen.route} broke off: answered anew by {fallback.chosen.route}"
+                    f"{answering.chosen.route} broke off: answered again by {fallback.chosen.route}"
                 )
             else:
                 answering.begins_anew()
-            anew = await self._find_router().acompletion(
+            again = await self._find_router().acompletion(
                 model=answering.chosen.server_key,
                 num_retries=RETRIES_OF_BROKEN,
                 messages=[dict(message) for message in messages],
@@ -268,9 +268,9 @@ class TwinPlugin(CustomLogger):
                 proxy_server_request={"headers": {"traceparent": answering.traceparent}},
                 **answering.exchange.sampling,
             )
-            streams.append(anew)
+            streams.append(again)
             apart = "\n\n" if begun else ""
-            async for chunk in anew:
+            async for chunk in again:
                 for choice in chunk.choices:
                     if apart and choice.delta is not None and choice.delta.content:
                         choice.delta.content, apart = apart + choice.delta.content, ""

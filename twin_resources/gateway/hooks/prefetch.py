@@ -1,7 +1,7 @@
 """A paid stream is read as it comes, whoever reads the answer: what has come is on the bill.
 
-Belongs here: reading it in a task of its own, and its end when the reader has left.
-Does not belong here: what it costs (`paid_budget.py`), LiteLLM's hooks (`plugin.py`).
+Scope: reading it in a task of its own, and its end when the reader has left.
+Out of scope: what it costs (`paid_budget.py`), LiteLLM's hooks (`plugin.py`).
 
 A provider charges what it has sent. Where the stream was read only as fast as the reader took it,
 what lay in the buffers when he left was charged and not counted: the account was 2 to 3 % below the

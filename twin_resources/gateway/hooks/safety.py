@@ -1,7 +1,7 @@
 """A thin safety check: things in an answer that look like personal data or secrets.
 
-Belongs here: one pure function; its findings become attributes of the trace.
-Does not belong here: the shapes of personal data and secrets (`privacy`), a judgement of meaning.
+Scope: one pure function; its findings become attributes of the trace.
+Out of scope: the shapes of personal data and secrets (`privacy`), a judgement of meaning.
 An answer with a finding is recorded, not withheld.
 """
 # pyright: strict

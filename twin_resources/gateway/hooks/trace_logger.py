@@ -1,7 +1,7 @@
 """The logger that queues the span of each answer, with our attributes and no others.
 
-Belongs here: LiteLLM's hooks for traces, and what must be known about LiteLLM to use them.
-Does not belong here: what a span says (`tracing.py`), sending it (`trace_outbox.py`).
+Scope: LiteLLM's hooks for traces, and what must be known about LiteLLM to use them.
+Out of scope: what a span says (`tracing.py`), sending it (`trace_outbox.py`).
 
 Hooks: litellm/integrations/opentelemetry.py (1.106)
 """

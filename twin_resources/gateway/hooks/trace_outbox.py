@@ -1,7 +1,7 @@
 """The gateway's end of the outbox: spans and scores go into it, in a thread of their own.
 
-Belongs here: the span exporter, and saying whether an answer would leave a trace.
-Does not belong here: what a span says (`tracing.py`), sending it on (`langfuse/relay.py`).
+Scope: the span exporter, and saying whether an answer would leave a trace.
+Out of scope: what a span says (`tracing.py`), sending it on (`langfuse/relay.py`).
 
 OpenTelemetry's batch processor calls `export` in its own thread every half second and once at the
 end of the process, so no answer waits for the disk. Interface:

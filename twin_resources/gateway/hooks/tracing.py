@@ -1,8 +1,8 @@
 """What a span of an answer says: a list of attributes that is complete, so that nothing else gets
 out.
 
-Belongs here: the attributes of the generation span, built from the record of the request.
-Does not belong here: LiteLLM's own attributes. They hold client IP, headers, user agent and key
+Scope: the attributes of the generation span, built from the record of the request.
+Out of scope: LiteLLM's own attributes. They hold client IP, headers, user agent and key
 hash; the logger in `plugin.py` writes these attributes instead of stripping those.
 
 Attribute names: https://langfuse.com/integrations/native/opentelemetry

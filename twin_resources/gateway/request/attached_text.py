@@ -1,6 +1,6 @@
 """What a message asks, beside a document that a chat program has put into it.
 
-Belongs here: finding the question. Does not belong here: how long a message may be
+Scope: finding the question. Out of scope: how long a message may be
 (`request_body.py`), what is found for it (`found_passages.py`).
 
 Programs without tools paste an attached document into the message, mostly between tags, before or

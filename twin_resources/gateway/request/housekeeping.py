@@ -1,7 +1,7 @@
 """What chat programs ask a model for themselves: titles, tags, follow-up questions, search queries.
 
-Belongs here: recognising such a request, and the answer that the program gives. Does not belong
-here: what readers ask (`front_desk/`), an answer by a client's schema (`stages/fixed_text.py`).
+Scope: recognising such a request, and the answer that the program gives. Out of
+scope: what readers ask (`front_desk/`), an answer by a client's schema (`stages/fixed_text.py`).
 
 Open WebUI sends three of them beside a reader's first question, to the model that the reader has
 chosen. Nobody reads them as an answer, so no post is looked for, no model writes, and no reader is
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from twin_resources.gateway.request.request_body import ChatRequest
 
 HOUSEKEEPING = "housekeeping"
-MOST_TITLE_WORDS = 6
-MOST_SUMMED_UP, SUMMED_UP_CHARACTERS = 10, 200  # questions of a summary, and of each
+MAX_TITLE_WORDS = 6
+MAX_SUMMED_UP, SUMMED_UP_CHARACTERS = 10, 200  # questions of a summary, and of each
 INSTRUCTION_CHARACTERS = 2000  # an instruction stands at the beginning
 ROLE_CHARACTERS = 300  # a title's instruction opens a system message; a persona's may hold one
 LIMIT_CHARACTERS = 400  # between an instruction to name and its limit
@@ -164,7 +164,7 @@ def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
         return _json("tool_calls", [])
     instruction = asked[:INSTRUCTION_CHARACTERS]
     if _SUMMARY.search(instruction) or _sums_up_in_other_words(instruction):
-        summary = "The reader asked: " + " ".join(_questions(chat_request)[-MOST_SUMMED_UP:])
+        summary = "The reader asked: " + " ".join(_questions(chat_request)[-MAX_SUMMED_UP:])
         return ProgramAnswer("summary", summary, summary)
     if chat_request.is_task or _wants_title(chat_request):
         title = _title(chat_request)
@@ -226,5 +226,5 @@ def _title(chat_request: ChatRequest) -> str:
     if not first and chat_request.system and not inside:
         first = chat_request.question  # the instruction is the system message
     words = first.split()
-    title = " ".join(words[:MOST_TITLE_WORDS]).strip("\"'“”.,;:!?… ")
+    title = " ".join(words[:MAX_TITLE_WORDS]).strip("\"'“”.,;:!?… ")
     return title or TITLE

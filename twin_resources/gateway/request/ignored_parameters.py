@@ -1,8 +1,8 @@
 """What a chat program may send although nothing comes of it: the values that ask for nothing.
 
-Belongs here: the keys of OpenAI's API that change no meaning for a twin, which of their values are
+Scope: the keys of OpenAI's API that change no meaning for a twin, which of their values are
 taken, and who is named as the reader.
-Does not belong here: the keys that an answer follows (`request_body.py`).
+Out of scope: the keys that an answer follows (`request_body.py`).
 
 A program sends much by habit: `n: 1`, a list of tools that the model may leave alone, metadata for
 its own accounts. To refuse that keeps the program out; to take what would change the answer

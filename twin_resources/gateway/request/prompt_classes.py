@@ -1,7 +1,7 @@
 """Which class a question belongs to: the stratum of the detector, the table of the router.
 
-Belongs here: the rule and its class names.
-Does not belong here: what is done with a class (`routing/`, the detector).
+Scope: the rule and its class names.
+Out of scope: what is done with a class (`routing/`, the detector).
 
 The rule is a list of patterns, first match wins: it costs microseconds, explains itself, and does
 not change when a model does. Changing it changes what a class means, so every trace names

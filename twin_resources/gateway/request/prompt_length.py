@@ -1,6 +1,6 @@
 """How much of a conversation fits into a model's context: counted in the model's own tokens.
 
-Belongs here: counting, and choosing the turns that stay. Does not belong here: how many passages a
+Scope: counting, and choosing the turns that stay. Out of scope: how many passages a
 prompt shows (`Author.context_tokens`), reading a conversation (`request_body.py`).
 
 Turns are kept whole, the newest first, because half an answer reads as the writer's mistake.
@@ -23,7 +23,7 @@ TOKENS_OF_TURN = 8  # of the chat markup around it
 _SLACK = 32  # the markup of the answer that begins, and its last token
 # Longest stretch that a token of a chat model stands for, on average over a whole turn (blanks);
 # beyond it nothing is counted, so that a turn of 200 KB costs no time.
-_MOST_CHARACTERS_PER_TOKEN = 16
+_MAX_CHARACTERS_PER_TOKEN = 16
 _BYTES_PER_TOKEN = 2.5  # without a tokenizer; SmolLM2 has 4.3 on English posts, 2.6 on Swedish
 
 Count = Callable[[str], int]
@@ -84,7 +84,7 @@ def fitting_history(
     while turns_kept:
         text = turns[turns_kept - 1]["content"]
         room -= TOKENS_OF_TURN
-        if len(text) > room * _MOST_CHARACTERS_PER_TOKEN:
+        if len(text) > room * _MAX_CHARACTERS_PER_TOKEN:
             break
         room -= count(text)
         if room < 0:

@@ -1,8 +1,8 @@
 """Reading the body of a chat request: an allow-list of keys, and what the reader asked.
 
-Belongs here: which keys a client may send, their types and bounds, and the split of a conversation
+Scope: which keys a client may send, their types and bounds, and the split of a conversation
 into question, history and search text.
-Does not belong here: what is taken although nothing comes of it (`ignored_parameters.py`), whether
+Out of scope: what is taken although nothing comes of it (`ignored_parameters.py`), whether
 the author exists or may be asked by this key (`routing/model_names.py`, `keys.py`).
 
 The list is an allow-list because LiteLLM hands every unknown key on to the model server: a
@@ -66,7 +66,7 @@ _LEFT_OUT = "\n…\n"
 MAX_KIND_CHARACTERS = 40  # of a client's word that is repeated to it
 ANSWER_BEGUN = "the answer begun"
 """In `twin.ignored`: a last message of the assistant, which a client wants continued. The question
-is answered anew."""
+is answered again."""
 MAX_ANSWER_TOKENS = 4096
 # llama.cpp's is 32 bits wide; a larger number reached LiteLLM as a float.
 MAX_SEED = 2**32 - 1

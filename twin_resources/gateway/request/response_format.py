@@ -1,8 +1,8 @@
 """The form of an answer that a client may ask for: text, JSON, or JSON by a schema.
 
-Belongs here: reading `response_format`, its bounds, whether the paid model takes one, and a text of
+Scope: reading `response_format`, its bounds, whether the paid model takes one, and a text of
 the program as a document of that form.
-Does not belong here: holding a model to it; its server does that (llama.cpp compiles the schema to
+Out of scope: holding a model to it; its server does that (llama.cpp compiles the schema to
 a grammar: https://github.com/ggml-org/llama.cpp/tree/master/grammars).
 
 The bounds protect the server that all readers of an author share, because it compiles a schema

@@ -1,6 +1,6 @@
 """What a routing rule is given and what it gives: a request, and the version that answers it.
 
-Belongs here: the values and a rule's type. Does not belong here: any rule, their order
+Scope: the values and a rule's type. Out of scope: any rule, their order
 (`rules.py`).
 """
 # pyright: strict

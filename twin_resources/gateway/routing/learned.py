@@ -1,7 +1,7 @@
 """Rule: the author's fitted policy sends a question to a dearer model that is worth its price.
 
-Belongs here: whether that policy holds for a question, who answers by it, what trace and reader are
-told. Does not belong here: the mathematics (`router/`), the pace of the money
+Scope: whether that policy holds for a question, who answers by it, what trace and reader are
+told. Out of scope: the mathematics (`router/`), the pace of the money
 (`question_routing.py`).
 
 The policy is asked whoever was drawn: a canary gets the same questions as the stable version, or

@@ -1,7 +1,7 @@
 """The names under which an author's twin can be asked, and which of them a key may ask.
 
-Belongs here: the list for a key, what `/v1/models` says of a name, the refusal of a name that is
-not on it. Does not belong here: who answers (`rules.py`), what a key is (`access/keys.py`).
+Scope: the list for a key, what `/v1/models` says of a name, the refusal of a name that is
+not on it. Out of scope: who answers (`rules.py`), what a key is (`access/keys.py`).
 """
 # pyright: strict
 

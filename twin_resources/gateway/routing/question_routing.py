@@ -1,7 +1,7 @@
 """What an author's fitted policy says of one question, at the pace that the money left allows.
 
-Belongs here: embedding's numbers to a word of the policy, the pace of the money by author. Does not
-belong here: who answers by that word and whether the policy holds (`routing/learned.py`), the
+Scope: embedding's numbers to a word of the policy, the pace of the money by author. Out of
+scope: who answers by that word and whether the policy holds (`routing/learned.py`), the
 mathematics (`router/`), reading the file (`live_config.py`).
 """
 # pyright: strict
@@ -91,5 +91,5 @@ class QuestionRouter:
         return pace.look(now, money, policy.steps, policy.prices, certified=policy.in_force)
 
     def _pace(self, policy: RoutingPolicy) -> SpendingPace:
-        """Of an author; another policy begins anew, its steps are others."""
+        """Of an author; another policy restarts, its steps are others."""
         return self._paces.setdefault(f"{policy.author} {policy.written_at}", SpendingPace())

@@ -1,6 +1,6 @@
 """The routing rules in their order: the first that decides is the route.
 
-Belongs here: the order, and who may ask at all before it. Does not belong here: a rule (its own
+Scope: the order, and who may ask at all before it. Out of scope: a rule (its own
 file, `(request, snapshot) -> RouteDecision | None`, and a line in `RULES`).
 """
 # pyright: strict

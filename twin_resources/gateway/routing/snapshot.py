@@ -1,6 +1,6 @@
 """What a route rests on, read at one moment: authors, policy, servers.
 
-Belongs here: the values and what can be read off them. Does not belong here: reading files
+Scope: the values and what can be read off them. Out of scope: reading files
 (`live_config.py`), choosing (`rules.py`).
 """
 # pyright: strict

@@ -1,10 +1,10 @@
 """The draw between stable version and canary, and who answers for an arm without a server.
 
-Belongs here: weights, the draw, the probability of who answers. Does not belong here: what a rule
+Scope: weights, the draw, the probability of who answers. Out of scope: what a rule
 does with it (its own file).
 
 A draw is a hash, not a random number: the same reader gets the same version all day on every
-gateway, is drawn anew the next day, and anew when the versions change. The propensity logged is the
+gateway, is drawn again the next day, and when the versions change. The propensity logged is the
 probability of the version that *answered*, given which servers were ready; off-policy estimates are
 wrong without it.
 """
@@ -98,7 +98,7 @@ def draw(weights: Mapping[str, float], *, reader: str, day: date, versions: str)
         weights: they sum to 1.
         reader: hashed key.
         day: UTC.
-        versions: names the versions on offer; a new one draws anew.
+        versions: names the versions on offer; a new one draws again.
     """
     point = _point(f"{reader}|{day.isoformat()}|{versions}")
     reached = 0.0

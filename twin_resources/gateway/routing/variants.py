@@ -1,6 +1,6 @@
 """Who can answer for an author, as what a rule gives: an arm, a version, the paid model.
 
-Belongs here: from an entry of the policy to the decision for it. Does not belong here: the draw
+Scope: from an entry of the policy to the decision for it. Out of scope: the draw
 between arms (`traffic_split.py`), which rule asks for one.
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """The ASGI application that granian serves: the allow-list around the LiteLLM proxy.
 
-Belongs here: the order in which environment, configuration and LiteLLM come together.
-Does not belong here: starting a server (`__main__.py`), the settings of LiteLLM (`config.py`).
+Scope: the order in which environment, configuration and LiteLLM come together.
+Out of scope: starting a server (`__main__.py`), the settings of LiteLLM (`config.py`).
 """
 
 from __future__ import annotations

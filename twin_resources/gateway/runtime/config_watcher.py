@@ -1,7 +1,7 @@
 """The background of the gateway: it follows the files, the router's servers and the outbox.
 
-Belongs here: the tasks beside the requests, started and ended with the server.
-Does not belong here: anything a request waits for.
+Scope: the tasks beside the requests, started and ended with the server.
+Out of scope: anything a request waits for.
 
 Servers are added to LiteLLM's router as deployments and taken from it here, never by a request: the
 request that changes the list still sees the old one. A server that has left the list stays in the
@@ -74,7 +74,7 @@ def deployment_of(name: str, server: Server) -> Any:
     """The deployment of one model server; its prices are 0 because `cost.py` knows what it costs.
 
     They stand with the model: beside the address LiteLLM enters them into its price map of
-    thousands of models with every request, and builds its index of it anew, 1 to 2 CPU-ms each.
+    thousands of models with every request, and builds its index of it again, 1 to 2 CPU-ms each.
     """
     from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
 

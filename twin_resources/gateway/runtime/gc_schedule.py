@@ -1,8 +1,8 @@
 """When the gateway's process collects garbage: at chosen moments, never inside an allocation.
 
-Belongs here: switching Python's own moments off, for good or while LiteLLM is imported, and the
+Scope: switching Python's own moments off, for good or while LiteLLM is imported, and the
 rounds in their place.
-Does not belong here: the timer (`config_watcher.py`).
+Out of scope: the timer (`config_watcher.py`).
 
 Python up to 3.11 collects while it allocates. A finalizer that sets a context variable then frees
 the tree of variables that `ContextVar.set` is just copying, and the process dies of a segmentation

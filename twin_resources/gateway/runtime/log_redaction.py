@@ -1,6 +1,6 @@
 """What LiteLLM writes into the gateway's log when a call fails: where and what kind, no words.
 
-Belongs here: a filter on its loggers. Does not belong here: our own lines, which hold no text of a
+Scope: a filter on its loggers. Out of scope: our own lines, which hold no text of a
 reader to begin with.
 
 The text of an exception may hold the whole prompt: a fallback that failed as well is told with the
@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterator
 
 LOGGERS = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
-_MOST_CAUSES = 8
+_MAX_CAUSES = 8
 
 
 def keep_words_out(names: tuple[str, ...] = LOGGERS) -> None:
@@ -29,9 +29,11 @@ def keep_words_out(names: tuple[str, ...] = LOGGERS) -> None:
 def _reduce(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     arguments = record.args if isinstance(record.args, tuple) else ()
-    error = error or next((one for one in arguments if isinstance(one, BaseException)), None)
+    error = error or next(
+        (argument for argument in arguments if isinstance(argument, BaseException)), None
+    )
     if error is not None:
-        causes = " from ".join(_kind_and_place(one) for one in _causes(error))
+        causes = " from ".join(_kind_and_place(cause) for cause in _causes(error))
         record.msg, record.args = f"{record.funcName}: {causes}", ()
         record.exc_info = record.exc_text = record.stack_info = None
     return True
@@ -40,7 +42,7 @@ def _reduce(record: logging.LogRecord) -> bool:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The exception, and what it was raised from or met while handling."""
     cause: BaseException | None = error
-    for _ in range(_MOST_CAUSES):
+    for _ in range(_MAX_CAUSES):
         if cause is None:
             return
         yield cause

@@ -1,8 +1,8 @@
 """The objects of this one gateway process; LiteLLM's configuration names three of them.
 
-Belongs here: building path, plugin, trace logger, keyring and background from the settings of
+Scope: building path, plugin, trace logger, keyring and background from the settings of
 `TWIN_HOME`.
-Does not belong here: what they do. Importing this module reads the settings and imports LiteLLM, so
+Out of scope: what they do. Importing this module reads the settings and imports LiteLLM, so
 only the server process does it (`app.py`), once: a module beside config.yaml would be executed once
 per reference.
 """

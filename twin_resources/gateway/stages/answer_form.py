@@ -1,6 +1,6 @@
 """Whether the answer quotes, speaks in the author's voice, or both.
 
-Belongs here: the form that is wanted, and the one that the passages allow. Does not belong here:
+Scope: the form that is wanted, and the one that the passages allow. Out of scope:
 which forms a version is released for (`authors/answer_forms.py`), the text of a quotation
 (`models/quotes/answer_text.py`).
 """
@@ -16,7 +16,7 @@ from twin_resources.gateway.exchange.exchange import AnswerParts, Exchange
 from twin_resources.gateway.front_desk import not_written_text, other_language_text
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.models.quotes.answer_text import (
-    MOST_NEAREST,
+    MAX_NEAREST,
     Opening,
     above_nearest,
     quoting,
@@ -83,7 +83,7 @@ def _possible_form(exchange: Exchange, wanted: AnswerForm) -> tuple[AnswerParts,
         known=quoted.known_languages,
     )
     if other or not quotes:
-        near = found.nearest[:MOST_NEAREST]
+        near = found.nearest[:MAX_NEAREST]
         said = other or not_written_text(exchange.asked.question, author, nearest=bool(near))
         nothing = above_nearest(said, near)
         return AnswerParts("not_written_about", nothing, nearest=near, cited=near), ""

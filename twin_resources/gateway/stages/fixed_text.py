@@ -1,7 +1,7 @@
 """What answers before the posts are looked through: danger, the front desk, and the guards of the
 question.
 
-Belongs here: their order. Does not belong here: recognising a kind of message (`front_desk/`),
+Scope: their order. Out of scope: recognising a kind of message (`front_desk/`),
 finding what guards look for (`guards/`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Which model answers: by the routing rules first, by the author's fitted policy once the passages
 are found.
 
-Belongs here: asking the rules, the template of the version that they name. Does not belong here: a
+Scope: asking the rules, the template of the version that they name. Out of scope: a
 rule (`routing/`), what the fitted policy says of a question (`question_routing.py`).
 """
 # pyright: strict
@@ -37,7 +37,7 @@ async def choose_model(exchange: Exchange, services: RequestServices) -> Exchang
 
 
 async def score_models(exchange: Exchange, services: RequestServices) -> Exchange:
-    """Choose anew by the author's fitted policy, which reads the question's vector."""
+    """Choose again by the author's fitted policy, which reads the question's vector."""
     if exchange.is_answered:
         return exchange
     scored = await services.router.score(

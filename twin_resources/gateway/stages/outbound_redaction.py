@@ -1,7 +1,7 @@
 """What of a request a paid provider is shown: of posts and readers no more than was agreed to.
 
-Belongs here: taking posts, personal data and secrets out of what leaves the machine, and naming
-what is left. Does not belong here: which model answers (`routing/`), what the author's file masks
+Scope: taking posts, personal data and secrets out of what leaves the machine, and naming
+what is left. Out of scope: which model answers (`routing/`), what the author's file masks
 for every model (`guardrails.py`).
 """
 # pyright: strict

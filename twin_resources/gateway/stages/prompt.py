@@ -1,6 +1,6 @@
 """The prompt of the model that answers, and of the one that answers where that one fails.
 
-Belongs here: the turns that fit, the client's system message, rendering. Does not belong here: the
+Scope: the turns that fit, the client's system message, rendering. Out of scope: the
 templates (`prompt/templates.py`), counting tokens (`prompt_length.py`).
 """
 # pyright: strict

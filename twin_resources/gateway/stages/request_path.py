@@ -1,7 +1,7 @@
 """The way of a question to its prompt, without LiteLLM: the stages, and the record of the answer.
 
-Belongs here: running the stages, and the record that is made of what they found. Does not belong
-here: a stage (`stages/`), reading the request (`request_body.py`), LiteLLM's hooks (`plugin.py`).
+Scope: running the stages, and the record that is made of what they found. Out of
+scope: a stage (`stages/`), reading the request (`request_body.py`), LiteLLM's hooks (`plugin.py`).
 """
 # pyright: strict
 

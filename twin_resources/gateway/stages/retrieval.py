@@ -1,6 +1,6 @@
 """What the author's posts hold for a question.
 
-Belongs here: asking for passages and quotations, and guarding them. Does not belong here: how they
+Scope: asking for passages and quotations, and guarding them. Out of scope: how they
 are found (`found_passages.py`), what is made of them (`answer_form.py`).
 """
 # pyright: strict

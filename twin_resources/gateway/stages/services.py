@@ -1,6 +1,6 @@
 """What the stages of a request ask: files that are followed, retrieval, money, tokenizers.
 
-Belongs here: the values of one gateway that outlive a request. Does not belong here: anything of
+Scope: the values of one gateway that outlive a request. Out of scope: anything of
 one request (`exchange.py`).
 """
 # pyright: strict

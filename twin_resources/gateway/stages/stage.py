@@ -1,6 +1,6 @@
 """One step of a request, and the run of several.
 
-Belongs here: the type of a stage, and what a trace tells of each. Does not belong here: any stage
+Scope: the type of a stage, and what a trace tells of each. Out of scope: any stage
 (its own file), what a gateway's requests share (`services.py`).
 """
 # pyright: strict

@@ -1,4 +1,4 @@
 """Text to vectors: preparing an embedder and running it.
 
-Belongs here: the engines. Does not belong here: tables of vectors (`retrieval/`).
+Scope: the engines. Out of scope: tables of vectors (`retrieval/`).
 """

@@ -1,6 +1,6 @@
 """`python -m twin_resources.models.embedder prepare [--home FOLDER]`.
 
-Belongs here: the arguments and the exit code. Does not belong here: preparing (`preparation.py`).
+Scope: the arguments and the exit code. Out of scope: preparing (`preparation.py`).
 """
 # pyright: strict
 

@@ -1,8 +1,8 @@
 """Text to unit vectors: shared by chunking, tables, training data and gateway.
 
-Belongs here: reading a prepared embedder (`preparation.py` makes it once), its tokenizer,
+Scope: reading a prepared embedder (`preparation.py` makes it once), its tokenizer,
 and `embed`.
-Does not belong here: computing a batch (`engines.py`), cutting documents into chunks
+Out of scope: computing a batch (`engines.py`), cutting documents into chunks
 (`twin_assets/knowledge/chunking.py`), storing vectors (the `embeddings` asset), finding them
 (`retrieval/retrieval.py`).
 
@@ -39,7 +39,7 @@ SCHEMA = 1
 BUCKET = 16  # tokens. Padding to 64 cost 15 % on chunks and half the speed on questions
 # sentence-transformers loads for 11 s, in which four threads embed about as many tokens.
 CARD_FROM_TOKENS = 200_000
-MOST_THREADS = 4
+MAX_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Embedder:
         self._compute = open_engine(
             folder,
             engine,
-            threads=threads or min(MOST_THREADS, _processors()),
+            threads=threads or min(MAX_THREADS, _processors()),
             precision=precision,
         )
         self._may_change = on_card and not engine

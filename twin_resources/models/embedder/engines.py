@@ -1,7 +1,7 @@
 """What computes the vectors of a prepared embedder: OpenVINO, or the original model.
 
-Belongs here: the two engines behind one call, and which of them a prepared folder can run.
-Does not belong here: tokens, batches and windows (`embedder.py`), making the folder
+Scope: the two engines behind one call, and which of them a prepared folder can run.
+Out of scope: tokens, batches and windows (`embedder.py`), making the folder
 (`preparation.py`).
 
 OpenVINO is the default: four times the chunks per CPU second, half a second to start. The original,

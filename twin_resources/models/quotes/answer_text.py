@@ -1,7 +1,7 @@
 """How quotations stand in an answer: the text that opens it, and where each stands in it.
 
-Belongs here: Markdown of quotations, of "not written about", and taking both off an earlier turn
-again. Does not belong here: choosing quotations (`quoter.py`), the fields of an answer
+Scope: Markdown of quotations, of "not written about", and taking both off an earlier turn
+again. Out of scope: choosing quotations (`quoter.py`), the fields of an answer
 (`gateway/exchange/request_record.py`).
 
 Annotations: `url_citation` of https://platform.openai.com/docs/api-reference/chat/object
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from twin_resources.models.quotes.quoter import Quote
 
 HEADING = "**In this voice**"
-MOST_NEAREST = 3
+MAX_NEAREST = 3
 NOTICE = "ⓘ "
 """Begins the paragraph that tells who wrote an answer, above it."""
 _UNMARKABLE = re.compile(r"[*`\n]|__|\A\s|\s\Z|\A[-+#>|]|\A\d+[.)]\s")
@@ -85,7 +85,7 @@ def marked_text(quote: Quote) -> str:
 
 def above_nearest(said: str, nearest: Sequence[NamedPost]) -> Opening:
     """What the program says, above the posts that lie nearest (three at most)."""
-    listed = "\n".join(f"- {_named(post)}" for post in nearest[:MOST_NEAREST])
+    listed = "\n".join(f"- {_named(post)}" for post in nearest[:MAX_NEAREST])
     return Opening(f"{said}\n\n{listed}" if listed else said)
 
 

@@ -1,7 +1,7 @@
 """From which score on a passage answers: learned from own sentences and from others' questions.
 
-Belongs here: the threshold, and what it was learned from; pure.
-Does not belong here: reading tables and embedding (`twin_assets/knowledge/quote_calibrating.py`).
+Scope: the threshold, and what it was learned from; pure.
+Out of scope: reading tables and embedding (`twin_assets/knowledge/quote_calibrating.py`).
 
 There are no readers' questions when posts have just been imported. Held-out sentences stand in for
 them: a sentence of the author's is put as a question while every passage that overlaps its own is
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from twin_resources.models.quotes.quoter import DECIDING, FEWEST_PASSAGES, deciding_score
+from twin_resources.models.quotes.quoter import DECIDING, MIN_PASSAGES, deciding_score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +31,8 @@ CALIBRATION_VERSION = "6"
 # In corpora of four posts it declined 5 % of 100 own and 82 % of 360 foreign questions by MiniLM,
 # 9 and 85 % by multilingual-e5-small; at .9: 6, 87; 14, 91 %.
 FEW_DECLINE = 0.85
-MOST_OWN = 400
-FEWEST_WORDS_ASKED = 6
+MAX_OWN = 400
+MIN_WORDS_ASKED = 6
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def calibrate(
     """
     import numpy as np
 
-    if len(own) >= FEWEST_PASSAGES:
+    if len(own) >= MIN_PASSAGES:
         threshold = (median(own) + median(foreign)) / 2
     else:
         foreign = foreign_nearest

@@ -1,7 +1,7 @@
 """Which parts of a post may be quoted: whole paragraphs of prose, at most 120 words together.
 
-Belongs here: prose in Markdown, what of it is searched and what is shown, and its sentences, each
-with its exact place. Does not belong here: embedding and choosing them.
+Scope: prose in Markdown, what of it is searched and what is shown, and its sentences, each
+with its exact place. Out of scope: embedding and choosing them.
 
 Sentences: sentencex (https://github.com/wikimedia/sentencex), which knows the abbreviations of 244
 languages. Markdown: CommonMark by markdown-it. On 100 natural questions (tuned half of
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 PASSAGES_VERSION = "4"
 """Version of `passages_of` and `embedded_text`; assets add the embedder's revision to it."""
 
-MOST_WORDS = 120
-MOST_CODE_LINES = 20
-FEWEST_WORDS = 40  # shorter paragraphs are searched together: alone they say too little
-FEWEST_SHOWN_WORDS = 8  # "Update: see below." answers nobody by itself
+MAX_WORDS = 120
+MAX_CODE_LINES = 20
+MIN_WORDS = 40  # shorter paragraphs are searched together: alone they say too little
+MIN_SHOWN_WORDS = 8  # "Update: see below." answers nobody by itself
 _ITEM_MARKER = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?:\s+\"[^\"]*\")?\)")
 _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
@@ -73,7 +73,7 @@ def passages_of(text: str, *, language: str = "") -> list[QuotablePassage]:
     passages: list[QuotablePassage] = []
     for section in _sections(text):
         for part in _parts(section):
-            if len(part) == 1 and _words(text, part) > MOST_WORDS:
+            if len(part) == 1 and _words(text, part) > MAX_WORDS:
                 passages += _pieces(text, part[0], language=language)
             else:
                 passages += _paragraphs(text, part, language=language)
@@ -114,7 +114,7 @@ def _parts(section: Sequence[_Block]) -> Iterator[list[_Block]]:
     """Blocks between paragraphs that are too long to stand beside others; each of those alone."""
     part: list[_Block] = []
     for block in section:
-        if block.words > MOST_WORDS:
+        if block.words > MAX_WORDS:
             yield from ([part] if part else [])
             yield [block]
             part = []
@@ -131,7 +131,7 @@ def _paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[Q
             first += 1
             continue
         last = first
-        while _count(blocks[first : last + 1])[0] < FEWEST_WORDS and _fits(blocks, first, last + 1):
+        while _count(blocks[first : last + 1])[0] < MIN_WORDS and _fits(blocks, first, last + 1):
             last += 1
         following = last + 1
         while blocks[last].code_lines:
@@ -146,7 +146,7 @@ def _paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[Q
         while blocks[begin].code_lines:
             begin += 1  # nor has what announces the code
         prose = [block for block in blocks[first : last + 1] if not block.code_lines]
-        if _count(blocks[begin : stop + 1])[0] >= FEWEST_SHOWN_WORDS:
+        if _count(blocks[begin : stop + 1])[0] >= MIN_SHOWN_WORDS:
             passages.append(
                 QuotablePassage(
                     blocks[begin].start,
@@ -172,7 +172,7 @@ def _pieces(text: str, paragraph: _Block, *, language: str) -> list[QuotablePass
         last = first
         while (
             last + 1 < len(places)
-            and word_count(text[places[first][0] : places[last + 1][1]]) <= MOST_WORDS
+            and word_count(text[places[first][0] : places[last + 1][1]]) <= MAX_WORDS
         ):
             last += 1
         span = (places[first][0], places[last][1])
@@ -188,7 +188,7 @@ def _fits(blocks: Sequence[_Block], first: int, last: int) -> bool:
     if first < 0 or last >= len(blocks):
         return False
     words, lines = _count(blocks[first : last + 1])
-    return words <= MOST_WORDS and lines <= MOST_CODE_LINES
+    return words <= MAX_WORDS and lines <= MAX_CODE_LINES
 
 
 def _count(blocks: Sequence[_Block]) -> tuple[int, int]:

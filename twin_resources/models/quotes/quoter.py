@@ -1,7 +1,7 @@
 """The author's own paragraphs that answer a question: the best passages of the posts found first.
 
-Belongs here: reading `passage_embeddings` and `quote_calibration`, choosing passages and the
-sentence of each that answers. Does not belong here: finding the posts (`retrieval/`), cutting them
+Scope: reading `passage_embeddings` and `quote_calibration`, choosing passages and the
+sentence of each that answers. Out of scope: finding the posts (`retrieval/`), cutting them
 (`passages.py`), vectors of tokens (`token_vectors.py`), the text of an answer (`answer_text.py`).
 
 Of the passages of the eight posts found first the sixteen nearest are ranked: by the cosine of
@@ -42,7 +42,7 @@ CALIBRATION_TABLE = "quote_calibration"
 # The passages of the posts found first. With those of all posts no more answers were right.
 DOCUMENTS = 8
 QUOTES = 2
-MOST_QUOTES = 3
+MAX_QUOTES = 3
 # A third passage, of a post that neither of the others is of, where its score is this near to the
 # second's: it is shown to two of three questions.
 CLOSE_SCORES = 0.1
@@ -52,13 +52,13 @@ TOKENS_WEIGHT, VECTOR_WEIGHT = 2.0, 0.25
 # Off the score of a passage that an earlier answer of the conversation shows: "Go on." repeats 25
 # of 266 passages. Of 19 tuned turns 5 lack a useful passage; at .5, which repeats 3, 7 do.
 SHOWN_BEFORE = 0.3
-FEWEST_MARKED_CHARACTERS = 40
+MIN_MARKED_CHARACTERS = 40
 DECIDING = 3
-FEWEST_PASSAGES = 50  # from which on a threshold is learned and three passages decide
+MIN_PASSAGES = 50  # from which on a threshold is learned and three passages decide
 _KEPT_TABLES = 64
 # A query of LanceDB costs 3 to 5 CPU-ms. A row takes about 22 KB with the vectors of its tokens.
-MOST_ROWS_IN_MEMORY = 8_000
-_MOST_ROWS_TOGETHER = 12_000
+MAX_ROWS_IN_MEMORY = 8_000
+_MAX_ROWS_TOGETHER = 12_000
 _QUOTATION_MARKS = re.compile(r"[>*\s]+")
 _PASSAGE_COLUMNS = [
     "document_id",
@@ -256,7 +256,7 @@ class Quoter:
             self._opened[author, name] = known
             while len(self._opened) > 1 and (
                 len(self._opened) > _KEPT_TABLES
-                or sum(table.kept_rows for table in self._opened.values()) > _MOST_ROWS_TOGETHER
+                or sum(table.kept_rows for table in self._opened.values()) > _MAX_ROWS_TOGETHER
             ):
                 self._opened.popitem(last=False)
             return known
@@ -274,7 +274,7 @@ class _OpenTable:
     """A table of an author, as it was at a version.
 
     Attributes:
-        folder: another one means that the table was made anew.
+        folder: another one means that the table was rebuilt.
         dataset: the same table by Lance itself, which tells the newest version in .01 CPU-ms and on
             the caller's thread. LanceDB takes .25 ms, and two changes of thread.
         columns: those that `rows_of` gives.
@@ -328,9 +328,9 @@ def _read(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
     there = set(table.schema.names)  # tables of earlier releases have no tokens
     columns = [column for column in _PASSAGE_COLUMNS if column in there]
     embedder = _embedder_of(table)
-    if table.count_rows() > MOST_ROWS_IN_MEMORY:
+    if table.count_rows() > MAX_ROWS_IN_MEMORY:
         return _OpenTable(folder, version, table, dataset, columns, embedder=embedder)
-    rows = table.search().select(columns).limit(MOST_ROWS_IN_MEMORY).to_arrow()
+    rows = table.search().select(columns).limit(MAX_ROWS_IN_MEMORY).to_arrow()
     rows, tokens = _without_tokens(rows.sort_by("document_id").combine_chunks())
     places: dict[str, tuple[int, int]] = {}
     for row, document in enumerate(rows["document_id"].to_pylist()):
@@ -379,7 +379,7 @@ def _calibrated(table: Any) -> _Calibrated | None:
         threshold=float(rows[0]["threshold"]),
         mean=np.asarray(rows[0]["mean"], np.float32),
         elsewhere=rows[0].get("threshold_elsewhere"),
-        deciding=DECIDING if rows[0]["own"] >= FEWEST_PASSAGES else 1,
+        deciding=DECIDING if rows[0]["own"] >= MIN_PASSAGES else 1,
         languages=tuple(rows[0].get("languages") or ()),
         known_languages=tuple(rows[0].get("known_languages") or ()),
     )
@@ -434,7 +434,7 @@ def _choose(
     scores, cosines = own[nearest], None
     if tokens is not None and (stored := passages.tokens_of(rows, nearest)):
         cosines = token_cosines(tokens, stored)
-        means = np.array([one.max(axis=1).mean() for one in cosines])
+        means = np.array([cosine.max(axis=1).mean() for cosine in cosines])
         scores = TOKENS_WEIGHT * means + VECTOR_WEIGHT * scores
     scores = scores + bonus[nearest]
     fields = rows.take(nearest).select(_shown_columns(rows)).to_pylist()
@@ -446,7 +446,7 @@ def _choose(
     last = 0.0
     for place in order:
         if len(chosen) >= limit and (
-            len(chosen) >= MOST_QUOTES or last - scores[place] > CLOSE_SCORES
+            len(chosen) >= MAX_QUOTES or last - scores[place] > CLOSE_SCORES
         ):
             break
         # In a small corpus the next best is often about something else.
@@ -483,7 +483,7 @@ def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[in
     known = cosines.shape[1]  # of a text beyond the embedder's limit the first tokens
     inside = [one for one in row["sentences"] if one["first_token"] < min(one["end_token"], known)]
     # a short sentence is near to whatever is near to its one word
-    long = [one for one in inside if one["end"] - one["start"] >= FEWEST_MARKED_CHARACTERS]
+    long = [one for one in inside if one["end"] - one["start"] >= MIN_MARKED_CHARACTERS]
 
     def score(sentence: Mapping[str, int]) -> float:
         tokens = cosines[:, sentence["first_token"] : sentence["end_token"]]

@@ -1,6 +1,6 @@
 """Vectors of a passage's tokens in four bits a dimension, and their cosines to a question's.
 
-Belongs here: packing, unpacking and cosines; pure. Does not belong here: where the vectors come
+Scope: packing, unpacking and cosines; pure. Out of scope: where the vectors come
 from (`embedder.py`), what is made of the cosines (`quoter.py`).
 
 Late interaction: each token of a question looks for the nearest token of a passage (Khattab and

@@ -1,4 +1,4 @@
 """Finding passages: vector and full-text search, fused; the index.
 
-Belongs here: search and selection. Does not belong here: quoting (`quotes/`).
+Scope: search and selection. Out of scope: quoting (`quotes/`).
 """

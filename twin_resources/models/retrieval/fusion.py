@@ -1,6 +1,6 @@
 """What the nearest vectors and the best words count for: one ranking of both.
 
-Belongs here: the scores by which passages are ranked. Does not belong here: the two searches
+Scope: the scores by which passages are ranked. Out of scope: the two searches
 (`search.py`), how titles are recognised in a question (`naming.py`).
 
 Vectors lead. A reader asks in other words than the post's, and then full text finds the posts that

@@ -1,8 +1,8 @@
 """The indexes that retrieval searches: full text, ids, and vectors from the size where they pay.
 
-Belongs here: making them, and bringing them up to date, each under the lease of the table. Rows
+Scope: making them, and bringing them up to date, each under the lease of the table. Rows
 that are in no index yet are still found (Lance scans them), only more slowly.
-Does not belong here: searching (`search.py`), writing rows and merging files (`tables/`), choosing
+Out of scope: searching (`search.py`), writing rows and merging files (`tables/`), choosing
 how an index of vectors is made (`vector_index.py`).
 
 Full-text index: BM25, https://lance.org/format/table/index/scalar/fts/
@@ -57,7 +57,7 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
         author: slug; their `embeddings` table has at least one row.
         language: ISO 639-1; decides stems and stop words. Empty or unknown to Lance: whole words,
             by Unicode's rules for where a word ends, so that text without spaces can be searched
-            too. Another language than before makes the full-text index anew.
+            too. Another language than before makes the full-text index again.
 
     Returns:
         Names of the indexes, sorted.
@@ -93,10 +93,10 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
 
 
 def keep_vector_index(tables: Tables, author: str) -> str:
-    """Make the index of an author's vectors where it pays, and anew where they outgrew it.
+    """Make the index of an author's vectors where it pays, and again where they outgrew it.
 
     Returns:
-        What was done: `made`, `made anew`, or `left` (too few rows, or it still fits them).
+        What was done: `made`, `rebuilt`, or `left` (too few rows, or it still fits them).
 
     Raises:
         TableMissing: the author has no `embeddings`.
@@ -114,7 +114,7 @@ def keep_vector_index(tables: Tables, author: str) -> str:
         lease.confirm()
         database = lancedb.connect(f"{tables.base_uri}/{author}", storage_options=options)
         make(database.open_table(TABLE), plan)
-        return "made anew" if there else "made"
+        return "rebuilt" if there else "made"
 
 
 def _open(tables: Tables, author: str) -> Any:

@@ -1,7 +1,7 @@
 """Whether a question names a post by its title.
 
-Belongs here: titles and questions as words, and which titles stand in a question, the longest
-first. Does not belong here: searching, and what being named counts for (`search.py`).
+Scope: titles and questions as words, and which titles stand in a question, the longest
+first. Out of scope: searching, and what being named counts for (`search.py`).
 
 A title among many similar ones is lost in the ranks: of 940 short notes (jbranchaud-til) 7 % were
 not found first by a question with their title, because another note on the same matter had the
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 
 # Single marks are apostrophes too often.
 _QUOTED = re.compile(r"[“”„\"«»「『]([^“”„\"«»「」『』]+)[“”\"«»」』]")
-_FEWEST_WORDS = 2  # "Sleeping" stands in many a question that is not about that post
+_MIN_WORDS = 2  # "Sleeping" stands in many a question that is not about that post
 
 
 def words_of(text: str) -> str:
@@ -38,7 +38,7 @@ def named_in(question: str, titles: Iterable[str]) -> Mapping[str, int]:
         words = words_of(title)
         length = words.count(" ") + 1
         if words and (
-            words in alone or (length >= _FEWEST_WORDS and f" {words} " in f" {question_words} ")
+            words in alone or (length >= _MIN_WORDS and f" {words} " in f" {question_words} ")
         ):
             lengths[title] = length
     ranks = {length: rank for rank, length in enumerate(sorted({*lengths.values()})[::-1], start=1)}

@@ -1,7 +1,7 @@
 """Find the passages of one author that a question is about: vector and full-text search, fused.
 
-Belongs here: the search that the gateway, the training data and the evaluation share, bit for bit.
-Does not belong here: filling the table (the `embeddings` asset), the prompt around the passages
+Scope: the search that the gateway, the training data and the evaluation share, bit for bit.
+Out of scope: filling the table (the `embeddings` asset), the prompt around the passages
 (`prompt/templates.py`).
 
 An author's passages are a table of their own, so no filter can be forgotten: what is opened holds
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
 from twin_resources.models.retrieval.search import (
-    MOST_IN_MEMORY,
+    MAX_IN_MEMORY,
     InMemory,
     Passage,
     RetrievalQuery,
@@ -90,7 +90,7 @@ class Retriever:
         embedder: the home's; a table of another one is searched by that one, where `other` has it.
         storage_options: of Lance, for `s3://`.
         reranker: ranks what the search found again; None: the search's ranking stands.
-        other: the embedder of a revision, or None: until a home is embedded anew, the embedder
+        other: the embedder of a revision, or None: until a home is embedded again, the embedder
             that it had before answers.
     """
 
@@ -184,7 +184,7 @@ class Retriever:
         vectors = _vectors(queries, opened.embedder, tokens.__setitem__ if with_tokens else None)
         memory = opened.memory
         # Not where vectors have an index: the gateway searches by it, so training data must too.
-        many = len(queries) >= _MANY and opened.rows <= MOST_IN_MEMORY
+        many = len(queries) >= _MANY and opened.rows <= MAX_IN_MEMORY
         if memory is None and many and not opened.vector_index:
             memory = InMemory(opened.table)
         results: list[RetrievalResult] = []
@@ -259,7 +259,7 @@ class Retriever:
 
 
 def place_of(base: str, author: str, table: str) -> tuple[int, int] | None:
-    """What tells an author's local table from one made anew in its place; None: there is none.
+    """What tells an author's local table from one rebuilt in its place; None: there is none.
 
     Args:
         base: folder or `s3://` prefix of all tables; of S3 always the same.

@@ -1,8 +1,8 @@
 """One search of one table: the nearest vectors, and the best words where they name one post; and
 what stands beside a passage in its post.
 
-Belongs here: the two searches, what they leave out, the neighbours of a hit.
-Does not belong here: what either search counts for (`fusion.py`), which table, and how much of the
+Scope: the two searches, what they leave out, the neighbours of a hit.
+Out of scope: what either search counts for (`fusion.py`), which table, and how much of the
 result is shown (`retrieval.py`).
 """
 # pyright: strict
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 CANDIDATES = 20  # of each search, before fusion; with 40 nDCG@10 is .817 instead of .823
-MOST_IN_MEMORY = 100_000  # chunks of one author: 300 MB with their text
+MAX_IN_MEMORY = 100_000  # chunks of one author: 300 MB with their text
 INDEXED = "indexed_text"
 """Column that the words are searched in: what was embedded, title and text."""
 _COLUMNS = [
@@ -95,7 +95,7 @@ class InMemory:
     cost, and the rows of the best words without reading them.
 
     Args:
-        table: an open LanceDB table with at most `MOST_IN_MEMORY` rows.
+        table: an open LanceDB table with at most `MAX_IN_MEMORY` rows.
     """
 
     def __init__(self, table: Any) -> None:
@@ -103,7 +103,7 @@ class InMemory:
 
         self.dataset = table.to_lance()
         rows = table.search().select([*_COLUMNS, "vector"]).with_row_id(True)
-        read: Any = rows.limit(MOST_IN_MEMORY).to_arrow().combine_chunks()
+        read: Any = rows.limit(MAX_IN_MEMORY).to_arrow().combine_chunks()
         flat = read["vector"].combine_chunks().flatten().to_numpy()
         self._rows = read.drop_columns(["vector", "_rowid"])
         self._vectors: np.ndarray = flat.reshape(read.num_rows, -1)

@@ -1,7 +1,7 @@
 """Which of the ranked passages are shown, and what beside them: as much as the budget holds.
 
-Belongs here: the order in which hits and their neighbours get their tokens.
-Does not belong here: ranking and reading (`search.py`).
+Scope: the order in which hits and their neighbours get their tokens.
+Out of scope: ranking and reading (`search.py`).
 
 A chunk ends where its limit ends, not where the thought does: what stands right after a hit in its
 post, then right before it, is shown with it as far as hits leave tokens over.
@@ -16,7 +16,7 @@ from itertools import count, takewhile
 
 from twin_resources.models.retrieval.search import Passage
 
-MOST_OF_A_POST = 2
+MAX_PER_POST = 2
 """Hits. What the prompt holds of the best post beyond them stands beside them; a third hit would
 take the place of another post, and that may be the right one."""
 
@@ -30,7 +30,7 @@ def best_hits(ranked: Sequence[Passage], *, limit: int, token_budget: int) -> li
         if (
             len(passages) < limit
             and passage.token_count <= left
-            and of_post[passage.document_id] < MOST_OF_A_POST
+            and of_post[passage.document_id] < MAX_PER_POST
         ):
             passages.append(passage)
             of_post[passage.document_id] += 1

@@ -1,7 +1,7 @@
 """When an author's vectors get an index, and how it is made: IVF with RaBitQ codes.
 
-Belongs here: the sizes, the settings of the index and of a search in it, and telling what stands.
-Does not belong here: the other indexes and the lease (`index.py`), the search itself (`search.py`).
+Scope: the sizes, the settings of the index and of a search in it, and telling what stands.
+Out of scope: the other indexes and the lease (`index.py`), the search itself (`search.py`).
 Method: RaBitQ, Gao and Long 2024, https://doi.org/10.1145/3654970; in Lance,
 https://lance.org/format/table/index/vector/
 
@@ -28,8 +28,8 @@ VECTOR_INDEX = "vector"
 SMALLEST = 10_000
 ROWS_PER_PARTITION = 800
 OUTGROWN = 2.0  # times as many partitions wanted as stand: the centres no longer fit the rows
-# Merged by Lance they would end in few large partitions, so the index is made anew: some seconds.
-MOST_SEGMENTS = 32
+# Merged by Lance they would end in few large partitions, so the index is rebuilt: some seconds.
+MAX_SEGMENTS = 32
 SAMPLE_RATE = 64  # vectors a partition that the centres are learned from
 MAX_ITERATIONS = 15
 PROBES = 40  # partitions that a search looks into; with a filter, at least
@@ -67,7 +67,7 @@ def wanted(rows: int, standing: IndexState | None) -> IndexPlan | None:
     if rows < SMALLEST:
         return None
     best = rows // ROWS_PER_PARTITION
-    if standing and best < OUTGROWN * standing.partitions and standing.segments <= MOST_SEGMENTS:
+    if standing and best < OUTGROWN * standing.partitions and standing.segments <= MAX_SEGMENTS:
         return None
     return IndexPlan(best)
 

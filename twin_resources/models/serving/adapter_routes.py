@@ -1,6 +1,6 @@
 """vLLM's routes for LoRA adapters: what a server offers, load one, unload one.
 
-Belongs here: the three requests and what their answers mean. Does not belong here: which adapters
+Scope: the three requests and what their answers mean. Out of scope: which adapters
 shall be loaded (`loaded_adapters.py`), asking a model (`served_model.py`).
 Interface: https://docs.vllm.ai/en/latest/features/lora/ ("Dynamically serving LoRA Adapters")
 
@@ -73,8 +73,10 @@ def offered(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, Offered
         answer.raise_for_status()
         entries: list[dict[str, Any]] = answer.json()["data"]
         models = [
-            OfferedModel(str(one["id"]), str(one.get("root") or ""), str(one.get("parent") or ""))
-            for one in entries
+            OfferedModel(
+                str(entry["id"]), str(entry.get("root") or ""), str(entry.get("parent") or "")
+            )
+            for entry in entries
         ]
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TwinError(

@@ -4,7 +4,7 @@ A model that was trained on text alone has a chat template in its folder all the
 has): it goes on with the prompt, writes turns of its own, or never comes to an end. None of it
 shows in its likelihoods.
 
-Belongs here: the questions, the rule, and the name of the instruct variant. Does not belong here:
+Scope: the questions, the rule, and the name of the instruct variant. Out of scope:
 whether it is served as transformers computes it (`serving_parity.py`), how good its answers are
 (the gate).
 """
@@ -39,10 +39,10 @@ QUESTIONS = (
 )
 # SmolLM2-135M-Instruct needs 45 for the longest of its answers; an 8B base on two cores writes .4 a
 # second, so more would take it half an hour.
-MOST_TOKENS = 64
+MAX_TOKENS = 64
 # Of eight. SmolLM2-135M-Instruct has no faulty answer, Gemma 3 270M (text alone) has eight: half
 # lies as far from either as can be.
-FEWEST_FAULTY = 4
+MIN_FAULTY = 4
 REPEATED_WORDS = 6  # in a row, of the prompt
 _TURN = re.compile(r"^\s*(?:user|assistant|model|system)\s*:?\s*$", re.IGNORECASE | re.MULTILINE)
 _INSTRUCT = re.compile(r"(?:^|[-_.])(?:instruct|it|chat)(?:[-_.]|$)", re.IGNORECASE)
@@ -62,11 +62,11 @@ class ChatAbility:
 
     @property
     def faulty(self) -> int:
-        return sum(bool(one) for one in self.faults)
+        return sum(bool(fault) for fault in self.faults)
 
     @property
     def chats(self) -> bool:
-        return self.faulty < FEWEST_FAULTY
+        return self.faulty < MIN_FAULTY
 
     def warning(self, name: str) -> str:
         """For a person: what was seen, what follows, and what to name instead; empty: it chats."""
@@ -87,7 +87,7 @@ def faults_of(answer: str, *, question: str, ends: bool) -> tuple[Fault, ...]:
     """What is wrong with an answer, whatever it says.
 
     Args:
-        ends: by the model's own word, within `MOST_TOKENS`.
+        ends: by the model's own word, within `MAX_TOKENS`.
     """
     found: list[Fault] = []
     if not ends:
@@ -120,7 +120,7 @@ def _asked(client: httpx.Client, server: RunningServer, question: str) -> tuple[
             {"role": "system", "content": SYSTEM},
             {"role": "user", "content": question},
         ],
-        "max_tokens": MOST_TOKENS,
+        "max_tokens": MAX_TOKENS,
         "temperature": 0,
     }
     try:

@@ -1,6 +1,6 @@
 """An answer model at an address, as a server of the fleet: asked now and then if it is there.
 
-Belongs here: when it is asked, what a missing answer does. Does not belong here: servers of ours
+Scope: when it is asked, what a missing answer does. Out of scope: servers of ours
 (`fleet_member.py`), asking once (`named_server.py`).
 """
 

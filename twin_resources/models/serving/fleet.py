@@ -1,9 +1,9 @@
 """`python -m twin_resources.models.serving.fleet`: the model servers that the policy wants.
 
-Belongs here: following the policy, starting a new version beside the old one, publishing which
+Scope: following the policy, starting a new version beside the old one, publishing which
 servers answer (`servers.json`), draining and ending what nobody wants, restarting what crashed; of
 a server elsewhere (`TWIN_MODEL_SERVER_URL`), which adapters shall be loaded.
-Does not belong here: one server (`model_server.py`), loading an adapter (`loaded_adapters.py`),
+Out of scope: one server (`model_server.py`), loading an adapter (`loaded_adapters.py`),
 which version shall be served (`registry/` decides and writes the policy), who is sent where (the
 gateway).
 

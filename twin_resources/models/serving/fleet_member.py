@@ -1,7 +1,7 @@
 """One server of the fleet: loading, ready, failed and started again, draining, ended.
 
-Belongs here: the life of one server process, a look at a time, never waiting.
-Does not belong here: which servers there shall be (`fleet.py`), the process (`model_server.py`).
+Scope: the life of one server process, a look at a time, never waiting.
+Out of scope: which servers there shall be (`fleet.py`), the process (`model_server.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEALTH_IDLE_S = 30.0
 # is on its way to it.
 DRAIN_AT_LEAST_S = 5.0
 DRAIN_AT_MOST_S = 300.0
-LONGEST_PAUSE_S = 30.0
+MAX_PAUSE_S = 30.0
 END_WITHIN_S = 5.0  # the supervisor waits 8 s for the fleet before it kills
 
 
@@ -39,7 +39,7 @@ class WantedServer:
 
 def retry_pause(failures: int) -> float:
     """Seconds until a server that failed this often in a row is started again: 1, 2, 4 … 30."""
-    return min(2.0 ** (failures - 1), LONGEST_PAUSE_S)
+    return min(2.0 ** (failures - 1), MAX_PAUSE_S)
 
 
 class FleetMember:

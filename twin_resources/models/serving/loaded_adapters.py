@@ -1,14 +1,14 @@
 """Which of a home's adapters are loaded at the server of `TWIN_MODEL_SERVER_URL`, and for how long.
 
-Belongs here: loading what somebody asks, keeping it while it is in use, unloading what nobody uses.
-Does not belong here: the requests (`adapter_routes.py`), publishing who answers (`fleet.py`).
+Scope: loading what somebody asks, keeping it while it is in use, unloading what nobody uses.
+Out of scope: the requests (`adapter_routes.py`), publishing who answers (`fleet.py`).
 
 Several processes use one adapter: the fleet for readers, a gate or a trial for its questions. Each
 holds a shared lock on the adapter's lease file while it does, and only who has the file alone
 unloads. The kernel frees the lock of a killed process, so that no crash keeps an adapter loaded.
 
 An adapter is known by its name and by the folder that it was loaded from, which vLLM lists as
-`root`. Under a name that another folder of this home stands behind, it is loaded anew; a folder
+`root`. Under a name that another folder of this home stands behind, it is loaded again; a folder
 elsewhere is somebody else's, and refused: it would answer as this author. A server that lists no
 folders is taken at its word, as one whose adapters a person loads (`--lora-modules`).
 """
@@ -180,7 +180,7 @@ class _Failed:
 class FleetAdapters:
     """What the fleet keeps loaded: the versions in use, and for a while those that were.
 
-    One look at a time, each with what is wanted then; a server that was started anew has lost all
+    One look at a time, each with what is wanted then; a server that was restarted has lost all
     adapters, and gets them again at the next look.
     """
 

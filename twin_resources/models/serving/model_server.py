@@ -1,8 +1,8 @@
 """Model servers: llama.cpp's server as a process of ours, or an OpenAI-compatible server elsewhere.
 
-Belongs here: starting one server for one model version, waiting until it answers, ending it; the
+Scope: starting one server for one model version, waiting until it answers, ending it; the
 process itself is `model_server_process.py`.
-Does not belong here: which versions shall be up (`fleet.py`), prompts, routing (the gateway).
+Out of scope: which versions shall be up (`fleet.py`), prompts, routing (the gateway).
 
 One process a version: llama.cpp reuses the key-value cache between adapters of one process (51 of
 51 answers of the base came out wrong after an adapter had answered), and requests for different

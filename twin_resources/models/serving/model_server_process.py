@@ -1,7 +1,7 @@
 """`python -m twin_resources.models.serving.model_server_process`: one llama.cpp server.
 
-Belongs here: the server's parameters and the life of its process.
-Does not belong here: starting and watching it (`model_server.py`, `fleet.py`).
+Scope: the server's parameters and the life of its process.
+Out of scope: starting and watching it (`model_server.py`, `fleet.py`).
 
 The HTTP server runs in native threads (https://github.com/xorbitsai/xllamacpp); this process
 waits for SIGTERM, or for its parent to be gone.

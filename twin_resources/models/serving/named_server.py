@@ -1,6 +1,6 @@
 """An answer model at an address: the server that it is.
 
-Belongs here: asking it once whether it is there. Does not belong here: asking it now and then, for
+Scope: asking it once whether it is there. Out of scope: asking it now and then, for
 the fleet (`external_server.py`), servers of ours (`fleet_member.py`), the one server that answers
 for a whole home (`TWIN_MODEL_SERVER_URL`, `model_server.py`), what a name may be
 (`answer_model.py`).

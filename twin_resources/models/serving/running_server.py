@@ -1,6 +1,6 @@
 """A model server as those who ask it know it.
 
-Belongs here: its address and names. Does not belong here: starting one (`model_server.py`), finding
+Scope: its address and names. Out of scope: starting one (`model_server.py`), finding
 the one at an address (`named_server.py`).
 """
 

@@ -1,6 +1,6 @@
 """What the served model says: answers with their log-probabilities over the OpenAI interface.
 
-Belongs here: asking a running server, or several that serve the same model. Does not belong here:
+Scope: asking a running server, or several that serve the same model. Out of scope:
 how a server starts (`model_server.py`), how long it is waited for (`timeouts.py`), judging the
 answers.
 """

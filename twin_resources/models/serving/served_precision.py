@@ -1,6 +1,6 @@
 """What served weights are stored in, and how far their answers may be from the reference's.
 
-Belongs here: the limits, and the name of a precision in an engine's name. Does not belong here:
+Scope: the limits, and the name of a precision in an engine's name. Out of scope:
 writing such files (`storage/weights/kept_converter.py`), measuring (`serving_parity.py`, the gate's
 `served_parity`).
 """

@@ -1,7 +1,7 @@
 """Whether llama.cpp answers as transformers does: asked before anything rests on a base model.
 
-Belongs here: rendered prompts, tokens, ends of turns and log-probabilities of a server beside the
-reference's, and naming what differs. Does not belong here: writing the GGUF file
+Scope: rendered prompts, tokens, ends of turns and log-probabilities of a server beside the
+reference's, and naming what differs. Out of scope: writing the GGUF file
 (`storage/weights/kept_converter.py`), the gate's comparison of a trained version
 (`evaluation/served/parity.py`).
 
@@ -37,7 +37,7 @@ PLACES = 8  # of a prompt
 BEST = 5  # tokens that are compared behind each
 ALONE = "after a single token already: the embedding, the output head (tied or not) or a norm"
 TOGETHER = "from the second token on: the rotary order or scaling, or attention"
-MOST_OF_MEMORY = 0.8
+MAX_MEMORY_SHARE = 0.8
 # of a reference in bf16, whose own rounding is some .03 nats
 ROUNDED_LIMITS = limits_of("q8_0")
 SYSTEM = "You answer readers in the voice of Ada, from what Ada has published."
@@ -99,7 +99,7 @@ class TransformersReference:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         stored = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         # published in two bytes a weight; in four it is twice as large
-        self.rounded = 2 * stored > MOST_OF_MEMORY * psutil.virtual_memory().available
+        self.rounded = 2 * stored > MAX_MEMORY_SHARE * psutil.virtual_memory().available
         dtype = "auto" if self.rounded else torch.float32
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         if adapter is not None:
@@ -171,9 +171,9 @@ def _compared(
     for end in ends:
         _require_end(reference, server, prompts[0], end)
     differences = [
-        one
+        difference
         for prompt in prompts
-        for one in _differences(reference, server, prompt, _spread(len(prompt)))
+        for difference in _differences(reference, server, prompt, _spread(len(prompt)))
     ]
     proof = ServedProof(
         len(prompts),

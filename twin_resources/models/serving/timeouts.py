@@ -1,7 +1,7 @@
 """How long one server is waited for, and what a request that failed says about it.
 
-Belongs here: the limit of a request, the one retry, whether the server lives and computes.
-Does not belong here: what is asked and how an answer is read (`served_model.py`).
+Scope: the limit of a request, the one retry, whether the server lives and computes.
+Out of scope: what is asked and how an answer is read (`served_model.py`).
 
 A starved machine is no broken server: beside a training and some tests an answer of seconds takes
 minutes, and giving it up loses the whole batch. What tells the two apart is the server's own CPU

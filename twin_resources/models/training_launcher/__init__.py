@@ -1,7 +1,7 @@
 """Where a training runs: starting its processes, watching them, ending all of them.
 
-Belongs here: the protocol `TrainingLauncher` and its backends: `local` (this machine) and `ray` (a
-Ray cluster). Does not belong here: the loop and the job's contents (`twin_assets/training`),
+Scope: the protocol `TrainingLauncher` and its backends: `local` (this machine) and `ray` (a
+Ray cluster). Out of scope: the loop and the job's contents (`twin_assets/training`),
 Dagster (an asset passes its Pipes variables as `environment`).
 Method: accelerate's launcher, https://huggingface.co/docs/accelerate/basic_tutorials/launch
 """

@@ -1,7 +1,7 @@
 """`accelerate launch`, in a process that imports no DeepSpeed.
 
-Belongs here: what is kept out of the launcher, which starts the ranks and waits for them. Does not
-belong here: its arguments (`machine.py`).
+Scope: what is kept out of the launcher, which starts the ranks and waits for them. Out of
+scope: its arguments (`machine.py`).
 Source: `deepspeed_launcher` of
 https://github.com/huggingface/accelerate/blob/main/src/accelerate/commands/launch.py
 

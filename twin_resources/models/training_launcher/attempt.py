@@ -1,6 +1,6 @@
 """An attempt that several machines take together, as one file that all of them see.
 
-Belongs here: what the file says and how it is written and read. Does not belong here: running a
+Scope: what the file says and how it is written and read. Out of scope: running a
 share of it (`machine.py`).
 """
 # pyright: strict

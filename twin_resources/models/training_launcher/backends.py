@@ -1,6 +1,6 @@
 """Which backend a name means.
 
-Belongs here: the choice. Does not belong here: the backends (`local.py`, `ray_cluster.py`).
+Scope: the choice. Out of scope: the backends (`local.py`, `ray_cluster.py`).
 """
 # pyright: strict
 

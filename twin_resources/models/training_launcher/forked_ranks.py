@@ -1,6 +1,6 @@
 """The ranks of one machine, forked from one process that has imported what they need.
 
-Belongs here: forking them, waiting for them, ending all when one has failed. Does not belong here:
+Scope: forking them, waiting for them, ending all when one has failed. Out of scope:
 which trainings are started so (`machine.py`), what is imported (the module that the job names as
 `ahead`), training. Source of the variables: torch's launcher,
 https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables

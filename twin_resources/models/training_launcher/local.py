@@ -1,6 +1,6 @@
 """The backend `local`: the ranks of this machine, one training at a time.
 
-Belongs here: its lock and its attempts. Does not belong here: one machine's processes
+Scope: its lock and its attempts. Out of scope: one machine's processes
 (`machine.py`), several machines (`ray_cluster.py`).
 """
 # pyright: strict

@@ -1,6 +1,6 @@
 """One machine's share of a training: its command, its environment, watching it, ending it.
 
-Belongs here: what is alike whether the share is all of it or one of several. Does not belong here:
+Scope: what is alike whether the share is all of it or one of several. Out of scope:
 who gives the shares out (`local.py`, `ray_driver.py`).
 Method: machine ranks as in accelerate's and torch's launchers, with a rendezvous in which machine 0
 listens, https://docs.pytorch.org/docs/stable/elastic/run.html

@@ -1,6 +1,6 @@
 """The backend `ray`: a training as a job of a Ray cluster, followed from here.
 
-Belongs here: submitting, following and stopping the job. Does not belong here: what happens in the
+Scope: submitting, following and stopping the job. Out of scope: what happens in the
 cluster (`ray_driver.py`), one machine's processes (`machine.py`), the cluster itself
 (`deploy/kubernetes`, or `ray start --head`).
 Method: Ray's jobs, https://docs.ray.io/en/latest/cluster/running-applications/job-submission/

@@ -1,7 +1,7 @@
 """A training inside a Ray cluster: Ray places the machines, each starts its share of the ranks.
 
-Belongs here: the job's entry point, `python -m twin_resources.models.training_launcher.ray_driver`,
-and the actor that stands for a machine. Does not belong here: submitting the job
+Scope: the job's entry point, `python -m twin_resources.models.training_launcher.ray_driver`,
+and the actor that stands for a machine. Out of scope: submitting the job
 (`ray_cluster.py`), the commands (`machine.py`).
 Method: a placement group (all machines or none), and the same machine ranks as without Ray,
 https://docs.ray.io/en/latest/ray-core/scheduling/placement-group.html

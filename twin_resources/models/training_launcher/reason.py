@@ -1,6 +1,6 @@
 """Why an attempt ended, in one line: which rank a signal killed, or the error that says most.
 
-Belongs here: reading an attempt's log for that. Does not belong here: writing it (`machine.py`,
+Scope: reading an attempt's log for that. Out of scope: writing it (`machine.py`,
 `ray_cluster.py`), what is done about it (`training_job.py`).
 Source: the summaries of torch's and accelerate's launchers,
 https://docs.pytorch.org/docs/stable/elastic/errors.html

@@ -1,7 +1,7 @@
 """What is launched, what is said while it runs, and the protocol of everything that launches.
 
-Belongs here: `TrainingJob`, `TrainingLauncher`, and what all backends do alike: one retry, and the
-words for an end. Does not belong here: starting processes (`machine.py`), the backends, what a log
+Scope: `TrainingJob`, `TrainingLauncher`, and what all backends do alike: one retry, and the
+words for an end. Out of scope: starting processes (`machine.py`), the backends, what a log
 says of an end (`reason.py`).
 
 A worker that dies is retried once; the script goes on from its last complete checkpoint. A failure

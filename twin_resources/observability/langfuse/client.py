@@ -1,7 +1,7 @@
 """Reads and writes of traces and scores, on the embedded trace store or a real Langfuse.
 
-Belongs here: HTTP to the endpoints that both have, paging, and failures as `TwinError`.
-Does not belong here: what a score means (sensors, assets), retries that must survive a dead server
+Scope: HTTP to the endpoints that both have, paging, and failures as `TwinError`.
+Out of scope: what a score means (sensors, assets), retries that must survive a dead server
 (an outbox), prompts and datasets.
 API: https://api.reference.langfuse.com. A failed read raises; it never looks like an empty one.
 """
@@ -20,7 +20,7 @@ from urllib.parse import quote
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.observability.langfuse.retry_after import (
-    LONGEST_RETRY_AFTER_S,
+    MAX_RETRY_AFTER_S,
     retry_after_s,
 )
 from twin_resources.settings import Settings, load_secrets
@@ -33,7 +33,7 @@ SCORE_GROUPS = "core,details,subject,annotation"
 SCORE_PAGE = 100  # the API's most
 OBSERVATION_PAGE = 200  # with input, output and metadata a row is some KB
 LONG_METADATA = ("twin.chunks",)  # a list of ids soon has more than the 200 characters answered
-LEAST_WAIT_S, DEFAULT_WAIT_S = 1.0, 60.0  # after 429; the second where it does not say how long
+MIN_WAIT_S, DEFAULT_WAIT_S = 1.0, 60.0  # after 429; the second where it does not say how long
 MAX_PAGES = 10_000  # a cursor that leads back to itself must not loop for ever
 
 
@@ -394,13 +394,13 @@ class LangfuseClient:
         return cast(dict[str, Any], answer)
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        left_s = LONGEST_RETRY_AFTER_S
+        left_s = MAX_RETRY_AFTER_S
         while True:
             response = self._http.request(method, path, **request)
             if response.status_code != HTTPStatus.TOO_MANY_REQUESTS or self._wait is None:
                 return response
             asked_s = retry_after_s(response.headers.get("retry-after", ""), now=datetime.now(UTC))
-            wait_s = max(LEAST_WAIT_S, DEFAULT_WAIT_S if asked_s is None else asked_s)
+            wait_s = max(MIN_WAIT_S, DEFAULT_WAIT_S if asked_s is None else asked_s)
             if wait_s > left_s:
                 return response
             self._wait(wait_s)

@@ -1,6 +1,6 @@
 """Which trace store a home has: a Langfuse, or the local store that speaks its API.
 
-Belongs here: its address and keys. Does not belong here: reading and writing it (`client.py`), the
+Scope: its address and keys. Out of scope: reading and writing it (`client.py`), the
 gateway's configuration (`gateway/config/proxy_config.py`).
 """
 # pyright: strict

@@ -1,6 +1,6 @@
 """The datasets that evaluations write to a real Langfuse: their names, their items.
 
-Belongs here: what forgetting has to find of them. Does not belong here: writing them (the gate's
+Scope: what forgetting has to find of them. Out of scope: writing them (the gate's
 `report/experiment.py`, by the SDK); the embedded trace store has none.
 API: https://api.reference.langfuse.com, dataset items (pages by number, no cursor).
 """

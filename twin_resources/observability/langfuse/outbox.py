@@ -1,7 +1,7 @@
 """The outbox: scores and trace exports on disk until the trace store has them.
 
-Belongs here: one SQLite file a machine (write-ahead log), what waits in it, its bound and counts.
-Does not belong here: HTTP (`relay.py`), what a score means (`ledger/`).
+Scope: one SQLite file a machine (write-ahead log), what waits in it, its bound and counts.
+Out of scope: HTTP (`relay.py`), what a score means (`ledger/`).
 Method: the transactional outbox, https://microservices.io/patterns/data/transactional-outbox.html
 
 The gateway writes into this file itself, and the relay reads it: with a receiver on the loopback
@@ -39,8 +39,8 @@ from twin_resources.storage.state.write_ahead import use_write_ahead_log
 from twin_resources.storage.storage_faults import detail_of, fault_of
 
 SCHEMA = 2  # 2: tombstones
-MOST_TRACE_BYTES = 256 * 1024 * 1024
-MOST_SCORES = 2_000_000  # about 1 GB
+MAX_TRACE_BYTES = 256 * 1024 * 1024
+MAX_SCORES = 2_000_000  # about 1 GB
 # A reader waits for it: refused with 503, the vote is sent again.
 BUSY_S = 10.0
 # The relay, which nobody waits for, moves the log into the file; the gateway only without it.
@@ -183,8 +183,8 @@ class Outbox:
         self,
         path: Path,
         *,
-        most_trace_bytes: int = MOST_TRACE_BYTES,
-        most_scores: int = MOST_SCORES,
+        most_trace_bytes: int = MAX_TRACE_BYTES,
+        most_scores: int = MAX_SCORES,
         checkpoint_pages: int = RELAY_CHECKPOINT_PAGES,
     ) -> None:
         self.path = path

@@ -1,7 +1,7 @@
 """`python -m twin_resources.observability.langfuse.relay`: the outbox into the trace store.
 
-Belongs here: the order of sending, pauses, and what each answer of the store means.
-Does not belong here: queueing (`outbox.py`), reading scores back (`ledger/`).
+Scope: the order of sending, pauses, and what each answer of the store means.
+Out of scope: queueing (`outbox.py`), reading scores back (`ledger/`).
 API: `POST /api/public/scores` (one object a call: server 4.16 refuses an array) and
 `POST /api/public/otel/v1/traces`; Retry-After after RFC 9110, section 10.2.3.
 
@@ -48,7 +48,7 @@ from twin_resources.observability.trace_store.json_values import instant
 from twin_resources.settings import load_secrets, load_settings
 
 IDLE_S = 0.25
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
 NEVER = (400, 413, 415, 422)  # about this object; 401, 403 and 404 are about the configuration
 TIMEOUT_S = 20.0
 SHOWN_AFTER_S = 30.0  # what a Langfuse has taken in it answers some seconds later
@@ -223,7 +223,7 @@ class Relay:
         return 0.0
 
     def _pause_s(self) -> float:
-        longest = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 20), LONGEST_PAUSE_S)
+        longest = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 20), MAX_PAUSE_S)
         return longest * (0.5 + self.jitter.random() / 2)
 
     def _say(self, text: str) -> None:
@@ -260,7 +260,7 @@ def run(relay: Relay, stop: threading.Event) -> None:
             wait_s = relay.step()
         except OutboxBroken as error:
             sys.stderr.write(f"{error}\n")
-            wait_s = LONGEST_PAUSE_S
+            wait_s = MAX_PAUSE_S
         if wait_s:
             stop.wait(wait_s)
 

@@ -1,6 +1,6 @@
 """How long a server asks to be left alone (RFC 9110, section 10.2.3).
 
-Belongs here: the header `Retry-After`. Does not belong here: who waits (`relay.py`, `client.py`).
+Scope: the header `Retry-After`. Out of scope: who waits (`relay.py`, `client.py`).
 """
 # pyright: strict
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-LONGEST_RETRY_AFTER_S = 3600.0
+MAX_RETRY_AFTER_S = 3600.0
 
 
 def retry_after_s(header: str, *, now: datetime) -> float | None:
@@ -19,7 +19,7 @@ def retry_after_s(header: str, *, now: datetime) -> float | None:
         seconds = float(text) if text.isdigit() else _seconds_until(text, now)
     except (ValueError, TypeError):
         return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
 def _seconds_until(date: str, now: datetime) -> float:

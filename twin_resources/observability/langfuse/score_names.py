@@ -1,6 +1,6 @@
 """The names of scores that a reader's feedback becomes, in every trace store.
 
-Belongs here: names that are stored, so that they never change. Does not belong here: reading a
+Scope: names that are stored, so that they never change. Out of scope: reading a
 reader's feedback (`gateway/api/feedback.py`), what counts of it (`quality/ledger/scores.py`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Tombstones: whose traces and scores the outbox takes no longer, known by hashes alone.
 
-Belongs here: the hashes, their table, and leaving what they name out of an export or a score.
-Does not belong here: finding what is gone (`erasure/plan.py`), the outbox itself (`outbox.py`).
+Scope: the hashes, their table, and leaving what they name out of an export or a score.
+Out of scope: finding what is gone (`erasure/plan.py`), the outbox itself (`outbox.py`).
 Method: a deletion that is kept as a row, so that a late write cannot undo it
 (https://cassandra.apache.org/doc/latest/cassandra/managing/operating/compaction/tombstones.html).
 

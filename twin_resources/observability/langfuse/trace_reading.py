@@ -1,7 +1,7 @@
 """Traces for people: a list with filters, one trace as a tree, scores by day and version.
 
-Belongs here: what is asked of a trace store for that, over the public API that the embedded store
-and a real Langfuse share, and the rows that come of it. Does not belong here: HTTP (`client.py`),
+Scope: what is asked of a trace store for that, over the public API that the embedded store
+and a real Langfuse share, and the rows that come of it. Out of scope: HTTP (`client.py`),
 showing them (`page/traces_tab.py`, `commands/answer_history.py`), deciding anything (`ledger/`).
 API: https://api.reference.langfuse.com; a score's value cannot be filtered there together with the
 version of its trace, so with a filter on a score the scores are read first.
@@ -28,7 +28,7 @@ from twin_resources.observability.langfuse.trace_texts import (
 )
 
 LISTED_GROUPS = "core,basic,time,io,metadata,model,usage"
-MOST_SCORE_PAGES = 20  # of 100 scores, looked through for one page of traces
+MAX_SCORE_PAGES = 20  # of 100 scores, looked through for one page of traces
 IDS_AT_ONCE = 40  # of 32 digits in one address: proxies on the way take 8 KB
 _CONDITION = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?:(?P<sign><=|>=|<|>|=)\s*(?P<value>\S+))?\s*")
 
@@ -271,7 +271,7 @@ def _page_by_score(
     """Scores first, newest first, then the answers that they are about."""
     rows: list[TraceRow] = []
     cursor = after
-    for _ in range(MOST_SCORE_PAGES):
+    for _ in range(MAX_SCORE_PAGES):
         parameters = {"name": condition.name, "fields": SCORE_GROUPS, "limit": str(IDS_AT_ONCE)}
         scores, cursor = client.page(
             "/api/public/v3/scores", parameters | ({"cursor": cursor} if cursor else {})
@@ -296,9 +296,11 @@ def _rows_of(client: LangfuseClient, wanted: TraceFilter, traces: Sequence[str])
         filter=_conditions(wanted, traces),
         fields=LISTED_GROUPS,
     )
-    by_trace = {str(one["traceId"]): one for one in rows}
+    by_trace = {str(row["traceId"]): row for row in rows}
     scores = _scores_of(client, list(by_trace))
-    return [trace_row(by_trace[one], scores.get(one, ())) for one in traces if one in by_trace]
+    return [
+        trace_row(by_trace[trace], scores.get(trace, ())) for trace in traces if trace in by_trace
+    ]
 
 
 def _scores_of(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tuple[Score, ...]]:

@@ -1,6 +1,6 @@
 """Question and answer of a span, read back from its input and output.
 
-Belongs here: the inverse of rendering, of any JSON that a store answers. Does not belong here:
+Scope: the inverse of rendering, of any JSON that a store answers. Out of scope:
 rendering (`prompt/templates.py`), what of it may be kept (`ledger/traces.py`).
 """
 # pyright: strict

@@ -1,4 +1,4 @@
 """The embedded trace store: Langfuse's public API on one SQLite file.
 
-Belongs here: its server, tables and queries. Does not belong here: the client (`langfuse/`).
+Scope: its server, tables and queries. Out of scope: the client (`langfuse/`).
 """

@@ -1,8 +1,8 @@
 """The `filter` parameter of `v2/observations`: a list of conditions as JSON, as SQL.
 
-Belongs here: the conditions that are sent to this store (ours, the SDK's when it resumes a batch
+Scope: the conditions that are sent to this store (ours, the SDK's when it resumes a batch
 evaluation, its documented one by tags), and how a request is refused.
-Does not belong here: the plain query parameters (`queries.py`), the rest of the grammar, which a
+Out of scope: the plain query parameters (`queries.py`), the rest of the grammar, which a
 real Langfuse answers and this store refuses.
 Source of the grammar: `filter` of https://api.reference.langfuse.com, Observations V2.
 """

@@ -1,7 +1,7 @@
 """Values as the API writes them: instants, numbers, and metadata that is stored as text.
 
-Belongs here: how one value looks on the wire and how metadata is flattened and read back.
-Does not belong here: which fields an observation or a score has.
+Scope: how one value looks on the wire and how metadata is flattened and read back.
+Out of scope: which fields an observation or a score has.
 Source of the behaviour: the public API of Langfuse 4.16.0, recorded in `langfuse-golden`.
 """
 # pyright: strict

@@ -1,8 +1,8 @@
 """The embedded trace store: traces and scores of one machine, over HTTP on the loopback.
 
-Belongs here: the endpoints (frozen to the list below), the key check, the process, forgetting what
+Scope: the endpoints (frozen to the list below), the key check, the process, forgetting what
 is older than 90 days.
-Does not belong here: a user interface, prompts, datasets, metrics; the client (`client.py`).
+Out of scope: a user interface, prompts, datasets, metrics; the client (`client.py`).
 API: the part of https://api.reference.langfuse.com that the gateway, LiteLLM and the SDK use, as a
 server of version 4.16.0 answers it. Every other path is 404, also those that it no longer has.
 

@@ -1,7 +1,7 @@
 """An observation as `GET /v2/observations` answers it.
 
-Belongs here: the field groups and what an absent value looks like in each.
-Does not belong here: what a span means (`observations.py`), filters and paging (`queries.py`).
+Scope: the field groups and what an absent value looks like in each.
+Out of scope: what a span means (`observations.py`), filters and paging (`queries.py`).
 Source of the behaviour: the public API of Langfuse 4.16.0, as recorded.
 """
 # pyright: strict

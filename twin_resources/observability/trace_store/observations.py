@@ -1,8 +1,8 @@
 """What a span means: the mapping of span attributes to one observation.
 
-Belongs here: which attribute (`langfuse.*`, `user.id`, `session.id`) gives which field; those of
+Scope: which attribute (`langfuse.*`, `user.id`, `session.id`) gives which field; those of
 other conventions stay metadata.
-Does not belong here: decoding OTLP (`otlp.py`), how an observation is answered
+Out of scope: decoding OTLP (`otlp.py`), how an observation is answered
 (`observation_answers.py`), filters and paging (`queries.py`), storage.
 Source of the mapping: https://langfuse.com/integrations/native/opentelemetry#property-mapping,
 checked against answers recorded from 4.16.0.

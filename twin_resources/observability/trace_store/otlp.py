@@ -1,7 +1,7 @@
 """Spans as they arrive: the OTLP trace export, protobuf or JSON, as plain values.
 
-Belongs here: decoding (gzip, protobuf, JSON) and nothing that gives an attribute a meaning.
-Does not belong here: what the attributes mean (`observations.py`), storage.
+Scope: decoding (gzip, protobuf, JSON) and nothing that gives an attribute a meaning.
+Out of scope: what the attributes mean (`observations.py`), storage.
 Format: https://opentelemetry.io/docs/specs/otlp/ (OTLP/JSON writes ids in hex, int64 as strings).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """A score: what may be posted, and how the API answers it.
 
-Belongs here: the checks of a posted score, the score's fields and groups.
-Does not belong here: filters and paging (`queries.py`), storage.
+Scope: the checks of a posted score, the score's fields and groups.
+Out of scope: filters and paging (`queries.py`), storage.
 Source of the behaviour: `POST /scores` and `GET /v3/scores` of Langfuse 4.16.0, as recorded.
 """
 # pyright: strict

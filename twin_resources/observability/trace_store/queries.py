@@ -1,7 +1,7 @@
 """What a reader asks for: the query strings of `v3/scores` and `v2/observations`, checked.
 
-Belongs here: parameters, cursors and the refusals with the API's own words, as SQL conditions.
-Does not belong here: running SQL (`trace_tables.py`), the grammar of the `filter` parameter
+Scope: parameters, cursors and the refusals with the API's own words, as SQL conditions.
+Out of scope: running SQL (`trace_tables.py`), the grammar of the `filter` parameter
 (`filters.py`).
 Source of the behaviour: the public API of Langfuse 4.16.0, as recorded.
 """

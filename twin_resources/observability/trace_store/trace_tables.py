@@ -1,7 +1,7 @@
 """The trace store's tables: observations and scores in one SQLite file (WAL).
 
-Belongs here: the schema and its number, writing, paging and deleting rows.
-Does not belong here: HTTP, what a request may ask for (`queries.py`).
+Scope: the schema and its number, writing, paging and deleting rows.
+Out of scope: HTTP, what a request may ask for (`queries.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.observability.trace_store.observations import (
     GenerationFields,
     Observation,
@@ -81,9 +81,9 @@ class TraceTables:
     def _connection(self) -> sqlite3.Connection:
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self.path, isolation_level=None, timeout=MOST_IDLE_S)
+            connection = sqlite3.connect(self.path, isolation_level=None, timeout=MAX_IDLE_S)
             connection.row_factory = sqlite3.Row
-            use_write_ahead_log(connection, within_s=MOST_IDLE_S)
+            use_write_ahead_log(connection, within_s=MAX_IDLE_S)
             # one process, one file: a power cut may lose the last seconds, never the file
             connection.execute("PRAGMA synchronous = NORMAL")
             # what a reader asked to forget must not stay readable in free pages

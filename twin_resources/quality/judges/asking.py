@@ -1,8 +1,8 @@
 """Asking a language model to rate answers: in which order, how often, what it costs.
 
-Belongs here: requests, retries, the pile's order, reserving and settling what they cost, reading
+Scope: requests, retries, the pile's order, reserving and settling what they cost, reading
 whole numbers from a reply.
-Does not belong here: a rubric and what its numbers mean (`language_model.py`, on which releases
+Out of scope: a rubric and what its numbers mean (`language_model.py`, on which releases
 rest; the gate's blind judge, which reports), whether it is asked at all (`terms.py`).
 
 One answer a request, not two beside each other: language models prefer the first of two

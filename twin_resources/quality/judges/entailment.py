@@ -1,7 +1,7 @@
 """An entailment model that a person names, as a judge of sentences: does a passage entail them?
 
-Belongs here: loading it, its label order, pairs in batches of fixed lengths, what is cut.
-Does not belong here: the judge without a model (`sentence_support.py`), what a judge is worth.
+Scope: loading it, its label order, pairs in batches of fixed lengths, what is cut.
+Out of scope: the judge without a model (`sentence_support.py`), what a judge is worth.
 
 A cross-encoder reads passage and sentence together and gives a probability for each label
 (https://huggingface.co/docs/transformers/tasks/sequence_classification). Which output is which

@@ -1,6 +1,6 @@
 """Whether an answer is a text at all: no loop, and long enough to say something.
 
-Belongs here: the rule. Does not belong here: what the text is about (`topic.py`).
+Scope: the rule. Out of scope: what the text is about (`topic.py`).
 Distinct n-grams as a sign of repetition: Li et al., 2016, https://aclanthology.org/N16-1014
 """
 # pyright: strict

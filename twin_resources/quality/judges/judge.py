@@ -1,7 +1,7 @@
 """What a judge is: a named, versioned measure that scores an answer in [0, 1].
 
-Belongs here: the interface, the answer as a judge is shown it, scoring texts that repeat once.
-Does not belong here: any measure. A judge never sees which version, route or run an answer is of.
+Scope: the interface, the answer as a judge is shown it, scoring texts that repeat once.
+Out of scope: any measure. A judge never sees which version, route or run an answer is of.
 """
 # pyright: strict
 

@@ -1,6 +1,6 @@
 """What a judge of the panel is declared as: one value beside its measure, in its own file.
 
-Belongs here: the declaration and what a judge is made of. Does not belong here: which judges there
+Scope: the declaration and what a judge is made of. Out of scope: which judges there
 are and putting them together (`panel.py`). How to add one: deploy/docs/contributing.md.
 """
 # pyright: strict

@@ -1,6 +1,6 @@
 """Whether the labels that an author's routing still misses pay.
 
-Belongs here: counting labels and questions for it. Does not belong here: the rule
+Scope: counting labels and questions for it. Out of scope: the rule
 (`router/learning_decision.py`), buying labels (`twin_assets/serving/labelling.py`).
 """
 # pyright: strict

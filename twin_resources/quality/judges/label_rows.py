@@ -1,7 +1,7 @@
 """The table `routing_labels`: own and paid answer to one prompt, what judges said of both.
 
-Belongs here: its columns, ids, and reading it as arrays for the router, which asset and command
-share. Does not belong here: buying labels (`twin_assets/serving/labelling.py`), the router
+Scope: its columns, ids, and reading it as arrays for the router, which asset and command
+share. Out of scope: buying labels (`twin_assets/serving/labelling.py`), the router
 (`router/`).
 
 Beside the claims of judges `scores` has one of no judge, `AT_HAND`: what the gateway itself can

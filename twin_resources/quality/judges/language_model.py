@@ -1,7 +1,7 @@
 """A general judge: any language model that LiteLLM can name, with a rubric of our own.
 
-Belongs here: the prompt, what a rating is worth.
-Does not belong here: asking (`asking.py`), whether it may judge (`statistics/judges.py` certifies
+Scope: the prompt, what a rating is worth.
+Out of scope: asking (`asking.py`), whether it may judge (`statistics/judges.py` certifies
 it like any other).
 
 Blind: the model sees question, passages and answer, nothing of version, route or time.

@@ -1,7 +1,7 @@
 """The model that a person names as the judge of single sentences; off by default.
 
-Belongs here: its name from the settings, loading it.
-Does not belong here: how it judges (`entailment.py`).
+Scope: its name from the settings, loading it.
+Out of scope: how it judges (`entailment.py`).
 """
 # pyright: strict
 

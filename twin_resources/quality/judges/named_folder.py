@@ -1,7 +1,7 @@
 """The folder of a model that a person names, and what its files say of which model it is.
 
-Belongs here: a local folder or a download from the model hub, the hash of its files.
-Does not belong here: loading it (`entailment.py`), the names as settings
+Scope: a local folder or a download from the model hub, the hash of its files.
+Out of scope: loading it (`entailment.py`), the names as settings
 (`named.py`), base models and embedders, which are prepared (`storage/weights`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Planted bad answers: what a judge must score below the author's own.
 
-Belongs here: making them for an author's held-out prompts, mixing them into a batch.
-Does not belong here: the certificate (`statistics/judges.py`), scoring.
+Scope: making them for an author's held-out prompts, mixing them into a batch.
+Out of scope: the certificate (`statistics/judges.py`), scoring.
 
 Each kind spoils one thing and leaves the others as they are: `shuffled` is the author's answer to
 another held-out question (a mis-joined column), `off_topic` a passage of the author's about

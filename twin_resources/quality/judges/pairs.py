@@ -1,8 +1,8 @@
 """The table `shadow_pairs`: what judges said of two versions' answers to one prompt.
 
-Belongs here: its columns, ids, and reading it as evidence (`statistics/promotion.py`), which the
+Scope: its columns, ids, and reading it as evidence (`statistics/promotion.py`), which the
 asset and whoever decides a release share.
-Does not belong here: making pairs (`twin_assets/serving/shadowing.py`), the test.
+Out of scope: making pairs (`twin_assets/serving/shadowing.py`), the test.
 
 A row holds no text: scores, ids and checkpoints. A planted pair is a row too, with the author's own
 answer in place of the candidate's and the planted one in place of the incumbent's.

@@ -1,8 +1,8 @@
 """The judges of an author, each with its certificate: who may decide a release, and who reports.
 
-Belongs here: which judges there are, putting them together (for the gate too), certifying each on
+Scope: which judges there are, putting them together (for the gate too), certifying each on
 the plants of its own claim.
-Does not belong here: the measures, making plants, the statistics of a certificate
+Out of scope: the measures, making plants, the statistics of a certificate
 (`statistics/judges.py`), reading the author's tables
 (`twin_assets/evaluation/judged/judge_material.py`).
 """
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 PANEL_VERSION = "panel-1"
-MOST_PROMPTS = 120  # held-out prompts that certify; 80 are enough for a difference of .3 and ε .1
+MAX_PROMPTS = 120  # held-out prompts that certify; 80 are enough for a difference of .3 and ε .1
 # What people add a judge to: its file, and a line here.
 JUDGES: tuple[JudgeKind[Any], ...] = (TOPIC, VOICE, SUPPORT, GENERAL)
 # Each is derived from the author's text: what forgets an author forgets these.
@@ -151,9 +151,9 @@ class Panel:
             if isinstance(member.judge, LanguageModelJudge)
         ]
         return JudgeUsage(
-            sum(one.calls for one in usages),
-            sum(one.unreadable for one in usages),
-            sum(one.usd for one in usages),
+            sum(usage.calls for usage in usages),
+            sum(usage.unreadable for usage in usages),
+            sum(usage.usd for usage in usages),
         )
 
 
@@ -201,7 +201,7 @@ def assemble_panel(material: JudgeMaterial, needs: JudgeNeeds, *, margin: float 
         for claim, error in panel.missing.items()
     ]
     probes = plant(
-        list(material.prompts[:MOST_PROMPTS]),
+        list(material.prompts[:MAX_PROMPTS]),
         training=[(pair.document_id, pair.answer) for pair in material.pairs],
         others=[text for one in material.others.planted for _, text in one.passages],
     )
@@ -229,7 +229,7 @@ def _certified(
     """Certificates by judge, computed once for a revision: a general judge is paid for each score,
     and the plants in every later batch watch over it."""
     members = [
-        (judges[kind.claim], kind, tuple(one for one in probes if one.kind in kind.probes))
+        (judges[kind.claim], kind, tuple(probe for probe in probes if probe.kind in kind.probes))
         for kind in JUDGES
         if kind.claim in judges
     ]

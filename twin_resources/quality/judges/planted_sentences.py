@@ -1,7 +1,7 @@
 """Planted sentences: an author's own, which its passage holds, and the same with one thing wrong.
 
-Belongs here: making them, for the calibration of a judge of single sentences.
-Does not belong here: whole planted answers (`negative_probes.py`), the judges
+Scope: making them, for the calibration of a judge of single sentences.
+Out of scope: whole planted answers (`negative_probes.py`), the judges
 (`sentence_support.py`, `entailment.py`), what a calibration is worth
 (`twin_assets/evaluation/measures/sentence_faithfulness.py`).
 
@@ -27,7 +27,7 @@ from twin_resources.quality.judges.support import sentences
 
 WrongKind = Literal["negated", "number", "name", "elsewhere"]
 WRONG_KINDS: tuple[WrongKind, ...] = get_args(WrongKind)
-FEWEST_WORDS, MOST_WORDS = 6, 40  # of a sentence that is planted
+MIN_WORDS, MAX_WORDS = 6, 40  # of a sentence that is planted
 _OPENINGS = (
     "In my experience ",
     "The short answer is that ",
@@ -193,7 +193,7 @@ def reworded(sentence: str) -> str:
                     return re.sub(rf"\b{re.escape(old)}\b", new, sentence, count=1)
     if way >= 2:
         head, comma, tail = sentence.rpartition(", ")
-        if comma and len(head.split()) >= FEWEST_WORDS and len(tail.split()) >= 3:
+        if comma and len(head.split()) >= MIN_WORDS and len(tail.split()) >= 3:
             return head + "."
     return sentence
 
@@ -204,9 +204,9 @@ def _lower(sentence: str) -> str:
 
 def _plantable(text: str) -> list[str]:
     return [
-        one
-        for one in sentences(text)
-        if FEWEST_WORDS <= len(one.split()) <= MOST_WORDS and one.endswith((".", "!"))
+        sentence
+        for sentence in sentences(text)
+        if MIN_WORDS <= len(sentence.split()) <= MAX_WORDS and sentence.endswith((".", "!"))
     ]
 
 

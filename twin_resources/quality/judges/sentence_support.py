@@ -1,7 +1,7 @@
 """How far passages hold a single sentence: the support score, with what it does not see added.
 
-Belongs here: the interface of a judge of sentences, and the one that needs no model of its own.
-Does not belong here: the score of a whole answer (`support.py`), an entailment model
+Scope: the interface of a judge of sentences, and the one that needs no model of its own.
+Out of scope: the score of a whole answer (`support.py`), an entailment model
 (`entailment.py`), thresholds and what a judge is worth (`sentence_faithfulness.py` of the gate).
 
 The support score counts shared words, so that `is not` supports `is` and one changed number among

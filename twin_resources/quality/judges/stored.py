@@ -1,7 +1,7 @@
 """What is computed once for an author and kept: calibrations and certificates of judges.
 
-Belongs here: keeping a document and reading it back.
-Does not belong here: any document (`topic.py`, `voice.py`, `panel.py`).
+Scope: keeping a document and reading it back.
+Out of scope: any document (`topic.py`, `voice.py`, `panel.py`).
 
 One table a kind, one row a name: (name, hash of what calls for it, document). A calibration is held
 on to when posts are added, because another one is another judge, whose scores need a new baseline:

@@ -1,7 +1,7 @@
 """Character n-grams of a text whose subject is masked: what is left is how it is written.
 
-Belongs here: normalising, masking, cutting texts to one length, the feature matrix.
-Does not belong here: the classifier (`voice.py`).
+Scope: normalising, masking, cutting texts to one length, the feature matrix.
+Out of scope: the classifier (`voice.py`).
 Method: character n-grams for authorship, Stamatatos, 2013,
 https://doi.org/10.2139/ssrn.4208157; masking of topical words before it, Stamatatos, 2017
 ("text distortion"), https://aclanthology.org/E17-1107

@@ -1,6 +1,6 @@
 """Whether an answer rests on the passages that it was given.
 
-Belongs here: the measure. Does not belong here: finding passages (`retrieval/retrieval.py`).
+Scope: the measure. Out of scope: finding passages (`retrieval/retrieval.py`).
 
 Sentence by sentence: the share of its telling words (four letters or more, and every number) that
 one passage sentence or its neighbours hold, or, for a paraphrase, how close the nearest passage
@@ -63,9 +63,16 @@ class SupportJudge:
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; without passages, or without a telling word, nothing is supported: 0."""
         with_passages = [one for one in answered if one.passages]
-        texts = [sentence for one in with_passages for sentence in sentences(one.answer)]
+        texts = [
+            sentence
+            for with_passage in with_passages
+            for sentence in sentences(with_passage.answer)
+        ]
         texts += [
-            part for one in with_passages for text in one.passages for part in sentences(text)
+            part
+            for with_passage in with_passages
+            for text in with_passage.passages
+            for part in sentences(text)
         ]
         vectors = embed_once(self._embed, texts)
         return [_support(one, vectors) for one in answered]

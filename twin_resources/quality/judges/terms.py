@@ -1,7 +1,7 @@
 """On what terms a language model rates an author's answers: its money, and what it is shown.
 
-Belongs here: whether it is asked at all, out of which budget, with which of a reader's words.
-Does not belong here: asking (`asking.py`), limits and sums (`access/account.py`), what consent is
+Scope: whether it is asked at all, out of which budget, with which of a reader's words.
+Out of scope: asking (`asking.py`), limits and sums (`access/account.py`), what consent is
 (`consent.py`).
 
 A model that leaves the machine sees the author's posts only with the author's consent, and what

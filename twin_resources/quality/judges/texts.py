@@ -1,7 +1,7 @@
 """Texts of other people: what a voice is told apart from, and where foreign plants come from.
 
-Belongs here: the bundled sample authors and other authors of the instance, cut to passages.
-Does not belong here: importing posts (`twin_assets/corpus`), the author's own texts.
+Scope: the bundled sample authors and other authors of the instance, cut to passages.
+Out of scope: importing posts (`twin_assets/corpus`), the author's own texts.
 """
 # pyright: strict
 
@@ -15,12 +15,12 @@ from pathlib import Path
 from twin_resources.authors import SAMPLES
 from twin_resources.quality.judges.judge import digest
 
-FEWEST_WORDS = 40  # as in the author's own answers (instructions/instruction_tables.py)
-MOST_WORDS = 160
+MIN_WORDS = 40  # as in the author's own answers (instructions/instruction_tables.py)
+MAX_WORDS = 160
 SAME_WORDS = 12  # in a row: nobody writes them twice by chance
 SHARED_PASSAGES = 0.2  # of a hand's; with more of them it is the author
 UNSEEN_DOCUMENTS = 3  # of few other authors, each third document is kept for plants
-FEWEST_HANDS = 3  # from which one of them can be spared
+MIN_HANDS = 3  # from which one of them can be spared
 _WORD = re.compile(r"\w+")
 _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)\n.*?\n\1\n", re.DOTALL)
 
@@ -68,15 +68,15 @@ def bundled_hands(*, without: Sequence[str], folder: Path = SAMPLES) -> list[Wri
 
 
 def passages_of(text: str) -> list[str]:
-    """Consecutive paragraphs joined to passages of `FEWEST_WORDS` to `MOST_WORDS` words."""
+    """Consecutive paragraphs joined to passages of `MIN_WORDS` to `MAX_WORDS` words."""
     passages: list[str] = []
     waiting: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
         waiting.append(" ".join(paragraph.split()))
         joined = "\n\n".join(waiting).strip()
         words = len(joined.split())
-        if words >= FEWEST_WORDS:
-            if words <= MOST_WORDS:
+        if words >= MIN_WORDS:
+            if words <= MAX_WORDS:
                 passages.append(joined)
             waiting = []
     return passages
@@ -90,7 +90,7 @@ def divided(hands: Sequence[WriterSample]) -> OtherTexts:
     story-teller's voice was found in .97 of another story-teller's passages.
     """
     known = sorted((hand for hand in hands if hand.passages), key=lambda hand: digest(hand.name))
-    if len(known) >= FEWEST_HANDS:
+    if len(known) >= MIN_HANDS:
         return OtherTexts(tuple(known[:-1]), tuple(known[-1:]), unseen=True)
     documents = {hand.name: _kept_documents(hand) for hand in known}
     return OtherTexts(
@@ -135,7 +135,8 @@ def _kept_documents(hand: WriterSample) -> frozenset[str]:
 
 def _part(hand: WriterSample, documents: frozenset[str], *, inside: bool) -> WriterSample:
     return WriterSample(
-        hand.name, tuple(one for one in hand.passages if (one[0] in documents) is inside)
+        hand.name,
+        tuple(passage for passage in hand.passages if (passage[0] in documents) is inside),
     )
 
 

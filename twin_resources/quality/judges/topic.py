@@ -1,7 +1,7 @@
 """Whether an answer is about its question: topic × fluent.
 
-Belongs here: the measure and its calibration on an author's own training pairs.
-Does not belong here: the embedder (`embedder/embedder.py`), style (`voice.py`).
+Scope: the measure and its calibration on an author's own training pairs.
+Out of scope: the embedder (`embedder/embedder.py`), style (`voice.py`).
 
 topic = clip((cos(question, answer) − a)/(b − a)), where a is the mean cosine of a question with
 another document's passage and b that with its own. A text without any relation to the question
@@ -28,9 +28,9 @@ from twin_resources.quality.judges.stored import JudgeTask, doublings, once
 
 TOPIC_VERSION = "topic-1"
 TOPIC_TABLE = "topic_calibration"
-MOST_PAIRS = 200  # 5 s of embedding; 400 moved neither mean by .01
-FEWEST_PAIRS = 20
-SMALLEST_GAP = 0.1
+MAX_PAIRS = 200  # 5 s of embedding; 400 moved neither mean by .01
+MIN_PAIRS = 20
+MIN_GAP = 0.1
 
 
 class TopicNotCalibrated(JudgeMissing):
@@ -55,19 +55,19 @@ class TopicCalibration:
 
 
 def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) -> TopicCalibration:
-    """a and b from an author's training pairs, the first `MOST_PAIRS` in the given order.
+    """a and b from an author's training pairs, the first `MAX_PAIRS` in the given order.
 
     Raises:
         TopicNotCalibrated: too few pairs or documents, or questions that do not fit their passages.
     """
-    used = list(pairs[:MOST_PAIRS])
+    used = list(pairs[:MAX_PAIRS])
     tried = "calibrate the topic score"
-    if len(used) < FEWEST_PAIRS or len({pair.document_id for pair in used}) < 2:
+    if len(used) < MIN_PAIRS or len({pair.document_id for pair in used}) < 2:
         documents = len({pair.document_id for pair in used})
         raise TopicNotCalibrated(
             tried,
             found=f"{len(used)} training pairs of {documents} documents",
-            next_step=f"import more posts: {FEWEST_PAIRS} pairs of two documents are needed",
+            next_step=f"import more posts: {MIN_PAIRS} pairs of two documents are needed",
         )
     vectors = embed_once(embed, [text for pair in used for text in (pair.question, pair.answer)])
     own = [float(vectors[pair.question] @ vectors[pair.answer]) for pair in used]
@@ -76,7 +76,7 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
         for pair, other in zip(used, of_other_documents(used), strict=True)
     ]
     a, b = sum(unrelated) / len(used), sum(own) / len(used)
-    if b - a < SMALLEST_GAP:
+    if b - a < MIN_GAP:
         raise TopicNotCalibrated(
             tried,
             found=f"questions are as close to other passages ({a:.3f}) as to their own ({b:.3f})",
@@ -140,12 +140,12 @@ class TopicJudge:
 
 
 def topic_judge(material: JudgeMaterial, needs: JudgeNeeds) -> TopicJudge:
-    """The author's topic score, on a scale from the first `MOST_PAIRS` training pairs there were.
+    """The author's topic score, on a scale from the first `MAX_PAIRS` training pairs there were.
 
     Raises:
         TopicNotCalibrated: see `calibrate_topic`.
     """
-    used = list(material.pairs[:MOST_PAIRS])
+    used = list(material.pairs[:MAX_PAIRS])
     inputs = digest(TOPIC_VERSION, needs.embedder, doublings(len(used)))
     task = JudgeTask(
         inputs, lambda: asdict(calibrate_topic(used, embed=needs.embed, embedder=needs.embedder))

@@ -1,7 +1,7 @@
 """Whether an answer is written like the author: logistic regression on character n-grams.
 
-Belongs here: training and calibrating it, its probability as a score.
-Does not belong here: features (`style_features.py`), where the other texts come from (`texts.py`).
+Scope: training and calibrating it, its probability as a score.
+Out of scope: features (`style_features.py`), where the other texts come from (`texts.py`).
 
 Negatives are other people's posts and answers of the untuned base model, each source with the same
 weight as a whole. The probability is calibrated by Platt's method on scores of documents that the
@@ -35,8 +35,8 @@ VOICE_VERSION = "voice-2"
 VOICE_TABLE = "voice_calibration"
 PEOPLE_VOICE_TABLE = "voice_of_people_calibration"  # told apart from people alone
 BASE_MODEL = "base model"
-FEWEST_TEXTS = 40  # windows of either side
-MOST_TEXTS = 600  # windows of one source
+MIN_TEXTS = 40  # windows of either side
+MAX_TEXTS = 600  # windows of one source
 FOLDS = 5
 REGULARISATION = 10.0  # scikit-learn's C
 
@@ -54,9 +54,9 @@ class WriterTexts:
     texts: tuple[tuple[str, str], ...] = field(repr=False)
 
     def pieces(self) -> list[tuple[str, str]]:
-        """(document, window of text), at most `MOST_TEXTS`."""
+        """(document, window of text), at most `MAX_TEXTS`."""
         pieces_of_writers = [(name, piece) for name, text in self.texts for piece in windows(text)]
-        return pieces_of_writers[:MOST_TEXTS]
+        return pieces_of_writers[:MAX_TEXTS]
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ def calibrate_voice(own: WriterTexts, others: Sequence[WriterTexts]) -> VoiceCal
 
     sides = [own.pieces(), *(source.pieces() for source in others)]
     counts = [len(side) for side in sides]
-    if min(counts[0], sum(counts[1:])) < FEWEST_TEXTS:
+    if min(counts[0], sum(counts[1:])) < MIN_TEXTS:
         raise JudgeMissing(
             f"calibrate the voice score of {own.name}",
             found=f"{counts[0]} texts of the author, {sum(counts[1:])} of others",
-            next_step=f"import more posts: {FEWEST_TEXTS} of either side are needed",
+            next_step=f"import more posts: {MIN_TEXTS} of either side are needed",
         )
     texts = [text for side in sides for _, text in side]
     label = np.array([1] * counts[0] + [0] * sum(counts[1:]))

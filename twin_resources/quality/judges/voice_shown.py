@@ -1,7 +1,7 @@
 """How author, base model and tuned model write, as figures to look at: a record beside the report.
 
-Belongs here: the record, its file, finding the newest of an author, its lines with small bars.
-Does not belong here: counting (`twin_assets/evaluation/measures/visible_voice.py`), the picture
+Scope: the record, its file, finding the newest of an author, its lines with small bars.
+Out of scope: counting (`twin_assets/evaluation/measures/visible_voice.py`), the picture
 (`evaluation/report/plots.py`), scores that decide (`voice.py`).
 
     <home>/checkpoints/<author>/<checkpoint>/evaluation/voice_shown.json, voice_shown.svg
@@ -110,7 +110,7 @@ def read_voice_shown(path: Path) -> VoiceShown | None:
     raise TwinError(
         f"read {path}",
         found=reason,
-        next_step="delete the file; the next evaluation writes it anew",
+        next_step="delete the file; the next evaluation rewrites it ",
     )
 
 

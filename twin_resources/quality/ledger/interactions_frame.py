@@ -1,7 +1,7 @@
 """The ledger's snapshot as a frame: one row an answer, with what was said of it.
 
-Belongs here: the query, the columns and their meaning.
-Does not belong here: pairs and samples made of them (`preference_dataset`, `shadow_pairs`).
+Scope: the query, the columns and their meaning.
+Out of scope: pairs and samples made of them (`preference_dataset`, `shadow_pairs`).
 Question, answer and edits were stripped of personal data when they were read (`privacy`).
 """
 # pyright: strict

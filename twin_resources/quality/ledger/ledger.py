@@ -1,7 +1,7 @@
 """The ledger: our copy of the trace store's traces and scores, in which each counts once.
 
-Belongs here: `Ledger.sync`, its one writer, and what readers of the ledger ask for.
-Does not belong here: HTTP (`langfuse/client.py`), reading within a budget (`paged_feed.py`), which
+Scope: `Ledger.sync`, its one writer, and what readers of the ledger ask for.
+Out of scope: HTTP (`langfuse/client.py`), reading within a budget (`paged_feed.py`), which
 value a score becomes (`settling.py`), what is concluded from values (`statistics/`).
 
 The trace store has no change feed: a score comes late, is changed, is deleted. So decisions are

@@ -1,7 +1,7 @@
 """The ledger's tables in the state store, and the number that says which code may read them.
 
-Belongs here: the SQL tables, their indexes, opening them.
-Does not belong here: what the rows mean (`traces.py`, `scores.py`, `settling.py`).
+Scope: the SQL tables, their indexes, opening them.
+Out of scope: what the rows mean (`traces.py`, `scores.py`, `settling.py`).
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
 """
 # pyright: strict

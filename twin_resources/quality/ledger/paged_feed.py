@@ -1,7 +1,7 @@
 """Reading a list that has no change feed: time windows, oldest first, within a budget of requests.
 
-Belongs here: which window is read next, when one is halved, and what is left for the next tick.
-Does not belong here: what the rows mean, storing them (`ledger.py`).
+Scope: which window is read next, when one is halved, and what is left for the next tick.
+Out of scope: what the rows mean, storing them (`ledger.py`).
 Source: `GET /v3/scores` and `GET /v2/observations` answer newest first, a page at a time, by time
 window; https://api.reference.langfuse.com
 
@@ -31,7 +31,7 @@ from twin_resources.observability.trace_store.json_values import instant
 WINDOW_PAGES = 10
 OVERLAP_PAGES = 3  # for the first window of a tick, which reaches back
 CAUGHT_UP_MS = 15 * 60_000  # further behind, reaching back would read the same backlog again
-LONGEST_SPAN_MS = 90 * 86_400_000
+MAX_SPAN_MS = 90 * 86_400_000
 
 Row = dict[str, Any]
 
@@ -91,7 +91,7 @@ class FeedState:
     """
 
     frontier_ms: int
-    span_ms: int = LONGEST_SPAN_MS
+    span_ms: int = MAX_SPAN_MS
     until_ms: int = 0
     cursor: str = ""
     began_ms: int = 0
@@ -226,7 +226,7 @@ class PagedFeed:
         full = rows / (self.page_rows * self.window_pages)
         grown = int(length * min(2.0, 0.8 / max(full, 0.4)))
         keep = state.span_ms if full < 0.4 else 1  # the goal cut it short: as long as before
-        return max(1, min(max(grown, keep), LONGEST_SPAN_MS))
+        return max(1, min(max(grown, keep), MAX_SPAN_MS))
 
     def _shorter(self, since_ms: int, until_ms: int, rows: Sequence[Row]) -> int:
         """Length of the next try: half, less where the rows seen lie denser, and in front of the

@@ -1,7 +1,7 @@
 """What the ledger asks of the trace store: pages, look-ups, and the pass over the last days.
 
-Belongs here: the two lists with their parameters, remembered positions, the minute's requests.
-Does not belong here: windows (`paged_feed.py`), storing (`storing.py`).
+Scope: the two lists with their parameters, remembered positions, the minute's requests.
+Out of scope: windows (`paged_feed.py`), storing (`storing.py`).
 API: https://api.reference.langfuse.com, `GET /v3/scores` and `GET /v2/observations`
 """
 # pyright: strict
@@ -35,7 +35,7 @@ SCORE_PAGE, TRACE_PAGE = 100, 200
 ENVIRONMENT = "default"  # where a score is whose writer names none
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
 _IDS_A_REQUEST = 100  # 3.4 KB of address; servers take 8
-_MOST_LOOK_UPS = 3
+_MAX_LOOK_UPS = 3
 _MINUTE_MS = 60_000
 _CLOCK = "clock"
 OLD = "old"  # the pass over the days before those that are read again each hour
@@ -172,7 +172,7 @@ def look_up_traces(
     """Ask for the traces that new scores name and that no window has brought yet: an answer's
     trace may have waited in an outbox until long after its start."""
     of_others = sorted(store.unknown_of_others - store.unknown)  # after those of our own scores
-    wanted = [*sorted(store.unknown), *of_others][: _MOST_LOOK_UPS * _IDS_A_REQUEST]
+    wanted = [*sorted(store.unknown), *of_others][: _MAX_LOOK_UPS * _IDS_A_REQUEST]
     for chunk in ledger_tables.pieces(wanted, _IDS_A_REQUEST):
         if not budget.left():
             return
@@ -268,7 +268,7 @@ def rewind(state: State, newest_ms: int, *, again_from_ms: int) -> float:
     """Set back what was read by a clock that was ahead of `newest_ms`; how far, seconds.
 
     Reading goes on from the newest row that the store has given before that instant: a row that is
-    read twice is there once. The pass over the last days begins anew, from `again_from_ms`.
+    read twice is there once. The pass over the last days restarts, from `again_from_ms`.
     """
     rewound_ms = 0
     moments = {

@@ -1,6 +1,6 @@
 """What one sync of the ledger did, in numbers and in one line.
 
-Belongs here: the report's fields and wording. Does not belong here: doing it (`ledger.py`).
+Scope: the report's fields and wording. Out of scope: doing it (`ledger.py`).
 """
 # pyright: strict
 

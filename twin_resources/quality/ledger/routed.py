@@ -1,7 +1,7 @@
 """What an author's routing has done since a day, counted from the ledger's traces.
 
-Belongs here: answers by class and route, minutes in which the margin was not held, and what was
-saved. Does not belong here: the policy (`router/`), showing it
+Scope: answers by class and route, minutes in which the margin was not held, and what was
+saved. Out of scope: the policy (`router/`), showing it
 (`commands/routing_command.py`, `routing_policy`).
 """
 # pyright: strict

@@ -1,8 +1,8 @@
 """A score as the ledger keeps it, and whether it may count.
 
-Belongs here: score of the API → row, the kinds (vote, edit, comparison, judgement, other), whose
+Scope: score of the API → row, the kinds (vote, edit, comparison, judgement, other), whose
 it is and what it counts as, and the reasons for which one never counts.
-Does not belong here: reading them (`paged_feed.py`), when they are settled (`settling.py`), what an
+Out of scope: reading them (`paged_feed.py`), when they are settled (`settling.py`), what an
 author's file says of a name (`authors/score_settings.py`).
 
 A score that somebody else wrote (Langfuse's page, its SDK, an evaluator) has a name of its own and
@@ -31,8 +31,8 @@ OTHER = "other"  # kind of such a score, until its author's file says what it is
 # A text is no number, and of two compared answers one loses however good both are.
 NEVER_BET_ON = ("edit", "compare")
 DAY_MS = 86_400_000
-MOST_TEXT = 20_000
-MOST_CATEGORY = 200
+MAX_TEXT = 20_000
+MAX_CATEGORY = 200
 
 CountsOf = Callable[[str], CountedScores]
 
@@ -147,10 +147,10 @@ def _value(kind: str, data_type: str, value: object) -> tuple[float | None, str,
     """(number, text, reason)."""
     if kind == "edit":
         text = str(value).strip() if isinstance(value, str) else ""
-        return None, replace_personal(text)[:MOST_TEXT], "" if text else "no_text"
+        return None, replace_personal(text)[:MAX_TEXT], "" if text else "no_text"
     if kind == OTHER and isinstance(value, str):
         # A category is a word of whoever set the score up; a text is a reader's, and stays there.
-        category = replace_personal(value)[:MOST_CATEGORY] if data_type == "CATEGORICAL" else ""
+        category = replace_personal(value)[:MAX_CATEGORY] if data_type == "CATEGORICAL" else ""
         return None, category, ""
     if not isinstance(value, bool | int | float):
         return None, "", "not_a_number"

@@ -1,7 +1,7 @@
 """When a score becomes a value that is bet on: once, and in an order that never changes.
 
-Belongs here: closing reader-days, settling judgements, the cap on one reader's share.
-Does not belong here: reading scores (`paged_feed.py`), betting (`statistics/`).
+Scope: closing reader-days, settling judgements, the cap on one reader's share.
+Out of scope: reading scores (`paged_feed.py`), betting (`statistics/`).
 
 A vote counts with its reader's others of that day (UTC) in its stream: one value a reader and day,
 because the detectors' guarantee is void when several scores of one reader come in a row. The value

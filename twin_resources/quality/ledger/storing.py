@@ -1,7 +1,7 @@
 """Writing rows of the trace store into the ledger: new, changed, gone, late.
 
-Belongs here: the transaction of one window, and which status a row gets or keeps.
-Does not belong here: reading (`paged_feed.py`), settling (`settling.py`).
+Scope: the transaction of one window, and which status a row gets or keeps.
+Out of scope: reading (`paged_feed.py`), settling (`settling.py`).
 Method: upserts by the trace store's own ids, so that a row that is read twice is there once.
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """A trace as the ledger keeps it, from the generation span that the gateway wrote.
 
-Belongs here: observation → row; what of it is text, without personal data.
-Does not belong here: reading observations (`paged_feed.py`), what a span says
+Scope: observation → row; what of it is text, without personal data.
+Out of scope: reading observations (`paged_feed.py`), what a span says
 (`gateway/hooks/tracing.py`), finding the question in a prompt (`langfuse/trace_texts.py`).
 API: `data` of `GET /v2/observations`, https://api.reference.langfuse.com
 """
@@ -21,7 +21,7 @@ from twin_resources.observability.langfuse.trace_texts import (
 from twin_resources.observability.trace_store.json_values import milliseconds_of
 from twin_resources.privacy import replace_personal
 
-MOST_TEXT = 20_000  # characters of a question or an answer
+MAX_TEXT = 20_000  # characters of a question or an answer
 # Who has answered had a chance above zero, so nobody's propensity is this. It was taken for 1 once,
 # and a weighted mean believed that a drawn answer had been certain.
 UNKNOWN_PROPENSITY = 0.0
@@ -56,8 +56,8 @@ def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
         "simulated": facts.get("twin.simulated", "") == "true",
         "batch": facts.get("twin.batch", "") == "true",
         "chunks": facts.get("twin.chunks", ""),
-        "question": replace_personal(question_of(observation.get("input"), template))[:MOST_TEXT],
-        "answer": replace_personal(answer_of(observation.get("output")))[:MOST_TEXT],
+        "question": replace_personal(question_of(observation.get("input"), template))[:MAX_TEXT],
+        "answer": replace_personal(answer_of(observation.get("output")))[:MAX_TEXT],
     }
 
 

@@ -1,4 +1,4 @@
 """Trials of candidates: what is kept between evidence (pure) and registry (which version is what).
 
-Belongs here: nothing but this line; import the modules themselves.
+Scope: nothing but this line; import the modules themselves.
 """

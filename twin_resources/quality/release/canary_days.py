@@ -1,7 +1,7 @@
 """What the ledger holds for a canary: its readers' days as pairs, and how fast they come.
 
-Belongs here: settled thumbs of candidate and incumbent, read for one trial.
-Does not belong here: settling them (`ledger/`), betting on them (`statistics/promotion.py`).
+Scope: settled thumbs of candidate and incumbent, read for one trial.
+Out of scope: settling them (`ledger/`), betting on them (`statistics/promotion.py`).
 """
 # pyright: strict
 

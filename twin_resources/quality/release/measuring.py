@@ -1,7 +1,7 @@
 """What a trial of an author could work with, measured: the input of the choice of release mode.
 
-Belongs here: counting prompts, certified claims and scores.
-Does not belong here: the choice (`release/release_mode.py`).
+Scope: counting prompts, certified claims and scores.
+Out of scope: the choice (`release/release_mode.py`).
 """
 # pyright: strict
 
@@ -13,8 +13,8 @@ from twin_resources.quality.judges.panel import deciding
 from twin_resources.quality.ledger.interactions_frame import of_readers
 from twin_resources.quality.release.canary_days import ScoreRate, score_rate
 from twin_resources.quality.release.release_mode import (
-    FEWEST_PROMPTS,
-    LONGEST_CANARY_DAYS,
+    MAX_CANARY_DAYS,
+    MIN_PROMPTS,
     TrialFeasibility,
 )
 from twin_resources.quality.release.replays import certified_claims
@@ -33,7 +33,7 @@ def measured(
     *,
     now: float,
     margin: float = MARGIN,
-    fewest_prompts: int = FEWEST_PROMPTS,
+    fewest_prompts: int = MIN_PROMPTS,
 ) -> TrialFeasibility:
     """Certified claims, prompts to replay, and the score rate that a canary would have.
 
@@ -57,12 +57,12 @@ def measured(
 def expected_readers(rate: ScoreRate, *, share: float) -> int:
     """Distinct readers whom the longest canary would reach.
 
-    A reader is drawn anew each day, and scores on per_day/readers of the days: reached with
+    A reader is drawn again each day, and scores on per_day/readers of the days: reached with
     probability 1 − (1 − share)^(days with a score).
     """
     if not rate.readers:
         return 0
-    days = LONGEST_CANARY_DAYS * rate.per_day / rate.readers
+    days = MAX_CANARY_DAYS * rate.per_day / rate.readers
     return int(rate.readers * (1.0 - (1.0 - share) ** days))
 
 

@@ -1,8 +1,8 @@
 """How a candidate is tried out, chosen from what can be measured, and canary days as pairs.
 
-Belongs here: the choice of mode with its reason, the differences of a canary, when a trial is
+Scope: the choice of mode with its reason, the differences of a canary, when a trial is
 parked, one line on where it stands.
-Does not belong here: the test itself (`promotion.py`), the moves (`registry/moves.py`).
+Out of scope: the test itself (`promotion.py`), the moves (`registry/moves.py`).
 Method: `promotion.py`. Parked (undecided when the prompts or the days are used up) is not rolled
 back for harm.
 """
@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twin_resources.registry.moves import MOST_OF_INCUMBENT, Evidence, Mode
+from twin_resources.registry.moves import MAX_RATIO_TO_INCUMBENT, Evidence, Mode
 from twin_resources.statistics.baseline import MARGIN, duration
 from twin_resources.statistics.bets import log_mean
 from twin_resources.statistics.promotion import (
@@ -29,12 +29,12 @@ from twin_resources.statistics.promotion import (
     pairs_expected,
 )
 
-FEWEST_PROMPTS = 300
-LONGEST_CANARY_DAYS = 14.0
-FEWEST_READERS = 30
+MIN_PROMPTS = 300
+MAX_CANARY_DAYS = 14.0
+MIN_READERS = 30
 MORE_IS_ASKED = (
     "a version beside a stable one must be shown to be no worse in the gate: the upper end of its "
-    f"perplexity ratio's interval is at most {MOST_OF_INCUMBENT:g}"
+    f"perplexity ratio's interval is at most {MAX_RATIO_TO_INCUMBENT:g}"
 )
 
 
@@ -58,7 +58,7 @@ class TrialFeasibility:
     canary_readers: int
     margin: float = MARGIN
     alpha: float = ALPHA
-    fewest_prompts: int = FEWEST_PROMPTS
+    fewest_prompts: int = MIN_PROMPTS
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,13 @@ def choose(trial: TrialFeasibility) -> Choice:
     rate = trial.canary_values_per_day
     days = pairs / rate if rate > 0.0 else math.inf
     message = f"about {duration(days)}" if math.isfinite(days) else "without end: nobody scores"
-    if days <= LONGEST_CANARY_DAYS and trial.canary_readers >= FEWEST_READERS:
+    if days <= MAX_CANARY_DAYS and trial.canary_readers >= MIN_READERS:
         reason = f"canary: {judge}; about {pairs:.0f} reader-days at {rate:.3g} a day, {message}"
         return Choice("canary", reason, pairs, days)
     why = (
-        f"a canary would take {message}, more than {LONGEST_CANARY_DAYS:.0f} days"
-        if days > LONGEST_CANARY_DAYS
-        else f"a canary would have {trial.canary_readers} of the {FEWEST_READERS} readers needed"
+        f"a canary would take {message}, more than {MAX_CANARY_DAYS:.0f} days"
+        if days > MAX_CANARY_DAYS
+        else f"a canary would have {trial.canary_readers} of the {MIN_READERS} readers needed"
     )
     return Choice("gate", f"gate: {judge}; {why}; {MORE_IS_ASKED}", 0.0, 0.0)
 
@@ -157,11 +157,11 @@ def finding(
     verdict = at_the_end(evidence) if exhausted else evidence.verdict
     if verdict == "roll_back":
         return Evidence("roll_back", f"{mode}: worse than the stable version; {strength}")
-    too_few = readers is not None and readers < FEWEST_READERS
+    too_few = readers is not None and readers < MIN_READERS
     if verdict == "promote" and not too_few:
         reason = f"{mode}: {_won(evidence)}, after {evidence.pairs} pairs; {strength}"
         return Evidence("promote", reason)
-    held = f"; {readers} of {FEWEST_READERS} readers needed to promote" if too_few else ""
+    held = f"; {readers} of {MIN_READERS} readers needed to promote" if too_few else ""
     if exhausted:
         lost = f"; {_on_average(evidence)}" if evidence.is_not_worse and not too_few else ""
         return Evidence("exhausted", f"{mode}: parked, {progress}; {strength}{lost}{held}")

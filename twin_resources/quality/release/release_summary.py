@@ -1,7 +1,7 @@
 """What a round of release says of itself, as plain values for metadata.
 
-Belongs here: mode and evidence in words and numbers, for asset, sensor and job alike.
-Does not belong here: finding them out (`releasing.py`), any text of an author or reader.
+Scope: mode and evidence in words and numbers, for asset, sensor and job alike.
+Out of scope: finding them out (`releasing.py`), any text of an author or reader.
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """A tick of `canary_verdict`: every version on trial is taken on, and what moved is told.
 
-Belongs here: which authors are looked at, what a tick says.
-Does not belong here: one round of release (`releasing.py`), Dagster (`twin_sensors`).
+Scope: which authors are looked at, what a tick says.
+Out of scope: one round of release (`releasing.py`), Dagster (`twin_sensors`).
 """
 # pyright: strict
 

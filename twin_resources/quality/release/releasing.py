@@ -1,8 +1,8 @@
 """One round of release: mode, moves, trial, moves again; a second one at once moves nothing.
 
-Belongs here: the order of these steps, for the asset `released_model` and the sensor
+Scope: the order of these steps, for the asset `released_model` and the sensor
 `canary_verdict` alike.
-Does not belong here: each step (`release/release_mode.py`, `registry.reconcile`, `trial.py`).
+Out of scope: each step (`release/release_mode.py`, `registry.reconcile`, `trial.py`).
 Source of the method: architecture.md.
 """
 # pyright: strict
@@ -19,8 +19,8 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.release import canary_days, release_mode, trial
 from twin_resources.quality.release.measuring import measured
 from twin_resources.quality.release.release_mode import (
-    FEWEST_PROMPTS,
-    LONGEST_CANARY_DAYS,
+    MAX_CANARY_DAYS,
+    MIN_PROMPTS,
     MORE_IS_ASKED,
     Choice,
 )
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 MODES = (AUTO, "gate", "shadow", "canary")
-LONGEST_IDLE_DAYS = 14.0  # a shadow without a new pair
+MAX_IDLE_DAYS = 14.0  # a shadow without a new pair
 _DAY_S = 86_400.0
 
 
@@ -152,7 +152,7 @@ def release_measured(
     now: float,
     replayed: Mapping[str, Any],
     margin: float = MARGIN,
-    fewest_prompts: int = FEWEST_PROMPTS,
+    fewest_prompts: int = MIN_PROMPTS,
     withheld: str = "",
 ) -> ReleaseRound:
     """A round whose mode follows from what is measured, with the shadow pairs that there are.
@@ -197,7 +197,7 @@ def take_on_measured(
     now: float,
     replayed: Mapping[str, Any],
     margin: float = MARGIN,
-    fewest_prompts: int = FEWEST_PROMPTS,
+    fewest_prompts: int = MIN_PROMPTS,
     withheld: str = "",
 ) -> StoredTrial | None:
     """Fold what is new; a whole round follows only when that decides something.
@@ -259,7 +259,7 @@ def take_on(
     )
     running = trial.begin(state, on, terms, now=now, after_sequence=after)
     days = canary_days.days_of(state, running)
-    over = now - running.began_at >= LONGEST_CANARY_DAYS * _DAY_S
+    over = now - running.began_at >= MAX_CANARY_DAYS * _DAY_S
     standing = TrialState(exhausted=over, readers=days.readers)
     return trial.fold(state, running, days.pairs, standing, now=now)
 
@@ -279,11 +279,11 @@ def forsaken(
     last = datetime.fromisoformat(entered.moved_at).timestamp()
     if known is not None:
         last = max(last, known.began_at, known.paired_at or 0.0)
-    if now - last < LONGEST_IDLE_DAYS * _DAY_S:
+    if now - last < MAX_IDLE_DAYS * _DAY_S:
         return None
     pairs = 0 if known is None else known.evidence.pairs
     reason = (
-        f"shadow: parked, no new pair in {LONGEST_IDLE_DAYS:.0f} days, {pairs} in all; it can be "
+        f"shadow: parked, no new pair in {MAX_IDLE_DAYS:.0f} days, {pairs} in all; it can be "
         "tried again (`twin release` by hand), and the next retraining makes another candidate"
     )
     return Evidence("exhausted", reason, incumbent=on.incumbent)

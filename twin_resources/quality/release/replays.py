@@ -1,7 +1,7 @@
 """Shadow pairs as a trial uses them.
 
-Belongs here: reading the newest trial of the table `shadow_pairs` and its judges' certificates.
-Does not belong here: replaying prompts and judging answers (`twin_assets/serving/shadowing.py`),
+Scope: reading the newest trial of the table `shadow_pairs` and its judges' certificates.
+Out of scope: replaying prompts and judging answers (`twin_assets/serving/shadowing.py`),
 the table's columns (`judges/pairs.py`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """A candidate's trial, kept between ticks: each pair is bet on once, each verdict stands.
 
-Belongs here: beginning a trial, folding pairs into it with their finding in one transaction.
-Does not belong here: the test (`statistics/promotion.py`), where pairs come from (`canary_days.py`,
+Scope: beginning a trial, folding pairs into it with their finding in one transaction.
+Out of scope: the test (`statistics/promotion.py`), where pairs come from (`canary_days.py`,
 `replays.py`), moving the version (`releasing.py`).
 Source of the method: architecture.md; `statistics/promotion.py` has the derivation.
 

@@ -1,7 +1,7 @@
 """Trials as rows: the value, and its SQL inside a transaction that is open.
 
-Belongs here: `StoredTrial`, reading and writing one.
-Does not belong here: when a trial begins or ends (`trial.py`), the statistics (`statistics/`).
+Scope: `StoredTrial`, reading and writing one.
+Out of scope: when a trial begins or ends (`trial.py`), the statistics (`statistics/`).
 """
 # pyright: strict
 

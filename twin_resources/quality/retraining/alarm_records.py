@@ -1,7 +1,7 @@
 """Alarms as rows: recorded with their notice when raised, closed with their decision.
 
-Belongs here: recording, finding what is open, closing, counting the fleet's.
-Does not belong here: raising one (`score_watch.py`), deciding (`statistics/retraining.py`).
+Scope: recording, finding what is open, closing, counting the fleet's.
+Out of scope: raising one (`score_watch.py`), deciding (`statistics/retraining.py`).
 
 A row is never deleted and its key (author, stream, version, number) never used twice: this is what
 keeps one drop from being answered twice, whatever else is lost.

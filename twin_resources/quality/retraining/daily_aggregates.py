@@ -1,7 +1,7 @@
 """Settled values of one stream or version, as the loop asks the ledger's table for them.
 
-Belongs here: queries on `ledger_settled` and the scores and traces behind a value.
-Does not belong here: writing them (`ledger/`), what is concluded from them (`statistics/`).
+Scope: queries on `ledger_settled` and the scores and traces behind a value.
+Out of scope: writing them (`ledger/`), what is concluded from them (`statistics/`).
 """
 # pyright: strict
 

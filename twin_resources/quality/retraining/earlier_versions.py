@@ -1,7 +1,7 @@
 """Versions that answered before: what their readers said, and going back to one of them.
 
-Belongs here: comparing a fall with an earlier version's own days, the registry's move. Does not
-belong here: the comparison itself (`statistics/detector.py`), a person's `twin rollback`
+Scope: comparing a fall with an earlier version's own days, the registry's move. Out of
+scope: the comparison itself (`statistics/detector.py`), a person's `twin rollback`
 (`twin_sensors/rolling_back.py`).
 """
 # pyright: strict

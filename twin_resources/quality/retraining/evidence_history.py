@@ -1,6 +1,6 @@
 """A stream's past as its detector saw it, for a plot: means, what they are held to, alarms.
 
-Belongs here: looking at each day again. Does not belong here: drawing (`twin_assets/feedback`), the
+Scope: looking at each day again. Out of scope: drawing (`twin_assets/feedback`), the
 evidence that decides (`score_watch.py`).
 """
 # pyright: strict
@@ -108,7 +108,7 @@ def _alarms(connection: sa.Connection, watch: StreamEvidence) -> list[Alarm]:
     records = alarm_records.of_author(
         connection, watch.author, stream=watch.stream, version=watch.version, limit=ALARMS
     )
-    return sorted((one.alarm for one in records), key=lambda alarm: alarm.number)
+    return sorted((record.alarm for record in records), key=lambda alarm: alarm.number)
 
 
 def _day(

@@ -1,7 +1,7 @@
 """From decided retrainings to runs: what became of those offered, and which are to be offered now.
 
-Belongs here: outcomes, attempts and offers as rows, and what each used.
-Does not belong here: what a look at the runs amounts to (`idempotent_launch.py`), the rows
+Scope: outcomes, attempts and offers as rows, and what each used.
+Out of scope: what a look at the runs amounts to (`idempotent_launch.py`), the rows
 themselves (`retrainings.py`), deciding, creating runs (the daemon does).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Retrainings that no alarm asks for: requests of a person or a forgetting, and growth.
 
-Belongs here: one pass over all authors for each of the two, and their decisions' rows.
-Does not belong here: what may start and when (`statistics/retraining_limits.py`), dagster.
+Scope: one pass over all authors for each of the two, and their decisions' rows.
+Out of scope: what may start and when (`statistics/retraining_limits.py`), dagster.
 """
 # pyright: strict
 
@@ -130,4 +130,4 @@ def _begin(loop: RetrainingLoop, wanted: _Wanted, at: float) -> str:
 
 
 def _causes(requests: Sequence[RetrainingRequest]) -> list[Cause]:
-    return [cause for cause in REQUESTED if any(one.cause == cause for one in requests)]
+    return [cause for cause in REQUESTED if any(request.cause == cause for request in requests)]

@@ -1,7 +1,7 @@
 """One tick of the sensor `quality_dropped`: read, follow, decide, offer; for all authors.
 
-Belongs here: the order of these steps, and storing each decision with what follows from it.
-Does not belong here: the decision (`statistics/retraining.py`), dagster (`twin_sensors`).
+Scope: the order of these steps, and storing each decision with what follows from it.
+Out of scope: the decision (`statistics/retraining.py`), dagster (`twin_sensors`).
 Method: deploy/docs/architecture.md, The loop.
 
 Every step can be repeated: a process that dies between any two leaves what the next tick goes on
@@ -309,7 +309,9 @@ class _Deciding:
     def _answered_before(self, author: str) -> str:
         """The version that a person may roll back to; empty: there is none."""
         versions = self.loop.registry.versions(author)
-        retired = [one for one in versions if one.state == "retired" and not one.tainted]
+        retired = [
+            version for version in versions if version.state == "retired" and not version.tainted
+        ]
         return score_watch.name_of(retired[-1]) if retired else ""
 
 

@@ -1,6 +1,6 @@
 """What a person set for the loop, as the values that `statistics/` asks for.
 
-Belongs here: settings → threshold, limits. Does not belong here: defaults (`settings.py`).
+Scope: settings → threshold, limits. Out of scope: defaults (`settings.py`).
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ class LoopRules:
             soon as it is there (`reader_days`, in tests and the demo).
     """
 
-    fewest: int = detector.FEWEST_VALUES
+    fewest: int = detector.MIN_VALUES
     horizon: int = detector.HORIZON
     alpha: float = detector.ALPHA
     tolerance: float = detector.TOLERANCE

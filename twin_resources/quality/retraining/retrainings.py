@@ -1,7 +1,7 @@
 """Decided retrainings as rows: at most one of an author is unfinished, whatever its cause.
 
-Belongs here: entering one, claiming its launch, what became of it, requests by a person or a
-forgetting. Does not belong here: deciding (`quality.py`, `manual_triggers.py`), what its runs
+Scope: entering one, claiming its launch, what became of it, requests by a person or a
+forgetting. Out of scope: deciding (`quality.py`, `manual_triggers.py`), what its runs
 amount to (`launching.py`), starting them (`twin_sensors`).
 
 A retraining is entered in the transaction of its decision. Its run is *offered* to the daemon, and

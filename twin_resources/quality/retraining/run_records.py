@@ -1,7 +1,7 @@
 """Runs of the job that trains, as the loop asks whoever starts them.
 
-Belongs here: the protocol, tags, and what an author's runs amount to.
-Does not belong here: asking Dagster (`twin_sensors/dagster_run_records.py`).
+Scope: the protocol, tags, and what an author's runs amount to.
+Out of scope: asking Dagster (`twin_sensors/dagster_run_records.py`).
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """Following an author's settled values: day sums, evidence, alarm and notice, in one transaction.
 
-Belongs here: which days are compared, storing the evidence and the alarm; lowering the floor.
-Does not belong here: the evidence itself (`statistics/detector.py`), what an alarm leads to
+Scope: which days are compared, storing the evidence and the alarm; lowering the floor.
+Out of scope: the evidence itself (`statistics/detector.py`), what an alarm leads to
 (`statistics/retraining.py`).
 
 Everything follows from the settled values and from the alarms that stand in the store: whatever the
@@ -30,7 +30,7 @@ from twin_resources.quality.retraining import alarm_records, daily_aggregates
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics.detector import (
-    FEWEST_DAYS,
+    MIN_DAYS,
     Alarm,
     DaySum,
     StreamEvidence,
@@ -164,11 +164,13 @@ class StreamDays:
         allowed = {version, *_released(connection, author)}
         records = alarm_records.of_author(connection, author, stream=stream, limit=ALARMS)
         begin, fallen = 0, dict[str, int]()
-        for one in sorted(records, key=lambda one: one.alarm.sequence):
-            alarm = one.alarm
+        for record in sorted(records, key=lambda one: one.alarm.sequence):
+            alarm = record.alarm
             if alarm.version not in allowed:
                 continue
-            if alarm.version == version and (one.is_open or alarm.number >= (before or math.inf)):
+            if alarm.version == version and (
+                record.is_open or alarm.number >= (before or math.inf)
+            ):
                 continue
             later = [of for of in sums if of.version == alarm.version and of.first > alarm.sequence]
             if alarm.version == version or _certifies(later, rules):
@@ -211,7 +213,7 @@ class StreamDays:
 def _certifies(sums: Sequence[DaySum], rules: LoopRules) -> bool:
     """Whether these days are enough to be compared with."""
     days = {one.day for one in sums}
-    return len(days) >= FEWEST_DAYS and sum(one.count for one in sums) >= rules.fewest
+    return len(days) >= MIN_DAYS and sum(one.count for one in sums) >= rules.fewest
 
 
 def _threshold(connection: sa.Connection, evidence: StreamEvidence, rules: LoopRules) -> float:
@@ -308,7 +310,7 @@ def lower_floor(
     at: float,
     stream: str = "",
 ) -> tuple[int, int]:
-    """What was settled for an author until now is history: every stream is certified anew, from
+    """What was settled for an author until now is history: every stream is certified again, from
     the next value on, and held to no earlier version; what alarms were open is closed.
 
     Args:

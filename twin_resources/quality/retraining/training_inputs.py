@@ -1,6 +1,6 @@
 """What a training would use, and what it used: asked of whoever can train.
 
-Belongs here: the protocol. Does not belong here: its answer (`twin_assets/training`).
+Scope: the protocol. Out of scope: its answer (`twin_assets/training`).
 """
 # pyright: strict
 

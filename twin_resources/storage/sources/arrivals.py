@@ -1,7 +1,7 @@
 """Whether what is seen at an author's sources is worth an import, and which run made it.
 
-Belongs here: the decision, as a pure function of what was known, what is seen and the runs of the
-last change. Does not belong here: what those amount to (`one_run`), listing (`listing`), polling
+Scope: the decision, as a pure function of what was known, what is seen and the runs of the
+last change. Out of scope: what those amount to (`one_run`), listing (`listing`), polling
 (`polling`), dagster.
 
 A change is launched once: its key holds a number that only grows, because Dagster never starts the

@@ -1,6 +1,6 @@
 """A conditional request for a feed, bounded: each address looked up once, none inside this network.
 
-Belongs here: the request, its bounds, connecting to what was looked up. Does not belong here: which
+Scope: the request, its bounds, connecting to what was looked up. Out of scope: which
 addresses may be fetched (`outside_addresses.py`), what is remembered of the last answer
 (`polling.py`) and the kept copy (the importer `feed_download.py`).
 

@@ -1,6 +1,6 @@
 """What a server said of a feed, and what is said where it cannot be read.
 
-Does not belong here: asking (`feed_requests`, which brings a library that takes long to import).
+Out of scope: asking (`feed_requests`, which brings a library that takes long to import).
 """
 # pyright: strict
 

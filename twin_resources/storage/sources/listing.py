@@ -1,7 +1,7 @@
 """What lies at a source now, by name and stamp: enough to see that something came, changed or went.
 
-Belongs here: listing folders, files and S3 prefixes without reading a byte of them.
-Does not belong here: which files are posts (`twin_assets`), feeds (`polling`), deciding anything
+Scope: listing folders, files and S3 prefixes without reading a byte of them.
+Out of scope: which files are posts (`twin_assets`), feeds (`polling`), deciding anything
 (`arrivals`).
 
 A stamp is size and modification time, or S3's ETag. A file that changes without either is seen by
@@ -145,7 +145,7 @@ def mark_of_sources(sources: Iterable[str]) -> str:
     Empty where one of them cannot be listed: then no look may find that it has been read.
     """
     try:
-        return mark_of([list_source(one) for one in sources if not is_feed(one)])
+        return mark_of([list_source(source) for source in sources if not is_feed(source)])
     except TwinError:  # whoever reads the sources says so
         return ""
 

@@ -1,6 +1,6 @@
 """Whether a feed has changed since it was last asked for: a conditional request, no copy kept.
 
-Belongs here: what is remembered of an author's feeds between two polls. Does not belong here: the
+Scope: what is remembered of an author's feeds between two polls. Out of scope: the
 request (`feed_requests`), reading entries (`raw_posts` fetches a changed feed itself), when to
 ask (`twin_sensors/import_schedules.py`), deciding (`arrivals`).
 

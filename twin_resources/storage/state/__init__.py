@@ -1,4 +1,4 @@
 """The state store: SQLite or PostgreSQL, its tables, and leases.
 
-Belongs here: connections, schema and locks. Does not belong here: what a row leads to.
+Scope: connections, schema and locks. Out of scope: what a row leads to.
 """

@@ -1,6 +1,6 @@
 """The SQLite files of a home: which there are, whether each is whole, and a copy while it is used.
 
-Belongs here: what needs no knowledge of the rows. Does not belong here: rows (the stores' modules).
+Scope: what needs no knowledge of the rows. Out of scope: rows (the stores' modules).
 Method: https://www.sqlite.org/pragma.html#pragma_quick_check, https://www.sqlite.org/backup.html:
 the copy is one committed state of the file, and nobody who writes to it waits for it.
 """
@@ -14,11 +14,11 @@ from collections.abc import Collection, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.storage.storage_faults import Damaged, faults_told
 
 MAGIC = b"SQLite format 3\x00"
-_BUSY_S = MOST_IDLE_S  # of a look; the copy waits by itself
+_BUSY_S = MAX_IDLE_S  # of a look; the copy waits by itself
 _LOGS = ("-wal", "-shm", "-journal")
 
 

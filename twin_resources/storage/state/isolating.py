@@ -1,6 +1,6 @@
 """The work of one item of several: what it fails of stays its own.
 
-Belongs here: which failures are an item's, and which are everybody's. Does not belong here: what
+Scope: which failures are an item's, and which are everybody's. Out of scope: what
 the items are, and how what is told of them is shown.
 """
 # pyright: strict

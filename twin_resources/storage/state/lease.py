@@ -1,7 +1,7 @@
 """Leases: one holder at a time for a name, given up by those who die.
 
-Belongs here: taking, renewing and ending a lease, and telling whether its holder still lives.
-Does not belong here: what is done under a lease.
+Scope: taking, renewing and ending a lease, and telling whether its holder still lives.
+Out of scope: what is done under a lease.
 Method: Gray and Cheriton, "Leases", 1989 (https://doi.org/10.1145/74850.74870): a holder that stops
 renewing loses it by time; a holder on this machine that is dead loses it at once.
 

@@ -1,7 +1,7 @@
 """The state store: what must change in one transaction (leases, registry, what a table remembers).
 
-Belongs here: opening SQLite or PostgreSQL, the schema number, transactions, `State.lease`.
-Does not belong here: rows of data (Lance, `tables/`), what registry rows mean (`registry/`).
+Scope: opening SQLite or PostgreSQL, the schema number, transactions, `State.lease`.
+Out of scope: rows of data (Lance, `tables/`), what registry rows mean (`registry/`).
 Method: SQLite's write-ahead log with `BEGIN IMMEDIATE` (https://www.sqlite.org/wal.html); on
 PostgreSQL an advisory lock orders writers (https://www.postgresql.org/docs/15/explicit-locking.html).
 """
@@ -21,7 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.private_files import make_private_database
 from twin_resources.storage.state import state_tables as state_schema
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
 
 # Wait of a writer behind another, whose death ends it: every transaction here is a few rows.
-_BUSY_S = MOST_IDLE_S
+_BUSY_S = MAX_IDLE_S
 _KINDS = ("sqlite", "postgresql")
 # One number for all writers of this store on PostgreSQL; any constant does ("twin" in ASCII).
 _WRITER_LOCK = 0x7477696E

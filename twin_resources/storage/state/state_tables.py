@@ -1,8 +1,8 @@
 """The tables of the state store, and the number that says which code may read them.
 
-Belongs here: the SQL tables of leases, remembered inputs and files, model versions, verdicts,
+Scope: the SQL tables of leases, remembered inputs and files, model versions, verdicts,
 moves, trials, and of the loop: watches, alarms, retrainings, notices.
-Does not belong here: queries (each stands beside its meaning: `state.py`, `lease.py`,
+Out of scope: queries (each stands beside its meaning: `state.py`, `lease.py`,
 `registry/registry.py`) and anything that is a Lance table.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
 """

@@ -1,6 +1,6 @@
 """SQLite's write-ahead log, switched on by several processes at the same time.
 
-Belongs here: the one pragma that waits for nobody. Does not belong here: the other pragmas of a
+Scope: the one pragma that waits for nobody. Out of scope: the other pragmas of a
 store, which its own module knows.
 Method: https://www.sqlite.org/wal.html; the switch needs the file alone, and SQLite calls no busy
 handler for it (https://www.sqlite.org/c3ref/busy_handler.html).

@@ -1,7 +1,7 @@
 """What changed: the inputs that a table must compute again, and those that are gone.
 
-Belongs here: input hashes, groups, comparison with what is stored, bounded batches; frames only.
-Does not belong here: Lance, the state store, row values beyond keys and hashes.
+Scope: input hashes, groups, comparison with what is stored, bounded batches; frames only.
+Out of scope: Lance, the state store, row values beyond keys and hashes.
 Method: build systems with content hashes, Mokhov, Mitchell and Peyton Jones, "Build Systems à la
 Carte", 2018 (https://doi.org/10.1145/3236774): a verifying trace of (input hash, function version).
 """

@@ -1,7 +1,7 @@
 """Row hashes and the data version made from them: the same bytes for the same values, anywhere.
 
-Belongs here: the canonical encoding of a row, its hash, sums of hashes modulo 2^256.
-Does not belong here: reading or writing tables (`store.py`), deciding what changed
+Scope: the canonical encoding of a row, its hash, sums of hashes modulo 2^256.
+Out of scope: reading or writing tables (`store.py`), deciding what changed
 (`changes.py`).
 Method: an incremental multiset hash by addition, Bellare and Micciancio, "A New Paradigm for
 Collision-Free Hashing", 1997 (https://cseweb.ucsd.edu/~daniele/papers/IncHash.html), over BLAKE2b

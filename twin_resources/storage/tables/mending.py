@@ -1,7 +1,7 @@
 """A damaged table brought back to its newest whole version, in two steps: a plan, then the deed.
 
-Belongs here: finding that version, and what goes with the later ones. Does not belong here: asking
-a person, and making rows anew (an import does that from what is upstream).
+Scope: finding that version, and what goes with the later ones. Out of scope: asking
+a person, and making rows again (an import does that from what is upstream).
 Method: a Lance version is a manifest and the files that it names; `restore` commits an older one as
 the newest (https://lance.org/format/table/). What cannot be read is deleted: it has nothing to
 give, and forgetting must be able to decode every file that is left.

@@ -1,6 +1,6 @@
 """Rows of a table by their ids.
 
-Belongs here: reading them, a thousand ids a filter, and that filter. Does not belong here: what
+Scope: reading them, a thousand ids a filter, and that filter. Out of scope: what
 they mean (`twin_assets`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """One Lance dataset as a keyed table: open, create, commit, and the record of its data version.
 
-Belongs here: Lance calls, Arrow types, the properties that travel inside a commit.
-Does not belong here: deciding what to write (`sync.py`), leases (`state/lease.py`).
+Scope: Lance calls, Arrow types, the properties that travel inside a commit.
+Out of scope: deciding what to write (`sync.py`), leases (`state/lease.py`).
 Method: Lance transactions (https://lance.org/format/table/transaction/): a commit is one manifest,
 its transaction carries free properties, so rows and data version change together or not at all.
 """
@@ -76,7 +76,7 @@ class StoredTable:
         return [name for name in self.dataset.schema.names if name not in BOOKKEEPING]
 
     def fits(self, schema: pa.Schema) -> bool:
-        """Whether rows of this schema can be written without making the table anew."""
+        """Whether rows of this schema can be written without making the table again."""
         same_key = (schema.metadata or {}).get(b"twin.row_key", b"").decode() == self.row_key
         return same_key and self.dataset.schema.remove_metadata() == schema.remove_metadata()
 

@@ -1,7 +1,7 @@
 """Rework: bring a table up to date with its upstream at the cost of what changed.
 
-Belongs here: the loop over changed inputs, and what one batch writes, deletes and records.
-Does not belong here: Lance calls (`store.py`), telling what changed (`changes.py`).
+Scope: the loop over changed inputs, and what one batch writes, deletes and records.
+Out of scope: Lance calls (`store.py`), telling what changed (`changes.py`).
 Method: architecture.md. Each batch is one Lance commit that carries its own record, so a process
 that dies between any two lines leaves whole inputs, and the next sync does the others.
 """
@@ -123,7 +123,7 @@ def rebuild(
     empty: pl.DataFrame,
     lease: Lease,
 ) -> SyncProgress:
-    """Make the table anew for another schema: every input, one commit, readers see old or new.
+    """Make the table again for another schema: every input, one commit, readers see old or new.
 
     Cut off, it starts from the first input again, unlike `run`.
     """

@@ -1,7 +1,7 @@
 """Versioned Lance tables, one an asset and author: what every stage writes through.
 
-Belongs here: the words that assets use: sync, read, data_version, tag, forget.
-Does not belong here: what the rows mean; how Lance stores them (`store.py`).
+Scope: the words that assets use: sync, read, data_version, tag, forget.
+Out of scope: what the rows mean; how Lance stores them (`store.py`).
 Method: architecture.md; Lance (https://lance.org), openable as
 `lancedb.connect(f"{base}/{author}").open_table(asset)`.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_WORKING_S
+from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.storage.storage_faults import faults_told
 from twin_resources.storage.tables import store, sync, upkeep, verified
 from twin_resources.storage.tables.changes import compare, input_hashes
@@ -116,7 +116,7 @@ class Tables:
         *,
         state: State,
         storage_options: Mapping[str, str] | None = None,
-        lease_wait_s: float = MOST_WORKING_S,
+        lease_wait_s: float = MAX_WORKING_S,
     ) -> None:
         self.base_uri = str(base_uri).rstrip("/")
         self.state = state

@@ -1,7 +1,7 @@
 """Upkeep of a table: few fragments, current indexes, and rows that are really gone.
 
-Belongs here: compaction, indexes, clean-up of old versions, physical deletion.
-Does not belong here: what rows say, and the lease (the caller holds it).
+Scope: compaction, indexes, clean-up of old versions, physical deletion.
+Out of scope: what rows say, and the lease (the caller holds it).
 Method: https://lance.org/guide/performance/: Lance keeps deleted rows decodable until
 their fragment is compacted and every version that names the old file is gone.
 """
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
 
 # A day of small edits makes tens of fragments; each costs every later scan a file.
-MOST_SMALL_FRAGMENTS = 64
+MAX_SMALL_FRAGMENTS = 64
 # Larger fragments are left alone, so that tidying up costs what was added, not the table.
 ROWS_PER_FRAGMENT = 20_000
 KEEP_VERSIONS_FOR = timedelta(days=14)
 # What one upkeep rewrites at most; the rest waits for the next. 200,000 passages are 400 MB.
-MOST_ROWS_AT_ONCE = 200_000
+MAX_ROWS_AT_ONCE = 200_000
 # Each write adds a segment to every index, and each segment costs every search.
-MOST_SEGMENTS = 8
+MAX_SEGMENTS = 8
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, in
     """
     parts = table.dataset.get_fragments()
     small = sum(part.physical_rows < ROWS_PER_FRAGMENT for part in parts)
-    if small <= MOST_SMALL_FRAGMENTS:
+    if small <= MAX_SMALL_FRAGMENTS:
         return table, 0
     record = read_record(table)
     lease.confirm()
@@ -98,7 +98,7 @@ def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, in
 def compact(table: StoredTable, lease: Lease) -> CompactionResult:
     """Merge small and half-deleted fragments and index segments, and drop old untagged versions.
 
-    What is as it should be is left as it is, and at most `MOST_ROWS_AT_ONCE` rows are rewritten: a
+    What is as it should be is left as it is, and at most `MAX_ROWS_AT_ONCE` rows are rewritten: a
     bare `optimize()` of Lance rewrites the whole table after a change of one row in a hundred. The
     index of vectors is left to those who know how it is made (`retrieval/index.py`): Lance would
     merge its partitions into few large ones.
@@ -106,7 +106,7 @@ def compact(table: StoredTable, lease: Lease) -> CompactionResult:
     record = read_record(table)
     lease.confirm()
     done = table.dataset.optimize.compact_files(
-        target_rows_per_fragment=ROWS_PER_FRAGMENT, max_source_rows=MOST_ROWS_AT_ONCE
+        target_rows_per_fragment=ROWS_PER_FRAGMENT, max_source_rows=MAX_ROWS_AT_ONCE
     )
     if done.fragments_removed:
         table, _ = settle(newest(table), replace(record, exact=True))
@@ -115,7 +115,7 @@ def compact(table: StoredTable, lease: Lease) -> CompactionResult:
         for index in table.dataset.describe_indices()
         if not index.index_type.upper().startswith("IVF")
     }
-    crowded = sorted(name for name, count in segments.items() if count > MOST_SEGMENTS)
+    crowded = sorted(name for name, count in segments.items() if count > MAX_SEGMENTS)
     for name in crowded:
         lease.confirm()
         table.dataset.optimize.optimize_indices(
@@ -184,7 +184,7 @@ def ensure_index(
 def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
     """Add the rows written since to the indexes; nothing new, no new version.
 
-    They become a segment of their own: merging it at once would write each index anew (5 MB
+    They become a segment of their own: merging it at once would write each index again (5 MB
     instead of 17 KB for ten of 30,000 passages). `keep` merges segments when there are many.
     """
     lease.confirm()
@@ -221,10 +221,10 @@ def forget(
     for index in table.dataset.describe_indices():
         if index.index_type.upper().startswith("IVF"):
             # Retrained by Lance it finds a third less (two partitions, where it was made with
-            # sixty), so who made it makes it anew; till then vectors are scanned.
+            # sixty), so who made it makes it again; till then vectors are scanned.
             table.dataset.drop_index(index.name)
         else:
-            # A full text index keeps the words of deleted rows until it is built anew.
+            # A full text index keeps the words of deleted rows until it is rebuilt.
             table.dataset.optimize.optimize_indices(index_names=[index.name], retrain=True)
         table = newest(table)
     table, _ = settle(table, replace(record, exact=True))

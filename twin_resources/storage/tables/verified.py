@@ -1,7 +1,7 @@
 """Which files of a table a claim was found true of, so that a check costs what was written since.
 
-Belongs here: telling files that were looked at from new ones, reading the new ones' rows, and
-remembering. Does not belong here: claims, and claims about several rows at once.
+Scope: telling files that were looked at from new ones, reading the new ones' rows, and
+remembering. Out of scope: claims, and claims about several rows at once.
 Method: Lance never changes a data file; it writes others and lists which rows of a file are gone
 (https://lance.org/format/table/). So what held for each row of a file holds for those that are
 left, whoever writes the table next. Compaction writes new files, which are looked at again.

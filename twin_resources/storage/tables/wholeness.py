@@ -1,7 +1,7 @@
 """Whether a version of a table is whole: its files are there, and its rows are those of its record.
 
-Belongs here: the quick look of `twin doctor` and the thorough one of backup and repair.
-Does not belong here: what follows from it.
+Scope: the quick look of `twin doctor` and the thorough one of backup and repair.
+Out of scope: what follows from it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check_table(table: StoredTable, *, every_value: bool = False) -> None:
     """Do nothing if the opened version is whole.
 
     Args:
-        every_value: read every column and hash each row anew; else only the hashes that are stored,
+        every_value: hash each row again from every column; else only the stored hashes are read,
             32 bytes a row, which still opens every file of rows.
 
     Raises:

@@ -1,9 +1,9 @@
 """The model that an author names to answer while the small one trains: reading the name.
 
-Belongs here: what kind of thing was named, and whether it can answer, as far as that shows before
+Scope: what kind of thing was named, and whether it can answer, as far as that shows before
 anything is installed (`preflight.py`): no import outside the standard library and no syntax
 newer than Python 3.9.
-Does not belong here: preparing and registering it (`commands/answer_models.py`), serving it
+Out of scope: preparing and registering it (`commands/answer_models.py`), serving it
 (`serving/`), whether it fits the machine (`model_fit.py`, `preflight.py`).
 Interface of an address: https://platform.openai.com/docs/api-reference/models/list
 """

@@ -1,8 +1,8 @@
 """Whether a folder or a GGUF file holds a model that chats.
 
-Belongs here: looking at it, before anything is installed: no import outside the standard library
+Scope: looking at it, before anything is installed: no import outside the standard library
 and no syntax newer than Python 3.9.
-Does not belong here: fetching and preparing one (`weights/weights.py`), whether it fits
+Out of scope: fetching and preparing one (`weights/weights.py`), whether it fits
 (`model_fit.py`).
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -17,7 +17,7 @@ from twin_resources.errors import TwinError
 GGUF_MAGIC = b"GGUF"
 CHAT_TEMPLATE = b"tokenizer.chat_template"
 # Metadata stand before the weights; a vocabulary of 256,000 words with its merges takes 15 MB.
-MOST_METADATA = 64 * 1024 * 1024
+MAX_METADATA = 64 * 1024 * 1024
 BLOCK = 1024 * 1024
 
 
@@ -43,7 +43,7 @@ def _behind(path: Path, mark: bytes, length: int) -> bytes:
     """Bytes behind a mark in the metadata; empty: no such mark."""
     with path.open("rb") as stream:
         kept = b""
-        for _ in range(MOST_METADATA // BLOCK):
+        for _ in range(MAX_METADATA // BLOCK):
             if not (block := stream.read(BLOCK)):
                 break
             kept += block
@@ -98,7 +98,7 @@ def require_chat_gguf(path: Path, *, tried: str) -> None:
                 next_step="name a GGUF file, or the transformers folder of the model",
             )
         read, before = 0, b""
-        while read < MOST_METADATA and (block := stream.read(1024 * 1024)):
+        while read < MAX_METADATA and (block := stream.read(1024 * 1024)):
             if CHAT_TEMPLATE in before + block:
                 return
             read, before = read + len(block), block[-len(CHAT_TEMPLATE) :]

@@ -1,10 +1,10 @@
 """How a model's chat template writes turns, and the little that is changed of it.
 
-Belongs here: trying a template out (a system turn, an answer behind its prompt, a conversation),
+Scope: trying a template out (a system turn, an answer behind its prompt, a conversation),
 finding the token that ends an answer, and a template that takes what ours would not: a system turn
 that it refuses stands before the question, thinking is switched off, and an answer begins behind
 its prompt.
-Does not belong here: the prompt's wording (`prompt/templates.py`), samples (`checkpoints/samples`).
+Out of scope: the prompt's wording (`prompt/templates.py`), samples (`checkpoints/samples`).
 
 What is changed is written before or behind the model's own template, in its own language (Jinja),
 so that training, the reference and llama.cpp read one file and no prompt is put together twice.

@@ -1,8 +1,8 @@
 """`python -m …conversion_process model|adapter`: one conversion beside the converter's packages.
 
-Belongs here: what runs where the converter's own `gguf` and `conversion` packages are imported:
+Scope: what runs where the converter's own `gguf` and `conversion` packages are imported:
 hyper-parameters and tensors are the converter's, the vocabulary is ours (`gguf_vocabulary.py`).
-Does not belong here: starting this process (`kept_converter.py`).
+Out of scope: starting this process (`kept_converter.py`).
 
 Ends with 3 and a line of JSON (`kind`, `found`) where llama.cpp has no form for what was given.
 An adapter is B·A beside a weight. The converter is asked how it writes B·A as if it were the

@@ -1,7 +1,7 @@
 """A Llama-architecture GGUF file turned into a transformers folder, without torch.
 
-Belongs here: reading tensors, tokenizer and chat template out of a GGUF file and writing them in
-transformers' layout. Does not belong here: where the file came from (`weights.py`), writing GGUF
+Scope: reading tensors, tokenizer and chat template out of a GGUF file and writing them in
+transformers' layout. Out of scope: where the file came from (`weights.py`), writing GGUF
 (`gguf.py`).
 Source: the GGUF specification, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, and
 llama.cpp's conversion, whose permutation of the query and key rows is undone here.

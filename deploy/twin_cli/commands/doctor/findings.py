@@ -1,6 +1,6 @@
 """One line of `twin doctor`: what was looked at, how it is, what was found, what mends it.
 
-Belongs here: the value and the words of a check that met an error. Does not belong here: looking.
+Scope: the value and the words of a check that met an error. Out of scope: looking.
 """
 # pyright: strict
 

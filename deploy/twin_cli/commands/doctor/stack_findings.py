@@ -1,7 +1,7 @@
 """What `twin doctor` finds of the stack: its programs, its ports, and what answers on them.
 
-Belongs here: one look at each over the interface that its users speak.
-Does not belong here: readiness while a stack starts (`processes/programs.py`), mending anything.
+Scope: one look at each over the interface that its users speak.
+Out of scope: readiness while a stack starts (`processes/programs.py`), mending anything.
 """
 # pyright: strict
 
@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
-from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.ports import holder, is_free
 from twin_resources.processes.process_identity import marked_processes
@@ -107,8 +107,8 @@ def look_at_dagster(stack: Stack) -> Iterator[Diagnostic]:
     from twin_resources.processes.dagster_http import DagsterHTTP
 
     address = urls(stack.settings)["dagster"]
-    with closing(DagsterHTTP.of_home(stack.settings, timeout_s=MOST_IDLE_S)) as dagster:
-        if not dagster.is_up(within_s=MOST_IDLE_S):
+    with closing(DagsterHTTP.of_home(stack.settings, timeout_s=MAX_IDLE_S)) as dagster:
+        if not dagster.is_up(within_s=MAX_IDLE_S):
             yield fail("Dagster", f"{address} does not answer", "`twin logs dagster-webserver`")
         elif not dagster.location_is_loaded():
             yield warn("Dagster", "its code is being loaded", "look again in a few seconds")
@@ -126,7 +126,7 @@ def look_at_gateway(stack: Stack) -> Iterator[Diagnostic]:
         answer = httpx.get(
             f"{address}/models",
             headers={"Authorization": f"Bearer {key}"},
-            timeout=MOST_IDLE_S,
+            timeout=MAX_IDLE_S,
             trust_env=False,
         )
     except httpx.HTTPError as error:

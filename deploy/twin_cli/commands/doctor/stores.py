@@ -1,7 +1,7 @@
 """What `twin doctor` finds where things are kept: state, tables, traces, and what waits for them.
 
-Belongs here: one short question to each store, which changes nothing there.
-Does not belong here: the stores, their words (an error of theirs is passed on as it is).
+Scope: one short question to each store, which changes nothing there.
+Out of scope: the stores, their words (an error of theirs is passed on as it is).
 """
 # pyright: strict
 

@@ -1,6 +1,6 @@
 """One post in each format, with each kind of head: what `test_post_head` reads.
 
-Belongs here: writing them. Does not belong here: what is expected (`test_post_head`).
+Scope: writing them. Out of scope: what is expected (`test_post_head`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """An export of each importer, in pieces, so that a test knows what a damaged byte may cost.
 
-Belongs here: exports as their platforms write them, each of the author's texts and each of others'
+Scope: exports as their platforms write them, each of the author's texts and each of others'
 secrets with a mark of its own. Nothing here is anybody's export.
-Does not belong here: damage (`mutations`), one importer's details (its own test).
+Out of scope: damage (`mutations`), one importer's details (its own test).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Damage to an export: seeded, and with the bytes that it touched.
 
-Belongs here: what happens to exports (torn downloads, bad disks, editors, hostile files).
-Does not belong here: what an importer must still find (`test_damaged_exports`).
+Scope: what happens to exports (torn downloads, bad disks, editors, hostile files).
+Out of scope: what an importer must still find (`test_damaged_exports`).
 """
 
 from __future__ import annotations

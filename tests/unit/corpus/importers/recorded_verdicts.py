@@ -1,9 +1,9 @@
 """Sources that the tests know, whole and damaged, and who is said to read or refuse each.
 
-Belongs here: making the sources, one verdict as text, the file. Does not belong here: tests
+Scope: making the sources, one verdict as text, the file. Out of scope: tests
 (`test_recognition`).
 
-`python -m tests.unit.corpus.importers.recorded_verdicts` records anew: for a change that is meant,
+`python -m tests.unit.corpus.importers.recorded_verdicts` records again: for a change that is meant,
 whose difference is read before it is committed.
 """
 

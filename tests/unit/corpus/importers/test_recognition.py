@@ -20,7 +20,7 @@ from twin_resources.errors import TwinError
 
 
 def test_each_source_gets_the_verdict_that_was_recorded() -> None:
-    """A change that is meant is recorded anew: `recorded_verdicts.py` says how."""
+    """A change that is meant is recorded again: `recorded_verdicts.py` says how."""
     now, before = verdicts(), recorded()
     assert len(now) > 1_300
     assert {name: said for name, said in now.items() if before.get(name) != said} == {}

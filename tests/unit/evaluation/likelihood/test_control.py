@@ -89,7 +89,7 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
     for row in (*own, *other):
         system, asked, said = row["messages"]
         assert "much text" not in asked["content"]
-        assert len(said["content"].split()) <= author_control.MOST_WORDS
+        assert len(said["content"].split()) <= author_control.MAX_WORDS
         assert system == context[0]
     assert other_rows(passages.head(0), hands, DEFAULT_TEMPLATE) == []
     assert own_rows(passages.head(0), DEFAULT_TEMPLATE) == []

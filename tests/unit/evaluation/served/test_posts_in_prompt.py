@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twin_assets.evaluation.served.posts_in_prompt import MOST_WORDS, posts_for_prompt, with_posts
+from twin_assets.evaluation.served.posts_in_prompt import MAX_WORDS, posts_for_prompt, with_posts
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.judge_kind import TopicPair
 
@@ -23,7 +23,7 @@ def test_five_documents_each_with_its_longest_passage() -> None:
 def test_a_long_post_leaves_room_for_the_question() -> None:
     [post] = posts_for_prompt([pair(0, 1000)])
 
-    assert len(post.split()) == MOST_WORDS
+    assert len(post.split()) == MAX_WORDS
 
 
 def test_questions_differ_only_after_the_posts() -> None:

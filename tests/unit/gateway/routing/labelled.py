@@ -1,6 +1,6 @@
 """Made labels: questions in a plane of topics, a gain that follows from the topic.
 
-Belongs here: drawing them, and the policy that they fit. Does not belong here: tests.
+Scope: drawing them, and the policy that they fit. Out of scope: tests.
 """
 
 from __future__ import annotations
