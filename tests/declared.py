@@ -30,7 +30,11 @@ def requirements(extra: str = "") -> list[Requirement]:
 
 def declared(extra: str = "") -> set[str]:
     """Canonical names of what pyproject.toml asks for by name, on this machine."""
-    return {canonicalize_name(one.name) for one in requirements(extra) if _holds(one, ())}
+    return {
+        canonicalize_name(requirement.name)
+        for requirement in requirements(extra)
+        if _holds(requirement, ())
+    }
 
 
 def closure(wanted: Iterable[Requirement]) -> set[str]:
@@ -88,9 +92,12 @@ def source_of(module: str) -> Path | None:
 def _owners() -> dict[str, tuple[str, Path | None]]:
     """File, folder and compiled module (without its suffix) → distribution, and where it lies."""
     found: dict[str, tuple[str, Path | None]] = {}
-    for one in metadata.distributions():
-        name, site = canonicalize_name(one.metadata["Name"]), Path(str(one.locate_file("")))
-        for file in one.files or ():
+    for distribution in metadata.distributions():
+        name, site = (
+            canonicalize_name(distribution.metadata["Name"]),
+            Path(str(distribution.locate_file(""))),
+        )
+        for file in distribution.files or ():
             path = str(file)
             if path.endswith(".py"):
                 found[path] = (name, site)

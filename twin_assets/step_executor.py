@@ -69,7 +69,10 @@ class StepExecution(BaseModel):
 
     def sized(self, definitions: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
         """The assets or checks with the size of each step among its tags."""
-        return [_tagged(one, self.sizes.get(one.node_def.name)) for one in definitions]
+        return [
+            _tagged(definition, self.sizes.get(definition.node_def.name))
+            for definition in definitions
+        ]
 
     def require_steps(self, steps: Iterable[str]) -> None:
         """Refuse a size that no step has: it would run in another one, and nobody would know.
@@ -108,8 +111,8 @@ def _tagged(steps: dg.AssetsDefinition, size: Mapping[str, Any] | None) -> dg.As
     op = steps.op
     tagged = OpDefinition(
         name=op.name,
-        ins={one.name: dg.In.from_definition(one) for one in op.input_defs},
-        outs={one.name: dg.Out.from_definition(one) for one in op.output_defs},
+        ins={input_def.name: dg.In.from_definition(input_def) for input_def in op.input_defs},
+        outs={output_def.name: dg.Out.from_definition(output_def) for output_def in op.output_defs},
         compute_fn=op.compute_fn,
         config_schema=op.config_schema,
         description=op.description,

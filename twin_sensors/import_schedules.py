@@ -118,7 +118,7 @@ def import_all_posts_every_night(
     time, a post whose date has come, an import that was given up) arrives within a day."""
     at = context.scheduled_execution_time
     authors, lines = readable_authors(settings)
-    wanted = launches_at(at, [one.slug for one in authors if one.sources], kind="night")
+    wanted = launches_at(at, [author.slug for author in authors if author.sources], kind="night")
     if lines:
         context.log.warning("\n".join(lines))
     otherwise = "\n".join(["no author with sources", *lines])

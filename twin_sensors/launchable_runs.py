@@ -100,7 +100,7 @@ def launchable(
 def unknown_partitions(instance: dg.DagsterInstance, launches: Iterable[RunLaunch]) -> list[str]:
     """Authors of the launches who are no partition yet, by slug."""
     known = {"", *instance.get_dynamic_partitions(PARTITIONS)}
-    return sorted({one.author for one in launches} - known)
+    return sorted({launch.author for launch in launches} - known)
 
 
 def request_of(launch: RunLaunch) -> dg.RunRequest:

@@ -94,7 +94,7 @@ def new_posts(
             break
         with isolate_failure(slug, lines.append):
             author = read_author(settings, slug)
-            listings = [list_source(one) for one in author.sources if not is_feed(one)]
+            listings = [list_source(source) for source in author.sources if not is_feed(source)]
             if not listings:
                 continue
             mark = mark_of(listings)

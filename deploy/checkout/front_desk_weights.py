@@ -115,7 +115,7 @@ def samples_of(corpus: Corpus, *, punctuated: bool = False) -> list[Sample]:
 def prose() -> list[Sample]:
     """Pairs of sentences of the bundled authors: what a reader pastes is ordinary."""
     passages = [text for author in bundled_hands(without=[]) for _, text in author.passages]
-    sentences = [one for text in passages for one in SENTENCE_END.split(text) if one]
+    sentences = [part for text in passages for part in SENTENCE_END.split(text) if part]
     starts = random.Random(_SEED).sample(range(len(sentences) - 1), _PROSE)
     pairs = [" ".join(sentences[at : at + 2])[:PART_CHARACTERS] for at in starts]
     return [Sample(pair, "ordinary", _VARIANT) for pair in pairs]

@@ -49,8 +49,10 @@ def read_spent() -> list[tuple[str, str]]:
     that are ordinary: the guard looks at sentences, and one can look like an instruction alone."""
     lines = SPENT.read_text(encoding="utf-8").splitlines()
     messages = [json.loads(line) for line in lines]
-    spent = [(one["text"], "injection") for one in messages if one["kind"] == "injection"]
-    for text in (one["text"] for one in messages if one["kind"] == "benign"):
+    spent = [
+        (message["text"], "injection") for message in messages if message["kind"] == "injection"
+    ]
+    for text in (message["text"] for message in messages if message["kind"] == "benign"):
         spent += [(text[begin:end], "ordinary") for begin, end in sentences(text)]
     return spent
 

@@ -84,9 +84,11 @@ def commands_of(app: typer.Typer, panel: str | None = None) -> Callable[..., Dec
             ]
             called: Any = call
             called.__signature__ = own.replace(parameters=parameters)
-            called.__annotations__ = {one.name: one.annotation for one in parameters}
+            called.__annotations__ = {
+                parameter.name: parameter.annotation for parameter in parameters
+            }
             called.__name__, called.__doc__ = function.__name__, function.__doc__
-            DECLARED[runs] = {one.name for one in parameters} - {"home"}
+            DECLARED[runs] = {parameter.name for parameter in parameters} - {"home"}
             app.command(name, rich_help_panel=panel, epilog=example(typed))(called)
             return function
 

@@ -96,7 +96,7 @@ def sentences() -> list[str]:
             line = " ".join(paragraph.split())
             if not re.match(r"[A-Z][a-z]", line) or "{" in line or "<" in line:
                 continue
-            found += [one for one in SENTENCE.split(line) if 6 <= len(one.split()) <= 60]
+            found += [part for part in SENTENCE.split(line) if 6 <= len(part.split()) <= 60]
     return list(dict.fromkeys(found))
 
 

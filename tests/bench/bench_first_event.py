@@ -216,7 +216,9 @@ def traces_of_left(stack: Stack, readers: int) -> list[Row]:
     with LangfuseClient.from_settings(stack.settings) as client:
 
         def traced() -> set[str]:
-            return left & {str(one["traceId"]) for one in client.observations(since=began)}
+            return left & {
+                str(observation["traceId"]) for observation in client.observations(since=began)
+            }
 
         ends = time.monotonic() + 20  # spans arrive about a second after their answer
         while traced() != left and time.monotonic() < ends:

@@ -68,11 +68,11 @@ def beside(rows: Sequence[Mapping[str, str]], kind: str) -> Iterator[tuple[str, 
         Where the question stands, and the messages.
     """
     questions = {
-        language: [one["text"] for one in rows
-                   if (one["language"], one["kind"]) == (language, "ordinary")]
+        language: [row["text"] for row in rows
+                   if (row["language"], row["kind"]) == (language, "ordinary")]
         for language in LANGUAGES
     }  # fmt: skip
-    danger = [one for one in rows if one["kind"] == "danger"]
+    danger = [row for row in rows if row["kind"] == "danger"]
     pairs: list[tuple[str, str, str]] = []
     for number, one in enumerate(danger):
         own = questions[one["language"]]
@@ -91,7 +91,7 @@ def figures(half: str, *, every: int = 1) -> list[Row]:
     """The rows of a set, or of one in `every` of its messages."""
     read = read_rows(half)[::every]
     messages, spent = judged(read)
-    by_kind = {kind: [one for one in messages if one.kind == kind] for kind in KINDS}
+    by_kind = {kind: [message for message in messages if message.kind == kind] for kind in KINDS}
     danger, ordinary = by_kind["danger"], by_kind["ordinary"]
     rows: list[Row] = []
 
@@ -129,7 +129,7 @@ def figures(half: str, *, every: int = 1) -> list[Row]:
         peers = {"as danger": share(some, ("danger",)), "as ordinary": share(some, ("ordinary",))}
         holds = wanted is None or found >= wanted
         rows.append(Row(f"{kind} recognised ({len(some)})", found, "share", wanted, holds, peers))
-    special = [one for one in messages if one.kind != "ordinary"]
+    special = [message for message in messages if message.kind != "ordinary"]
     right = statistics.fmean(one.language == one.found_language for one in special)
     rows.append(Row(f"language recognised, of all kinds ({len(special)})", right, "share"))
     return rows

@@ -68,7 +68,7 @@ def main() -> int:
         except NotMeasured as error:
             failed = True
             rows = [missing(name, "", str(error), goal=0.0)]
-        print("\n".join(line(one, sign="≥" if one.unit in AT_LEAST else "≤") for one in rows))
+        print("\n".join(line(row, sign="≥" if row.unit in AT_LEAST else "≤") for row in rows))
         print(f"  ({name}: {time.monotonic() - started:.0f} s)", flush=True)
         found += rows
         if options.json:  # after each part: a later one that fails takes nothing along

@@ -126,12 +126,12 @@ def strangers(file: Path, what: str, *, every: int = 1) -> list[Row]:
     messages = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     rows: list[Row] = []
     found: dict[tuple[str, str], list[bool]] = {}
-    for one in messages[::every]:
-        region = _REGIONS.get(one["language"], "US")
-        findings = Scanner(ALL_MASKED, "input", region).scan(one["text"]).findings
+    for message in messages[::every]:
+        region = _REGIONS.get(message["language"], "US")
+        findings = Scanner(ALL_MASKED, "input", region).scan(message["text"]).findings
         kinds = {finding.kind for finding in findings}
-        hit = bool(kinds) if one["kind"] == "benign" else one["kind"] in kinds
-        found.setdefault((one["kind"], one["language"]), []).append(hit)
+        hit = bool(kinds) if message["kind"] == "benign" else message["kind"] in kinds
+        found.setdefault((message["kind"], message["language"]), []).append(hit)
     for kind in ("injection", "personal", "benign"):
         by_language = {
             lang: hits for (of, lang), hits in found.items() if of == kind and lang in _LANGUAGES

@@ -101,7 +101,10 @@ def people(author: str, *, chance: random.Random) -> list[dict[str, str]]:
     folder = folder_of(author)
     asked: list[tuple[str, str, str, str]] = []
     if author in SHARED_AUTHORS:
-        asked = [(one.id, one.question, one.posts[0], "") for one in read_shared_questions(author)]
+        asked = [
+            (shared_question.id, shared_question.question, shared_question.posts[0], "")
+            for shared_question in read_shared_questions(author)
+        ]
     else:
         own = [one for one in read_questions(author) if one.kind == "own"]
         asked = [(one.id, one.question, *one.answers[0]) for one in own]

@@ -150,7 +150,9 @@ def figures(
         foreign = [one for one in part if one[0].kind == "foreign"]
 
         def useful(question: AskedQuestion, quotes: Sequence[Quote]) -> bool:
-            return any(question.answered_by(sources[one.document_id], one.text) for one in quotes)
+            return any(
+                question.answered_by(sources[quote.document_id], quote.text) for quote in quotes
+            )
 
         def share(holds: Callable[[AskedQuestion, Found], bool], of: Sequence[Any] = own) -> float:
             return statistics.mean(holds(question, found) for question, found in of)

@@ -56,7 +56,7 @@ def main() -> int:
                 failed = True
                 rows = [missing(name, "", str(error), goal=0.0)]
         sign = "≥" if name == "speed" else "≤"
-        print("\n".join(show(one, sign="≤" if " / " in one.name else sign) for one in rows))
+        print("\n".join(show(row, sign="≤" if " / " in row.name else sign) for row in rows))
         print(f"  ({name}: {time.monotonic() - started:.0f} s)", flush=True)
         found += rows
         if options.json:  # after each part: a later one that fails takes nothing along

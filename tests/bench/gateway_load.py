@@ -262,8 +262,13 @@ def read_stream(text: str) -> dict[str, Any]:
     """
     lines = [line.removeprefix("data: ") for line in text.splitlines() if line]
     documents = [json.loads(line) for line in lines if line.startswith("{")]
-    twins = [one["twin"] for one in documents if "twin" in one]
-    if not lines or lines[-1] != "[DONE]" or not twins or any("error" in one for one in documents):
+    twins = [document["twin"] for document in documents if "twin" in document]
+    if (
+        not lines
+        or lines[-1] != "[DONE]"
+        or not twins
+        or any("error" in document for document in documents)
+    ):
         raise BrokenOff(lines[-2][:200] if len(lines) > 1 else "nothing came")
     return twins[-1]
 

@@ -101,7 +101,10 @@ def test_everything_that_a_page_lists_says_what_it_is() -> None:
 
 def test_a_schedule_is_named_by_the_job_it_starts_and_when() -> None:
     with dg.DagsterInstance.ephemeral():
-        names = {one.name: one.job_name for one in defs.get_repository_def().schedule_defs}
+        names = {
+            schedule_def.name: schedule_def.job_name
+            for schedule_def in defs.get_repository_def().schedule_defs
+        }
     assert names
     for name, job in names.items():
         assert name.split("_")[0] == job.split("_")[0], (name, job)

@@ -108,7 +108,7 @@ def instance(former: Settings) -> Iterator[dg.DagsterInstance]:
 def test_author_and_tables_are_read(former: Settings, tables: Tables) -> None:
     author = read_author(former, "ada")
     assert (author.name, author.aliases, author.temperature) == ("Ada Wright", ("A. W.",), 0.2)
-    assert [Path(one).is_dir() for one in author.sources] == [True]
+    assert [Path(source).is_dir() for source in author.sources] == [True]
     assert tables.read("raw_posts", "ada").height == POSTS
     documents = tables.read("cleaned_documents", "ada")
     assert documents.height == POSTS
@@ -124,7 +124,7 @@ def test_author_and_tables_are_read(former: Settings, tables: Tables) -> None:
 
 def test_registry_and_ledger_are_read(former: Settings, state: State) -> None:
     registry = Registry(state, policy_path=former.policy_path)
-    assert [(one.version, one.state) for one in registry.versions("ada")] == [
+    assert [(version.version, version.state) for version in registry.versions("ada")] == [
         (1, "stable"),
         (2, "candidate"),
     ]
@@ -212,9 +212,9 @@ def cleaning_of_ada(instance: dg.DagsterInstance) -> dict[str, Any]:
     )
     assert done.success
     (event,) = [
-        one
-        for one in done.get_asset_materialization_events()
-        if one.asset_key == dg.AssetKey("cleaned_documents")
+        asset_materialization_event
+        for asset_materialization_event in done.get_asset_materialization_events()
+        if asset_materialization_event.asset_key == dg.AssetKey("cleaned_documents")
     ]
     metadata = {name: value.value for name, value in event.materialization.metadata.items()}
     return {name: metadata[name] for name in ("computed", "written", "deleted")}

@@ -37,7 +37,7 @@ def run_tests(copied: str, tests: list[str]) -> None:
     os.chdir(copied)
     os.environ.update(environment_of(Path(copied)))
     sys.path[:0] = [copied, str(Path(copied) / "deploy")]
-    for name in [one for one in sys.modules if one.partition(".")[0] == "tests"]:
+    for name in [module for module in sys.modules if module.partition(".")[0] == "tests"]:
         del sys.modules[name]  # imported from the checkout, which has no bug
     silent = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):

@@ -113,8 +113,8 @@ class ProviderAnswers:
     def tokens(self, messages: Sequence[Mapping[str, Any]]) -> int:
         """Tokens of a prompt, counted as OpenAI's cookbook does."""
         return 3 + sum(
-            3 + len(self._encode(str(one["role"]))) + len(self._encode(str(one["content"])))
-            for one in messages
+            3 + len(self._encode(str(message["role"]))) + len(self._encode(str(message["content"])))
+            for message in messages
         )
 
     def write(
@@ -139,7 +139,7 @@ class ProviderAnswers:
         """
         *paragraphs, question = str(messages[-1]["content"]).split("\n\n")
         asked_about = _telling(question)
-        common = [len(asked_about & _telling(one)) for one in paragraphs]
+        common = [len(asked_about & _telling(paragraph)) for paragraph in paragraphs]
         if max(common, default=0) >= _MIN_COMMON:
             head, _, text = paragraphs[common.index(max(common))].partition("\n")
             phrase = text or head  # a passage's first line is its number and title

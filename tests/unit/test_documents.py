@@ -55,7 +55,7 @@ ADDED = set(
 def test_links_to_files_lead_to_files(path: Path) -> None:
     links = _LINK.findall(path.read_text(encoding="utf-8"))
 
-    broken = [one for one in links if "://" not in one and not (path.parent / one).exists()]
+    broken = [link for link in links if "://" not in link and not (path.parent / link).exists()]
     assert broken == []
 
 
@@ -72,7 +72,7 @@ def test_every_picture_is_shown_by_a_page() -> None:
 def endings(paths: Iterable[Path]) -> set[str]:
     """Every way in which a path below the root may be named: `tables/sync.py`, `sync.py`."""
     parts = [path.relative_to(ROOT).parts for path in paths]
-    return {"/".join(one[at:]) for one in parts for at in range(len(one))}
+    return {"/".join(part[at:]) for part in parts for at in range(len(part))}
 
 
 PATHS = [
@@ -95,9 +95,9 @@ def quoted_words(path: Path) -> set[str]:
 def test_files_and_folders_that_a_document_names_are_there(path: Path) -> None:
     words = quoted_words(path) - ADDED - OF_OTHERS
 
-    assert [one for one in words if _FILE.fullmatch(one) and one not in FILES] == []
-    folders = [one.rstrip("/") for one in words if _FOLDER.fullmatch(one)]
-    assert [one for one in folders if one not in FOLDERS | FILES] == []
+    assert [word for word in words if _FILE.fullmatch(word) and word not in FILES] == []
+    folders = [word.rstrip("/") for word in words if _FOLDER.fullmatch(word)]
+    assert [folder for folder in folders if folder not in FOLDERS | FILES] == []
 
 
 def test_what_a_recipe_adds_is_not_there_yet_and_has_a_folder() -> None:
@@ -108,7 +108,7 @@ def test_what_a_recipe_adds_is_not_there_yet_and_has_a_folder() -> None:
 
 def test_tests_and_tuples_that_a_recipe_names_are_there() -> None:
     words = quoted_words(ROOT / "deploy" / "docs" / "contributing.md")
-    tests = "\n".join(one.read_text(encoding="utf-8") for one in (ROOT / "tests").rglob("*.py"))
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
     copied = {word for word in words if re.fullmatch(r"test_\w+", word)}
     filled = {word for word in words if re.fullmatch(r"(?!TWIN_)[A-Z_]{4,}", word)}
 
@@ -142,7 +142,7 @@ def top_names(path: Path) -> set[str]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             found.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            found |= {one.asname or one.name for one in node.names}
+            found |= {name.asname or name.name for name in node.names}
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             found |= {
@@ -160,7 +160,9 @@ def test_modules_and_names_that_a_document_imports_are_there(path: Path) -> None
     names = set(_DOTTED.findall(text))
     for module, several, one_line in _IMPORTED.findall(text):
         names |= {
-            f"{module}.{one.split()[0]}" for one in (several or one_line).split(",") if one.strip()
+            f"{module}.{part.split()[0]}"
+            for part in (several or one_line).split(",")
+            if part.strip()
         }
 
     assert [name for name in sorted(names) if not resolves(name)] == []
@@ -185,7 +187,11 @@ def test_commands_and_variables_that_a_document_names_are_there(path: Path) -> N
     group = get_command(app)
     assert isinstance(group, TyperGroup)
     assert commands <= set(group.commands)
-    assert [one for one in variables if f"`{one}`" not in documented and one not in tests] == []
+    assert [
+        variable
+        for variable in variables
+        if f"`{variable}`" not in documented and variable not in tests
+    ] == []
 
 
 def test_the_layers_in_the_architecture_are_those_that_lint_holds() -> None:

@@ -40,6 +40,6 @@ def test_the_glossary_names_files_and_classes_that_are_there() -> None:
 
     assert len(paths) > 30
     assert len(names) > 8
-    assert [one for one in paths if not (ROOT / one).exists()] == []
+    assert [path for path in paths if not (ROOT / path).exists()] == []
     there = classes()
-    assert [one for one in names if one not in there] == []
+    assert [name for name in names if name not in there] == []

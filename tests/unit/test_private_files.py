@@ -51,7 +51,11 @@ def mode(path: Path) -> int:
 
 
 def modes(path: Path) -> dict[str, int]:
-    return {one.name: mode(one) for one in database_files(path) if one.exists()}
+    return {
+        database_file.name: mode(database_file)
+        for database_file in database_files(path)
+        if database_file.exists()
+    }
 
 
 @pytest.mark.parametrize("name", OPENED)

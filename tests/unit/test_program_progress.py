@@ -61,10 +61,10 @@ def test_a_program_whose_child_computes_is_not_idle(tmp_path: Path) -> None:
             os.sched_yield()
         clock.now += 500
         assert progress.idle_s(pid, tmp_path / "none.log") == 0.0
-        for one in subprocess.run(
+        for part in subprocess.run(
             ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True
         ).stdout.split():
-            os.kill(int(one), 9)
+            os.kill(int(part), 9)
 
 
 def test_who_waits_gives_up_what_stands_still_and_what_is_never_done(tmp_path: Path) -> None:

@@ -34,14 +34,16 @@ def _sentences() -> list[str]:
 
 def test_a_sentence_that_promises_is_in_the_table() -> None:
     promised = [_plain(quoted) for quoted in ROWS]
-    sentences = [one for one in _sentences() if PROMISES.search(one)]
+    sentences = [sentence for sentence in _sentences() if PROMISES.search(sentence)]
 
     assert len(sentences) > 5
     unproved = [
-        one
-        for one in sentences
-        if not any(one.strip(". ;:") in row or row.strip(". ;:") in one for row in promised)
-        and not any(words in one for words in NONE)
+        sentence
+        for sentence in sentences
+        if not any(
+            sentence.strip(". ;:") in row or row.strip(". ;:") in sentence for row in promised
+        )
+        and not any(words in sentence for words in NONE)
     ]
     assert unproved == []
 

@@ -53,7 +53,7 @@ def test_a_score_becomes_a_value_from_0_to_1(
 def test_streams_and_who_scores(home: Settings) -> None:
     write(home, TABLE)
     scores = read_author(home, "ann").scores
-    assert [(one.name, one.stream, one.by) for one in scores.scores] == [
+    assert [(score.name, score.stream, score.by) for score in scores.scores] == [
         ("mood", "thumbs", "reader"),
         ("stars", "stars", "reader"),
         ("toxic", "toxic", "judge"),

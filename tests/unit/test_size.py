@@ -130,7 +130,7 @@ def sizes() -> dict[str, dict[str, int]]:
     found, edges = measured(), gateway_imports()
     gateway = ROOT / "twin_resources" / "gateway"
     modules = [one for one in gateway.iterdir() if one.suffix == ".py" or (one.is_dir())]
-    rooms = [one for one in modules if one.name not in {"__init__.py", "__pycache__"}]
+    rooms = [module for module in modules if module.name not in {"__init__.py", "__pycache__"}]
     return {
         "lines": dict(sorted(found.lines.items())),
         "all": {

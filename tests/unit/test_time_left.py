@@ -41,7 +41,7 @@ def one_pause(chance: random.Random) -> list[float]:
 def loaded_later(chance: random.Random) -> list[float]:
     """From its second half on everything takes two thirds longer."""
     times = steady(chance)
-    return [*times[:24], *(1.66 * one for one in times[24:])]
+    return [*times[:24], *(1.66 * time for time in times[24:])]
 
 
 @pytest.mark.parametrize("seed", range(5))

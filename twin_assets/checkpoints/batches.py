@@ -142,8 +142,8 @@ def _read_as_they_are(
 ) -> frozenset[str]:
     """The documents that the raw stage has, by lot among those that have a block; one at least,
     and not all that there are."""
-    readable = {one.document_id for one in blocks}
-    documents = readable.union(one.document_id for one in samples) - {GENERAL}
+    readable = {block.document_id for block in blocks}
+    documents = readable.union(sample.document_id for sample in samples) - {GENERAL}
     lots = sorted(readable, key=lambda name: _lot(seed, 0, f"raw/{name}"))
     return frozenset(lots[: max(1, min(round(raw_share * len(documents)), len(documents) - 1))])
 

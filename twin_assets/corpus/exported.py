@@ -91,17 +91,17 @@ class ExportReading:
         So does what it withholds: a post that was public a year ago and is not any more is out.
         """
         here: set[bytes] = set()
-        for one in items:
-            reason = one.reason if isinstance(one, Skipped) else why_excluded(one, include)
-            if isinstance(one, Skipped) or reason:
+        for item in items:
+            reason = item.reason if isinstance(item, Skipped) else why_excluded(item, include)
+            if isinstance(item, Skipped) or reason:
                 self.excluded[reason] += 1
                 self.failed |= reason in FAILED_READS
                 self.unread |= reason in UNREAD
                 if reason in _WITHHELD:
-                    name = one.where if isinstance(one, Skipped) else one.storable().source_id
+                    name = item.where if isinstance(item, Skipped) else item.storable().source_id
                     self._withhold(f"{self.source}/{name}", here)
                 continue
-            record = one.storable()
+            record = item.storable()
             mark = _mark(record.row_id)
             if mark in here:
                 self.excluded["same_id_twice"] += 1
@@ -168,7 +168,9 @@ class Exports:
             )
         self.importer = importer
         self.include = include
-        dated = sorted((one.written_at, importer.digest(one), one.path) for one in archives)
+        dated = sorted(
+            (archive.written_at, importer.digest(archive), archive.path) for archive in archives
+        )
         self.paths = tuple(path for *_, path in dated)
         key = [importer.name, version, sorted(include), [digest for _, digest, _ in dated]]
         self.digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()

@@ -106,7 +106,7 @@ def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.D
 
 def earlier_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
     """Stored rows of `raw_posts`, in the columns that they have."""
-    quoted = ", ".join("'" + one.replace("'", "''") + "'" for one in source_ids)
+    quoted = ", ".join("'" + source_id.replace("'", "''") + "'" for source_id in source_ids)
     return store.read("raw_posts", author, where=f"source_id IN ({quoted})")
 
 

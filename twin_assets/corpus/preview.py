@@ -393,8 +393,8 @@ def _named(cleaned: pl.DataFrame) -> dict[str, list[str]]:
 
 def _summed(*counts: Mapping[str, int]) -> dict[str, int]:
     total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
+    for count in counts:
+        total.update(count)
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 

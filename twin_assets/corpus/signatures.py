@@ -63,7 +63,7 @@ def signed_by_others(
     if not names:
         return frozenset()
     strange = {
-        name for _, _, name in rows if any(_is_strange(one, names) for one in _BOTH.split(name))
+        name for _, _, name in rows if any(_is_strange(part, names) for part in _BOTH.split(name))
     }
     often: dict[str, dict[str, int]] = {}
     for _, source, name in rows:

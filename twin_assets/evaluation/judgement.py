@@ -190,7 +190,7 @@ def complete_evaluation(judging: JudgingSetup) -> JudgedEvaluation:
         question = _question_of(judging, version, incumbent)
         rests_on = question.rests_on(incumbent.checkpoint if incumbent else "", GATE_VERSION)
         judged = _judged_now(judging, version, question, rests_on, first=False)
-    passed = any(is_whole(one.claims) and one.outcome == "passed" for one in verdicts)
+    passed = any(is_whole(verdict.claims) and verdict.outcome == "passed" for verdict in verdicts)
     if judged.verdict.outcome == "passed" or passed:
         return judged
     # also when this finds the verdict stored: whoever stored it may have been killed before this

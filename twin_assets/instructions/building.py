@@ -172,7 +172,7 @@ def update_dataset(
         mixed = general.mixed(
             training=training, share=general_share, not_trained_on=[*_asked_by_the_gate(), *own]
         )
-        by_id = {one.sample_id: one for one in mixed.samples}
+        by_id = {sample.sample_id: sample for sample in mixed.samples}
         rows = general_plan(mixed.samples, source=general.source, template=template, like=plan)
         plan = pl.concat([plan, rows])
     done = tables.sync(
@@ -193,7 +193,7 @@ def update_dataset(
 def _asked_by_the_gate() -> list[str]:
     from twin_assets.instructions import basic_instructions
 
-    return [one.instruction for one in basic_instructions.instructions()]
+    return [instruction.instruction for instruction in basic_instructions.instructions()]
 
 
 def _plan(

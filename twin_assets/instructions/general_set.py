@@ -141,13 +141,15 @@ def samples_needed(training: int, share: float) -> int:
 
 def by_lot(samples: Sequence[GeneralSample]) -> list[GeneralSample]:
     """Samples in an order by hash: of more or fewer, the first ones stay the same."""
-    lots = {one: hashlib.sha256(f"mix/{one.sample_id}".encode()).digest() for one in samples}
+    lots = {
+        sample: hashlib.sha256(f"mix/{sample.sample_id}".encode()).digest() for sample in samples
+    }
     return sorted(samples, key=lots.__getitem__)
 
 
 def _near(samples: Sequence[GeneralSample], questions: Sequence[str]) -> set[str]:
     """Ids of the samples that ask nearly what one of these does."""
-    mine = {one.sample_id: frozenset(words_of(one.question)) for one in samples}
+    mine = {sample.sample_id: frozenset(words_of(sample.question)) for sample in samples}
     theirs = {question: frozenset(words_of(question)) for question in questions}
     return {pair.left for pair in similar_pairs(mine, theirs, threshold=SAME_QUESTION)}
 

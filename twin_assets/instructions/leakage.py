@@ -122,11 +122,13 @@ def _standing(candidate: LeakCandidate) -> tuple[bool, bool, float, str]:
 
 
 def _questions(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[str]]:
-    return {one.sample_id: frozenset(words_of(one.question)) for one in candidates}
+    return {
+        candidate.sample_id: frozenset(words_of(candidate.question)) for candidate in candidates
+    }
 
 
 def _sketches(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[int]]:
-    return {one.sample_id: frozenset(one.answer_sketch) for one in candidates}
+    return {candidate.sample_id: frozenset(candidate.answer_sketch) for candidate in candidates}
 
 
 @dataclass(frozen=True)

@@ -154,10 +154,10 @@ def update_answers(
                 max_tokens=answering.answer_tokens,
                 frequency_penalty=FREQUENCY_PENALTY,
             )
-            ended = [len(one.tokens) < answering.answer_tokens for one in replies]
+            ended = [len(reply.tokens) < answering.answer_tokens for reply in replies]
             log(f"{missing.height} answers of checkpoint {answering.checkpoint[:12]}")
             made = missing.with_columns(
-                pl.Series("answer", [one.text.strip() for one in replies], dtype=pl.String),
+                pl.Series("answer", [reply.text.strip() for reply in replies], dtype=pl.String),
                 pl.Series("ended", ended, dtype=pl.Boolean),
             )
             return validated(made, ModelAnswers)

@@ -106,7 +106,7 @@ def _answer(
             width=config.width,
             on_row=tell,
         )
-        return done, journal.finish(one.fingerprint(model) for one in questions)
+        return done, journal.finish(question.fingerprint(model) for question in questions)
 
 
 def _metadata(done: BatchSum, rows: Sequence[Answered]) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def _claims(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Claims that decide, and those whose judge has failed on this purchase's plants."""
     mine = rows.filter(pl.col("purchase") == purchase)
-    scored = {str(one["claim"]) for scores in mine["scores"].to_list() for one in scores}
+    scored = {str(score["claim"]) for scores in mine["scores"].to_list() for score in scores}
     claims = deciding(sorted(scored))
     plants = plants_of(mine, purchase=purchase)
     return claims, lost_claims(plants, claims, margin=margin, of=OF_MODELS)

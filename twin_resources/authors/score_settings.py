@@ -92,11 +92,11 @@ class CountedScores:
 
     def as_table(self) -> dict[str, Any]:
         """The table that says the same."""
-        return {one.name: one.as_entry() for one in self.scores}
+        return {score.name: score.as_entry() for score in self.scores}
 
     @cached_property
     def _by_name(self) -> Mapping[str, CountedScore]:
-        return {one.name: one for one in self.scores}
+        return {score.name: score for score in self.scores}
 
 
 NO_SCORES = CountedScores()

@@ -189,7 +189,7 @@ def _names(row: dict[str, Any], gone: ErasureTarget) -> bool:
     if any(isinstance(row.get(name), str) and gone.is_value(row[name]) for name in columns):
         return True
     lists: list[list[str]] = [row.get("context_chunk_ids") or [], row.get("voters") or []]
-    return any(gone.is_value(one) for values in lists for one in values)
+    return any(gone.is_value(value) for values in lists for value in values)
 
 
 def _weights_of(folder: Path) -> Iterator[Path]:

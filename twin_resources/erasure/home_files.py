@@ -212,7 +212,7 @@ def _pruned(value: Any, gone: ErasureTarget) -> Any:
         return _GONE if gone.is_among(value) else value
     if isinstance(value, list):
         parts = [_pruned(one, gone) for one in cast("list[Any]", value)]
-        return [one for one in parts if one is not _GONE]
+        return [part for part in parts if part is not _GONE]
     if isinstance(value, Mapping):
         entries = cast("Mapping[str, Any]", value)
         pruned = {

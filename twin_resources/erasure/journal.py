@@ -223,8 +223,8 @@ def remember(state: State, author: str, source_ids: Iterable[str], texts: Iterab
         texts: their `content_hash`; the same text under another name does not come back either.
     """
     open_journal(state)
-    hashes = {digest_of("source", author, one) for one in source_ids}
-    hashes |= {digest_of("text", author, one) for one in texts}
+    hashes = {digest_of("source", author, source_id) for source_id in source_ids}
+    hashes |= {digest_of("text", author, text) for text in texts}
     with state.transaction() as connection:
         at = state.now(connection)
         for one in sorted(hashes):
@@ -267,4 +267,4 @@ def forgotten_at(state: State, author: str, name: str) -> float | None:
     asked = sa.select(requests.c.done_at).where(requests.c.subject_hash == subject.digest)
     with state.reading() as connection:
         times = [*connection.execute(by_id).scalars(), *connection.execute(asked).scalars()]
-    return max((float(one) for one in times if one is not None), default=None)
+    return max((float(time) for time in times if time is not None), default=None)

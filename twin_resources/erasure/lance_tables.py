@@ -229,7 +229,7 @@ class LanceTables:
             name: pl.Series(
                 name,
                 [
-                    [one for one in links if not gone.is_among(one)]
+                    [link for link in links if not gone.is_among(link)]
                     for links in rows[name].to_list()
                 ],
                 dtype=rows.schema[name],

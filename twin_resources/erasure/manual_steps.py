@@ -133,6 +133,6 @@ def _between(moments: Sequence[float]) -> str:
 def _copies(gone: ErasureTarget) -> str:
     """The checkpoints that another host may have fetched, as paths in its home."""
     whole = {f"checkpoints/{gone.author}"} if gone.whole_author else set[str]()
-    return ", ".join(sorted(whole | {f"checkpoints/*/{one}" for one in gone.checkpoints})) or (
-        "nothing"
-    )
+    return ", ".join(
+        sorted(whole | {f"checkpoints/*/{checkpoint}" for checkpoint in gone.checkpoints})
+    ) or ("nothing")

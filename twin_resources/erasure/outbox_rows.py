@@ -87,9 +87,9 @@ def span_holds(span: OtlpSpan, gone: ErasureTarget) -> bool:
 
 
 def _tombstones_of(gone: ErasureTarget, traces: set[str]) -> list[str]:
-    named = [tombstone("trace", one) for one in sorted(traces)]
+    named = [tombstone("trace", trace) for trace in sorted(traces)]
     if gone.subject.kind == "post":
-        named += [tombstone("chunk", one) for one in sorted(gone.chunks)]
+        named += [tombstone("chunk", chunk) for chunk in sorted(gone.chunks)]
     return named + _people_of(gone)
 
 

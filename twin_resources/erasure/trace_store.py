@@ -144,12 +144,12 @@ class LangfuseTraces:
         journal.open_journal(self.instance.state)
         traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
         scores = [
-            str(one["id"])
-            for one in self.client.scores()
-            if gone.is_among(one) and _trace_of(one) not in traces  # those go with their traces
+            str(score["id"])
+            for score in self.client.scores()
+            if gone.is_among(score) and _trace_of(score) not in traces  # those go with their traces
         ]
         taken = journal.deletions_of(self.instance.state, self.request)
-        left = [one for one in sorted(traces) if digest_of("trace", one) not in taken]
+        left = [trace for trace in sorted(traces) if digest_of("trace", trace) not in taken]
         self._delete_traces(left)
         count = len(left)
         for kind, ids, delete in (
@@ -198,7 +198,9 @@ class LangfuseTraces:
         """Traces, scores and items that it still answers; see `DataStore.holds`."""
         places = [f"trace {one.trace_id}" for one in self.seen() if is_of(one, gone)]
         places += [f"dataset item {item_id}" for item_id in self.items(gone)]
-        return places + [f"score {one['id']}" for one in self.client.scores() if gone.is_among(one)]
+        return places + [
+            f"score {score['id']}" for score in self.client.scores() if gone.is_among(score)
+        ]
 
 
 def _trace_of(score: Mapping[str, Any]) -> str:

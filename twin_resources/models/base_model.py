@@ -55,7 +55,7 @@ def prepare_and_prove(
         ability = chat_ability(settings, files)
         if warning := ability.warning(named):
             report(f"warning: {warning}")
-        return {**found, "chat_faults": [list(one) for one in ability.faults]}
+        return {**found, "chat_faults": [list(fault) for fault in ability.faults]}
 
     return prepare_base_model(settings, name, report=report, prove=proof)
 

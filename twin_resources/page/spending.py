@@ -55,7 +55,7 @@ def spending(settings: Settings) -> list[BudgetSpending]:
 
 def spending_figures(accounts: Sequence[BudgetSpending]) -> str:
     """A bar a budget."""
-    made = [_bar(one.name, one.spent, one.budget) for one in accounts]
+    made = [_bar(account.name, account.spent, account.budget) for account in accounts]
     nothing = '<p class="twin-empty">No paid model and no teacher: nothing can be spent.</p>'
     return f"<section><h2>Spent</h2>{''.join(made) or nothing}</section>"
 

@@ -140,10 +140,10 @@ def passages_of(
 
 def _texts(observations: Sequence[dict[str, Any]]) -> tuple[str, str]:
     """Question and answer of the generation; empty where the trace keeps no text."""
-    for one in observations:
-        if one.get("type") == "GENERATION":
-            prompt: Any = _decoded(one.get("input"))
-            answered: Any = _decoded(one.get("output"))
+    for observation in observations:
+        if observation.get("type") == "GENERATION":
+            prompt: Any = _decoded(observation.get("input"))
+            answered: Any = _decoded(observation.get("output"))
             if isinstance(prompt, list) and prompt:
                 prompt = prompt[-1].get("content")
             if isinstance(answered, dict):

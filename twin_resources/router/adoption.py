@@ -128,7 +128,7 @@ def labels_missing(
     By the first step that sends at least `MIN_SAVED` elsewhere: the loss there is what the
     labels say, its spread that of the gain on that share of the questions.
     """
-    first = next((one for one in steps if 1.0 - one.kept >= MIN_SAVED), None)
+    first = next((step for step in steps if 1.0 - step.kept >= MIN_SAVED), None)
     if first is None:
         wanted = expected_pairs(0.0, margin=margin, alpha=alpha)
         return max(1, math.ceil(wanted) - labels)

@@ -137,7 +137,7 @@ def cheapest_certified(price_steps: Sequence[PriceStep]) -> PriceStep | None:
 
     That step loses nothing, so it is won by the number of labels alone (about 170 at .03).
     """
-    certified = [one for one in price_steps if one.certified]
+    certified = [price_step for price_step in price_steps if price_step.certified]
     return certified[-1] if certified else None
 
 

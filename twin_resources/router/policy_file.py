@@ -147,7 +147,7 @@ def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
         "margin": policy.margin,
         "scale": asdict(policy.scale),
         "ridge": policy.gain.ridge,
-        "steps": [_plain(one) for one in policy.steps],
+        "steps": [_plain(step) for step in policy.steps],
         "in_force": policy.in_force,
         "label_ids": list(policy.label_ids),
         "classes": [asdict(row) for row in policy.classes],

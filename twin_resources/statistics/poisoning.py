@@ -105,7 +105,7 @@ def not_seen_by_others(readers: Mapping[str, ReaderTotals]) -> str:
     rest = [one for name, one in returning.items() if name not in left_out]
     values = math.fsum(one.count_since for one in rest)
     if values < MIN_RETURNING:
-        counts = sorted((one.count_since for one in readers.values()), reverse=True)
+        counts = sorted((reader.count_since for reader in readers.values()), reverse=True)
         share = math.fsum(counts[:FEW_READERS]) / max(1.0, math.fsum(counts))
         few = f"{FEW_READERS} readers have {share:.0%} of the values of the fall"
         return few if share > MAX_OF_A_FALL else ""

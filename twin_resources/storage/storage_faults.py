@@ -199,10 +199,10 @@ def faults_told(
 
 def fault_of(error: BaseException, place: str | Path) -> type[StorageFault] | None:
     """What an error says of the storage that it came from; None: nothing."""
-    for one in _causes(error):
+    for cause in _causes(error):
         local = _file_of(place)
-        fault = _by_number(one, local) or _by_sqlite(one, local) or _by_postgresql(one)
-        fault = fault or _by_words(one) or _by_lance(one, place)
+        fault = _by_number(cause, local) or _by_sqlite(cause, local) or _by_postgresql(cause)
+        fault = fault or _by_words(cause) or _by_lance(cause, place)
         if fault is not None:
             return fault
     return None
@@ -277,7 +277,7 @@ def _by_postgresql(error: BaseException) -> type[StorageFault] | None:
 
 def _by_words(error: BaseException) -> type[StorageFault] | None:
     message = str(error).lower()
-    return next((fault for fault, words in _WORDS if any(one in message for one in words)), None)
+    return next((fault for fault, words in _WORDS if any(word in message for word in words)), None)
 
 
 def _by_lance(error: BaseException, place: str | Path) -> type[StorageFault] | None:

@@ -99,8 +99,8 @@ def days_of(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
     return [
         {
             "day": datetime.fromtimestamp(day * DAY_S, UTC).date().isoformat(),
-            "mean": math.fsum(one.total for one in parts) / sum(one.count for one in parts),
-            "values": sum(one.count for one in parts),
+            "mean": math.fsum(part.total for part in parts) / sum(part.count for part in parts),
+            "values": sum(part.count for part in parts),
             "version": parts[-1].version,
         }
         for day, parts in sorted(days.items())
@@ -128,8 +128,14 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(summary["waits"], markup=False)
     if decisions := summary["decisions"]:
         table = Table("fell", "version", "decision", "rule", "why", box=None)
-        for one in decisions:
-            row = (one["raised"], one["version"], one["decision"], one["rule"], one["said"])
+        for decision in decisions:
+            row = (
+                decision["raised"],
+                decision["version"],
+                decision["decision"],
+                decision["rule"],
+                decision["said"],
+            )
             table.add_row(*(escape(str(cell).replace("_", " ")) for cell in row))
         console.print(table)
     if summary["scores"]:

@@ -112,9 +112,9 @@ def _with_values(kind: str, makers: Sequence[object], count: int, seed: int) -> 
 def benign() -> list[tuple[str, Half, str]]:
     """Language, half and text of 400 questions in which nothing is planted."""
     found: list[tuple[str, Half, str]] = [
-        ("en", one.half, one.question)
+        ("en", question.half, question.question)
         for slug in ("mara-lindqvist", "oona-petrie", "tomas-okafor")
-        for one in read_questions(slug)
+        for question in read_questions(slug)
     ]
     found += [(language, "tuned", text) for language, text in HARD]
     found += [(language, "held_out", text) for language, text in PLAIN]

@@ -109,14 +109,22 @@ def questions_of(author: str, documents: pl.DataFrame) -> list[PutQuestion]:
     ids = dict(zip(documents["source_id"], documents["document_id"], strict=True))
     if author in SHARED_AUTHORS:
         return [
-            PutQuestion(one.half, one.question, frozenset(ids[post] for post in one.posts))
-            for one in read_shared_questions(author)
+            PutQuestion(
+                shared_question.half,
+                shared_question.question,
+                frozenset(ids[post] for post in shared_question.posts),
+            )
+            for shared_question in read_shared_questions(author)
         ]
     by_name = {Path(source).name: document for source, document in ids.items()}
     return [
-        PutQuestion(one.half, one.question, frozenset(by_name[post] for post, _ in one.answers))
-        for one in read_questions(author)
-        if one.kind == "own"
+        PutQuestion(
+            question.half,
+            question.question,
+            frozenset(by_name[post] for post, _ in question.answers),
+        )
+        for question in read_questions(author)
+        if question.kind == "own"
     ]
 
 

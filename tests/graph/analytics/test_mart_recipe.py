@@ -40,14 +40,16 @@ def test_a_mart_is_made_and_checked(
         ("r2", 1, NOON + timedelta(seconds=3)),
     ]
     checks = [
-        one for one in made.get_asset_check_evaluations() if one.asset_key.path == ["readers"]
+        asset_check_evaluation
+        for asset_check_evaluation in made.get_asset_check_evaluations()
+        if asset_check_evaluation.asset_key.path == ["readers"]
     ]
-    assert {one.check_name for one in checks} == {
+    assert {check.check_name for check in checks} == {
         "not_null_author",
         "not_null_reader",
         "unique_reader",
     }
-    assert all(one.passed for one in checks)
+    assert all(check.passed for check in checks)
 
 
 def test_the_jobs_have_it_without_being_told(project: Path) -> None:

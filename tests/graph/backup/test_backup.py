@@ -397,10 +397,11 @@ def described(engine: sa.Engine) -> dict[str, Any]:
             },
             "key": look.get_pk_constraint(name)["constrained_columns"],
             "unique": sorted(
-                tuple(one["column_names"]) for one in look.get_unique_constraints(name)
+                tuple(unique_constraint["column_names"])
+                for unique_constraint in look.get_unique_constraints(name)
             ),
             "indexes": sorted(
-                (tuple(one["column_names"]), one["unique"]) for one in look.get_indexes(name)
+                (tuple(index["column_names"]), index["unique"]) for index in look.get_indexes(name)
             ),
         }
         for name in look.get_table_names()

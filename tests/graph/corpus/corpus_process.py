@@ -48,7 +48,11 @@ def run_chain(home: Path, report: Path, times: int) -> None:
                 instance=instance,
                 resources=resources,
             )
-        failed = [one for one in done.get_asset_check_evaluations() if not one.passed]
+        failed = [
+            asset_check_evaluation
+            for asset_check_evaluation in done.get_asset_check_evaluations()
+            if not asset_check_evaluation.passed
+        ]
         assert not failed, failed
         names = [asset.key.path[-1] for asset in CHAIN]
         computed.append({name: metadata(done, name)["computed"] for name in names})

@@ -59,7 +59,7 @@ def test_a_document_whose_quotation_became_prose_is_put_aside(
         cleaning, "clean_markdown", lambda text, **how: clean(text, **how).replace("> ", "")
     )
     result = materialize()
-    assert all(one.passed for one in evaluations(result).values())
+    assert all(evaluation.passed for evaluation in evaluations(result).values())
     (aside,) = tables.read("cleaned_documents_quarantine", SLUG).to_dicts()
     assert "kite" in aside["source_id"]
     assert aside[contracts.RULES] == ["quotations_keep_their_mark"]

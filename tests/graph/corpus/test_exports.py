@@ -84,7 +84,7 @@ def test_an_export_becomes_rows_and_every_other_thing_a_reason(
     assert said["layouts"] == [name]
     rows = alive(tables)
     assert set(rows["source"]) == {name}
-    assert all(one.startswith(f"{name}/") for one in rows["source_id"])
+    assert all(row.startswith(f"{name}/") for row in rows["source_id"])
     assert rows.schema["kind"] == pl.String
     [source] = tables.read("import_sources", SLUG).to_dicts()
     assert source["found"] == source["records"] + source["skipped"]

@@ -69,7 +69,7 @@ def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
             resources={"settings": SettingsResource()},
         )
         assert done.success
-        [output] = [one for one in done.all_events if one.is_successful_output]
+        [output] = [event for event in done.all_events if event.is_successful_output]
         metadata = output.step_output_data.metadata
         assert str(metadata["certificate"].value).startswith(str(lived.settings.home))
         assert metadata["erased in outbox"].value == 2

@@ -56,9 +56,10 @@ def place(
 def left(http: TestClient) -> tuple[list[int], list[tuple[int, str]]]:
     """Traces, and (trace, reader) of the scores."""
     client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
-    traces = sorted(int(one["traceId"], 16) for one in client.observations())
+    traces = sorted(int(observation["traceId"], 16) for observation in client.observations())
     scores = [
-        (int(one["subject"]["id"], 16), one["metadata"]["twin.reader"]) for one in client.scores()
+        (int(score["subject"]["id"], 16), score["metadata"]["twin.reader"])
+        for score in client.scores()
     ]
     return traces, sorted(scores)
 

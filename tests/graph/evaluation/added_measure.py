@@ -85,7 +85,7 @@ def told(answer: str, folder: Path) -> dict[str, object]:
     judged = JudgedEvaluation(stored, verdict, path.with_suffix(".md"), measured_now=True)
     result = result_of(judged, answer="quote_and_voice")
     return {
-        "claims": {one.name: one.passed for one in claims},
+        "claims": {claim.name: claim.passed for claim in claims},
         "report": path.with_suffix(".md").read_text(encoding="utf-8"),
         "metadata": {
             name: value

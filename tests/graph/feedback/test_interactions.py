@@ -76,7 +76,7 @@ def test_reader_days_close_by_the_homes_rule(
     assert settled_rows(filled.ledger(), "ann") == []
     monkeypatch.setitem(PACES, "", {"reader_days": "at_once"})
     materialize()
-    values = [one.value for one in settled_rows(filled.ledger(), "ann")]
+    values = [settled_row.value for settled_row in settled_rows(filled.ledger(), "ann")]
     assert sorted(values) == [0.0, 1.0]
 
 

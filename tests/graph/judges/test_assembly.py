@@ -70,7 +70,9 @@ def test_what_the_gate_calibrates_the_trial_finds(material: JudgeMaterial, table
     assert of_gate.voice is not None
     assert of_gate.voice_people is not None
     gate = [of_gate.topic, of_gate.voice, of_gate.support]
-    assert [identity(one.judge) for one in of_trial.members] == [identity(one) for one in gate]
+    assert [identity(member.judge) for member in of_trial.members] == [
+        identity(one) for one in gate
+    ]
     assert [tables.lance_version(name, AUTHOR) for name in panel.STORED_TABLES[:2]] == versions
 
 

@@ -38,7 +38,9 @@ def test_a_claim_about_prose_fails_only_where_prose_is_the_whole_answer(
 
 
 def test_it_blocks_a_form_and_never_the_release() -> None:
-    specs = {one.name: one.blocking for one in checkpoint_evaluation.check_specs}
+    specs = {
+        check_spec.name: check_spec.blocking for check_spec in checkpoint_evaluation.check_specs
+    }
 
     assert specs.pop("says_what_the_posts_say") is False
     assert all(specs.values())

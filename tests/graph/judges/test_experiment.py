@@ -115,7 +115,7 @@ def test_questions_are_a_dataset_and_each_writers_answers_an_experiment_on_it(
 ) -> None:
     sent = sent_to(langfuse, home)
 
-    assert [one["name"] for one in langfuse.datasets] == [held_out_dataset("jane")]
+    assert [dataset["name"] for dataset in langfuse.datasets] == [held_out_dataset("jane")]
     assert [one["input"]["question"] for one in langfuse.items] == [a.question for a in ANSWERS]
     assert [one["expectedOutput"] for one in langfuse.items] == [a.author for a in ANSWERS]
     assert [one["metadata"]["document_id"] for one in langfuse.items] == [
@@ -150,10 +150,10 @@ def test_questions_are_a_dataset_and_each_writers_answers_an_experiment_on_it(
 def documents_of(spans: list[OtlpSpan]) -> dict[str, str]:
     """What each item's span says of the document, by item."""
     return {
-        str(one.attributes["langfuse.experiment.item.id"]): str(
-            one.attributes["langfuse.observation.metadata.document_id"]
+        str(span.attributes["langfuse.experiment.item.id"]): str(
+            span.attributes["langfuse.observation.metadata.document_id"]
         )
-        for one in spans
+        for span in spans
     }
 
 
@@ -170,7 +170,7 @@ def test_claims_are_scores_of_the_candidates_run_and_replace_themselves(
     assert met == {claim.name: 1 for claim in (*CLAIMS, *stated(GOOD))}
     numbers = {one["name"]: one["value"] for one in first if one.get("dataType") != "BOOLEAN"}
     assert numbers["beats_base_model.value"] == pytest.approx(0.68)
-    assert [one["id"] for one in first] == [one["id"] for one in langfuse.scores]
+    assert [one["id"] for one in first] == [score["id"] for score in langfuse.scores]
     assert len({one["id"] for one in first}) == len(first)
 
 

@@ -181,7 +181,7 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     opening = quoting(quoted.quotes, before_prose=True).text
     next_ones = ask("How do I carry a clock?", shown=opening).quotes
     assert len(next_ones) >= 2
-    assert not {one.text for one in next_ones} & {one.text for one in quoted.quotes}
+    assert not {next_one.text for next_one in next_ones} & {one.text for one in quoted.quotes}
 
     vector, tokens = embedder.embed_question("How do I carry a clock?")
     posts = [quote.document_id for quote in quoted.quotes]

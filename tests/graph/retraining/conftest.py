@@ -198,8 +198,8 @@ class LoopWorld:
     def launch(self, launches: Sequence[RunLaunch], *, fails: bool = False) -> list[str]:
         """Run what was offered, to its end, with the tags that the daemon gives; run ids."""
         ids: list[str] = []
-        for one in launches:
-            tags = self._tags(one) | ({"test/fails": "yes"} if fails else {})
+        for launch in launches:
+            tags = self._tags(launch) | ({"test/fails": "yes"} if fails else {})
             done = small_training.execute_in_process(
                 instance=self.instance, tags=tags, raise_on_error=False
             )
@@ -210,9 +210,9 @@ class LoopWorld:
         """Create the runs, as the daemon does before it queues them; ids."""
         return [
             self.instance.create_run_for_job(
-                small_training, tags=self._tags(one), status=dg.DagsterRunStatus.NOT_STARTED
+                small_training, tags=self._tags(launch), status=dg.DagsterRunStatus.NOT_STARTED
             ).run_id
-            for one in launches
+            for launch in launches
         ]
 
     def runs(self) -> list[dg.DagsterRun]:

@@ -82,7 +82,9 @@ def test_a_request_waits_for_the_run_in_flight(world: LoopWorld) -> None:
     world.fail(run_id)
     assert tick_requests(world.loop(), now=world.now).launches == ()  # it has attempts left
     world.judge("ada", "ada-2", "failed")
-    assert [one.author for one in tick_requests(world.loop(), now=world.now).launches] == ["ada"]
+    assert [launch.author for launch in tick_requests(world.loop(), now=world.now).launches] == [
+        "ada"
+    ]
 
 
 def test_an_alarm_and_growth_at_once_start_one_retraining(world: LoopWorld) -> None:
@@ -133,7 +135,7 @@ def test_cooldown_and_budget_hold_an_alarm_open(world: LoopWorld) -> None:
     assert "budget reached: 1 of 1 runs" in done.messages["ada"]
     assert queued_notices(world.state, author="ada")[0].event == "budget_reached"
     world.limits = replace(world.limits, runs_a_month=2)
-    assert [one.run_key for one in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
+    assert [launch.run_key for launch in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
 
 
 @pytest.mark.parametrize("authors", [("ada", "bob"), ("ada", "bob", "cleo")])
@@ -346,5 +348,5 @@ def test_one_authors_wrong_settings_hold_up_no_others_growth(world: LoopWorld) -
 
     done = tick_growth(replace(world.loop(), limits=limits), now=world.now)
 
-    assert [one.author for one in done.launches] == ["bob"]
+    assert [launch.author for launch in done.launches] == ["bob"]
     assert "Found: no TOML" in done.messages["ada"]

@@ -24,7 +24,7 @@ def second(world: LoopWorld) -> LoopWorld:
 
 
 def states(world: LoopWorld) -> dict[str, str]:
-    return {f"v{one.version}": one.state for one in world.registry.versions("ada")}
+    return {f"v{version.version}": version.state for version in world.registry.versions("ada")}
 
 
 def newest_alarm(world: LoopWorld) -> AlarmRecord:

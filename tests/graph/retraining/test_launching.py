@@ -41,7 +41,7 @@ def alarmed(world: LoopWorld) -> LoopWorld:
 def test_killed_between_decision_and_launch_the_same_run_is_offered_again(
     alarmed: LoopWorld,
 ) -> None:
-    assert [one.run_key for one in alarmed.tick().launches] == [KEY]  # and nobody launches it
+    assert [launch.run_key for launch in alarmed.tick().launches] == [KEY]  # and nobody launches it
 
     assert alarmed.tick(seconds=30).launches == ()  # it may be on its way
     [again] = alarmed.tick(seconds=31).launches
@@ -70,7 +70,7 @@ def test_two_daemons_in_threads_offer_one_run(alarmed: LoopWorld) -> None:
 
     def one_tick(loop: RetrainingLoop) -> list[str]:
         together.wait()
-        return [one.run_key for one in tick(loop, now=alarmed.now).launches]
+        return [launch.run_key for launch in tick(loop, now=alarmed.now).launches]
 
     with ThreadPoolExecutor(len(loops)) as pool:
         first = [key for keys in pool.map(one_tick, loops) for key in keys]
@@ -93,7 +93,7 @@ def _daemon(home: str, storage: str, start: object, offered: object) -> None:
         for _ in range(3):
             done = world.tick(seconds=1)
             world.queue(done.launches)
-            launches += [one.run_key for one in done.launches]
+            launches += [launch.run_key for launch in done.launches]
     offered.put(launches)  # type: ignore[attr-defined]
 
 
@@ -236,7 +236,7 @@ def test_a_decision_torn_in_its_transaction_is_made_again(
         with pytest.raises(KeyboardInterrupt):
             alarmed.tick()
 
-    assert [one.run_key for one in alarmed.tick().launches] == [KEY]
+    assert [launch.run_key for launch in alarmed.tick().launches] == [KEY]
 
 
 def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: LoopWorld) -> None:
@@ -244,7 +244,7 @@ def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: Loop
         at = world.now.timestamp()
         ask_for_retraining(world.state, author, asked_by="mara", reason="again", at=at)
     launches = tick_requests(world.loop(), now=world.now).launches
-    assert [one.author for one in launches] == ["ada", "bob"]
+    assert [launch.author for launch in launches] == ["ada", "bob"]
     world.launch(launches)
 
     class Torn(Inputs):

@@ -93,10 +93,10 @@ class LoopInRealLife(RuleBasedStateMachine):
     def tick(self) -> bool:
         """Whether a run was started."""
         launches = self.world.tick().launches
-        for one in launches:
-            known = one.tags["twin/dataset"] in self.trained_on
+        for launch in launches:
+            known = launch.tags["twin/dataset"] in self.trained_on
             # A failed attempt is tried again on what its alarm was decided with.
-            assert not known or one.tags[ATTEMPT_TAG] != "1", "the same data again"
+            assert not known or launch.tags[ATTEMPT_TAG] != "1", "the same data again"
         self.running += self.world.queue(launches)
         return bool(launches)
 
@@ -167,7 +167,9 @@ class LoopInRealLife(RuleBasedStateMachine):
         )
 
     @precondition(
-        lambda self: any(one.state == "retired" for one in self.world.registry.versions("ada"))
+        lambda self: any(
+            version.state == "retired" for version in self.world.registry.versions("ada")
+        )
     )
     @rule()
     def a_person_rolls_back(self) -> None:
@@ -212,8 +214,9 @@ class LoopInRealLife(RuleBasedStateMachine):
         """Notices about a fall."""
         about = {"alarm", "nothing_to_learn"}
         return sum(
-            one.event == "incident" or (one.author == "ada" and one.event in about)
-            for one in queued_notices(self.world.state)
+            queued_notice.event == "incident"
+            or (queued_notice.author == "ada" and queued_notice.event in about)
+            for queued_notice in queued_notices(self.world.state)
         )
 
     def watched(self, version: str) -> bool:

@@ -106,7 +106,7 @@ def test_a_fall_that_the_regulars_see_trains(world: LoopWorld) -> None:
                 enumerate(regulars(day))]  # fmt: skip
 
     vote_days(world.state, 12, lower, begin=40)
-    assert [one.author for one in world.tick(days=1).launches] == ["ada"]
+    assert [launch.author for launch in world.tick(days=1).launches] == ["ada"]
 
 
 def test_why_shows_the_days_the_decision_and_the_fate_of_each_vote(

@@ -183,7 +183,7 @@ def test_off_by_default_an_alarm_waits_open(world: LoopWorld) -> None:
     assert done.launches == ()
     assert "--auto-retrain" in done.messages["ada"]
     world.limits = replace(world.limits, automatic=True)
-    assert [one.run_key for one in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
+    assert [launch.run_key for launch in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
 
 
 def test_lost_rows_are_computed_again_and_raise_no_second_alarm(world: LoopWorld) -> None:
@@ -225,4 +225,4 @@ def test_a_tick_leaves_what_it_has_no_time_for_to_the_next(world: LoopWorld) -> 
     assert slow.launches == ()
 
     done = [world.tick() for _ in range(2)]
-    assert {one.author for each in done for one in each.launches} == {"ada", "bob"}
+    assert {launch.author for each in done for launch in each.launches} == {"ada", "bob"}

@@ -113,9 +113,9 @@ def test_an_author_whose_base_model_is_missing_keeps_nobody_elses(
 
 def test_the_graph_has_the_schedule() -> None:
     [found] = [
-        one
-        for one in defs.get_repository_def().schedule_defs
-        if one.name == "train_reference_every_hour"
+        schedule_def
+        for schedule_def in defs.get_repository_def().schedule_defs
+        if schedule_def.name == "train_reference_every_hour"
     ]
     assert found.job_name == "train_reference"
     assert found.default_status is dg.DefaultScheduleStatus.RUNNING

@@ -261,4 +261,7 @@ def test_why_nothing_is_learned_is_said(
 def test_without_a_paid_model_the_schedule_is_hidden(learning: Settings, home: Settings) -> None:
     assert [one.name for one in schedules_of(learning)] == ["learn_routing_every_night"]
     assert schedules_of(home) == []
-    assert not any(one.name.startswith("learn") for one in defs.get_repository_def().schedule_defs)
+    assert not any(
+        schedule_def.name.startswith("learn")
+        for schedule_def in defs.get_repository_def().schedule_defs
+    )

@@ -201,7 +201,7 @@ def test_a_release_is_taken_back_by_a_later_verdict_alone(
     with pytest.raises(MoveRefused, match="no verdict of gate ''"):
         registry.move("mara", 1, "refused", **back)
     judge(registry, "h1", outcome)
-    assert [one.outcome for one in registry.verdicts("h1", GATE)] == ["passed", outcome]
+    assert [verdict.outcome for verdict in registry.verdicts("h1", GATE)] == ["passed", outcome]
     assert reconcile_all(registry) == [], "who judged it takes it back, no reconciliation"
 
     move = registry.move("mara", 1, "refused", **back, gate_version=GATE)
@@ -489,7 +489,7 @@ def test_any_version_of_the_gate_may_have_passed_it(registry: Registry) -> None:
     judge(registry, "h1", "failed", gate="gate-2")
     judge(registry, "h2", "failed")
     assert [registry.ever_passed(one) for one in ("h1", "h2", "h3")] == [True, False, False]
-    assert [one.outcome for one in registry.verdicts("h1", GATE)] == ["passed"]
+    assert [verdict.outcome for verdict in registry.verdicts("h1", GATE)] == ["passed"]
     assert registry.verdicts("h2", "gate-2") == []
     latest = registry.latest_verdict("mara")
     assert latest is not None

@@ -108,7 +108,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 
 def started(settings: Settings) -> Pages:
     def programs(chosen: Settings) -> Any:
-        return [one for one in stack_programs(chosen) if one.name in PROGRAMS]
+        return [
+            stack_program
+            for stack_program in stack_programs(chosen)
+            if stack_program.name in PROGRAMS
+        ]
 
     stack: Stack = start_stack(settings, programs=programs)
     dagster = DagsterHTTP.of_home(stack.settings)
@@ -212,8 +216,8 @@ def ran(pages: Pages, run_id: str) -> Ran:
         return Ran(
             status=run.status.value,
             steps={
-                one.step_key: one.status.value if one.status else ""
-                for one in instance.get_run_step_stats(run_id)
+                run_step_stat.step_key: run_step_stat.status.value if run_step_stat.status else ""
+                for run_step_stat in instance.get_run_step_stats(run_id)
             },
             failed_checks=[
                 event.asset_check_evaluation_data.check_name

@@ -100,7 +100,7 @@ def test_weights_that_are_no_numbers_are_refused_and_the_verdict_is_kept(
     for name in ("beats_base_model", "learns_this_author", "keeps_the_basics"):
         assert claims[name].passed is False, claims[name].detail
     assert claims["served_model_matches"].passed is not True
-    assert all(one.value is None or math.isfinite(one.value) for one in claims.values())
+    assert all(claim.value is None or math.isfinite(claim.value) for claim in claims.values())
     assert workplace.registry.get("ada", 1).state == "refused"
 
 

@@ -106,7 +106,7 @@ def test_a_served_model_that_recites_its_posts_is_refused_and_its_base_is_not(
         with servers.serve(model, alias=alias) as server:
             answers = served_model.ask(server, prompts, max_tokens=40)
         shown = [prompt[-1]["content"] for prompt in prompts]
-        return recitation.recitation([one.text for one in answers], shown, spans)
+        return recitation.recitation([answer.text for answer in answers], shown, spans)
 
     mine = found(tmp_path / "memorised.gguf", "memorised")
     theirs = found(trained.base.with_suffix(".gguf"), "base")

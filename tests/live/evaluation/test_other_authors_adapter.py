@@ -78,7 +78,7 @@ def test_it_is_trained_once_and_then_candidates_must_beat_it(
     def claim_of(checkpoint: str) -> GateClaim:
         verdict = workplace.registry.verdict(checkpoint, GATE_VERSION)
         assert verdict is not None
-        return next(one for one in verdict.claims if one.name == CLAIM)
+        return next(claim for claim in verdict.claims if claim.name == CLAIM)
 
     workplace.candidate("ada", steps=8, revision=revision)
     move = workplace.registry.move

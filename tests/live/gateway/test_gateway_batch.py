@@ -55,7 +55,7 @@ def test_a_killed_batch_of_the_gateway_goes_on_and_ends_in_one_table(
 
     journal = Journal(out)
     done = complete(rows, journal, **at, width=2)
-    journal.finish(one.fingerprint("twin/ann@voice") for one in rows)
+    journal.finish(row.fingerprint("twin/ann@voice") for row in rows)
     assert (done.kept, done.answered, done.failed) == (1, len(titles) - 1, 1)
     table = pl.read_parquet(out)
     assert table["id"].to_list() == [*titles, "two"]

@@ -144,7 +144,11 @@ def test_no_key_is_in_the_logs(stack: Stack) -> None:
 
 def test_it_listens_on_the_loopback_only(stack: Stack) -> None:
     worker = stack.worker()
-    listening = [one for one in worker.net_connections() if one.status == "LISTEN"]
+    listening = [
+        net_connection
+        for net_connection in worker.net_connections()
+        if net_connection.status == "LISTEN"
+    ]
     assert {one.laddr.ip for one in listening} == {"127.0.0.1"}
 
 

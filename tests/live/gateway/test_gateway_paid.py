@@ -334,11 +334,11 @@ def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
         return {
             "chat": client.chat.completions.create(**chat).choices[0].message.content or "",
             "chat, stream": "".join(
-                part.delta.content or "" for one in chunks for part in one.choices
+                part.delta.content or "" for chunk in chunks for part in chunk.choices
             ),
             "responses": client.responses.create(**response).output_text,
             "responses, stream": "".join(
-                one.delta for one in events if one.type == "response.output_text.delta"
+                event.delta for event in events if event.type == "response.output_text.delta"
             ),
             "completions": client.completions.create(**completion).choices[0].text,
         }

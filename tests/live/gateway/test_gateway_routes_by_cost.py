@@ -177,7 +177,7 @@ def streamed(stack: Stack, key: str, question: str) -> str:
     messages: list[Any] = [{"role": "user", "content": question}]
     chat = stack.client(key).chat.completions
     pieces = list(chat.create(model=TWIN, messages=messages, stream=True))
-    return "".join(choice.delta.content or "" for one in pieces for choice in one.choices)
+    return "".join(choice.delta.content or "" for piece in pieces for choice in piece.choices)
 
 
 def responded(stack: Stack, key: str, question: str) -> str:
@@ -396,9 +396,9 @@ def test_a_used_up_budget_leaves_the_questions_to_the_own_model(
     account.settle(account.reserve(purpose="teacher", author="", key="", most_usd=rest), rest)
     bill = market.provider.bill.requests
     twins = [market.ask(about_clocks(970 + n)) for n in range(4)]
-    assert {one["route"] for one in twins} == {"stable"}
+    assert {twin["route"] for twin in twins} == {"stable"}
     # the policy is followed until its next look at the money, a minute later
-    told = [one["degraded"] for one in twins]
+    told = [twin["degraded"] for twin in twins]
     assert sum("budget used up" in one or "margin not held" in one for one in told) >= 2
     refused = market.stack.post(
         {"model": f"{TWIN}@paid", "messages": [{"role": "user", "content": about_clocks(1)}]},
@@ -410,7 +410,9 @@ def test_a_used_up_budget_leaves_the_questions_to_the_own_model(
 
 def test_every_trace_explains_its_route(market: Market, traffic: Traffic) -> None:
     time.sleep(2.0)  # spans leave the gateways in batches, each second
-    routed = [one for one in market.traces() if one.get("twin.route") in {"stable", "routed:paid"}]
+    routed = [
+        trace for trace in market.traces() if trace.get("twin.route") in {"stable", "routed:paid"}
+    ]
     after = [one for one in routed if one.get("twin.routing")]
     # the readers' questions before there was a policy, and those that waited for it, have none
     assert len(after) >= traffic.asked

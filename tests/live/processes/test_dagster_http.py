@@ -255,7 +255,7 @@ def test_a_run_that_forgetting_ends_begins_again_after_it(
             assert records.end_runs(gone) == 1
         instance.state.close()
         deadline = time.monotonic() + 120
-        while not (again := [one for one in dagster.runs(author="slow") if not one.is_finished]):
+        while not (again := [run for run in dagster.runs(author="slow") if not run.is_finished]):
             assert time.monotonic() < deadline
             time.sleep(0.3)
         wait_for_status(dagster, again[0].run_id, ["STARTED"])

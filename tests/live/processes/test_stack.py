@@ -207,7 +207,7 @@ def test_the_status_of_a_host_without_a_stack_says_its_roles(settings: Settings)
     try:
         assert eventually(lambda: look(settings).running)
         status = look(settings)
-        assert [(one.name, one.pid) for one in status.programs] == [("relay", role.pid)]
+        assert [(program.name, program.pid) for program in status.programs] == [("relay", role.pid)]
         assert (status.crashed, status.urls) == (False, {})
     finally:
         role.kill()

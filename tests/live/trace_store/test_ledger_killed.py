@@ -91,8 +91,8 @@ def test_a_killed_reader_leaves_a_ledger_that_the_next_one_completes(
             if len(settled_rows(ledger, "ann")) >= SCORES:
                 break
     values = settled_rows(ledger, "ann")
-    assert [one.sequence for one in values] == list(range(1, SCORES + 1))
-    assert sum(one.value for one in values) == pytest.approx(0.45 * SCORES)
+    assert [value.sequence for value in values] == list(range(1, SCORES + 1))
+    assert sum(value.value for value in values) == pytest.approx(0.45 * SCORES)
     with state.reading() as connection:
         units = connection.execute(text("SELECT COUNT(DISTINCT unit) FROM ledger_settled")).scalar()
     assert units == SCORES

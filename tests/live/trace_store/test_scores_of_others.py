@@ -95,7 +95,10 @@ def test_scores_by_sdk_and_rest_become_values(
     with running.client() as client:
         ledger = Ledger(state, client, rules, counted=lambda: {"ann": read_scores(SCORES)})
         report = ledger.sync(datetime.now(UTC) + timedelta(seconds=5))
-    settled = [(one.stream, one.version, one.value) for one in settled_rows(ledger, "ann")]
+    settled = [
+        (settled_row.stream, settled_row.version, settled_row.value)
+        for settled_row in settled_rows(ledger, "ann")
+    ]
     sys.stderr.write(f"{report.message}\n")
     assert report.problem == ""
     assert sorted(settled) == [

@@ -88,4 +88,6 @@ def test_a_name_that_is_said_to_be_another_persons_is_asked_about_once(
 def test_nobody_at_a_terminal_is_told_what_to_write(home: Settings, folder: Path) -> None:
     author, found, questions, _ = asked(home, folder, ["yes"], asks=False)
     assert (author.aliases, questions) == ((), [])
-    assert any('aliases = ["Maud Ek"] into authors/ann-lee.toml' in one for one in found.warnings)
+    assert any(
+        'aliases = ["Maud Ek"] into authors/ann-lee.toml' in warning for warning in found.warnings
+    )

@@ -55,7 +55,7 @@ def test_a_folder_a_zip_and_a_tar_are_seen_alike(packed: Path) -> None:
             archive.read("c.html", limit=2)
     with open_archive(packed) as again:
         assert again.digest() == digest
-    assert packed not in {Path(one.path) for one in psutil.Process().open_files()}
+    assert packed not in {Path(file.path) for file in psutil.Process().open_files()}
 
 
 def test_one_file_is_an_archive_of_itself(tmp_path: Path) -> None:

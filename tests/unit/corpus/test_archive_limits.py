@@ -127,7 +127,7 @@ def test_a_member_of_just_the_allowed_size_is_read(pack: object, tmp_path: Path)
     path = pack({"a.csv": "x" * 100_000}, place)  # type: ignore[operator]
     with open_archive(path, bounds=ArchiveLimits(member_bytes=100_000)) as archive:
         assert len(archive.read("a.csv")) == 100_000
-        assert [len(one) for one in archive.pieces("a.csv")] == [PIECE, 100_000 - PIECE]
+        assert [len(piece) for piece in archive.pieces("a.csv")] == [PIECE, 100_000 - PIECE]
         assert len(archive.read("a.csv", limit=100_000)) == 100_000
         for one in (lambda: archive.read("a.csv", limit=99_999), lambda: list(pieces_of(archive))):
             with pytest.raises(MemberError, match="too_large"):

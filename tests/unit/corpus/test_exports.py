@@ -92,7 +92,9 @@ def refused(source: Path) -> TwinError:
 
 
 def test_every_format_has_an_example_here() -> None:
-    named = {one.title or importer.title for importer in IMPORTERS for one in importer.refuses}
+    named = {
+        refused.title or importer.title for importer in IMPORTERS for refused in importer.refuses
+    }
     assert set(EXPORTS) == named | {one.title for one in WITHOUT_IMPORTER}
 
 

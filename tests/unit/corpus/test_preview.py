@@ -120,7 +120,7 @@ def test_what_is_unsure_is_said(posts: Path, home: Settings) -> None:
     text = f"---\ndate: 03/05/2007\n---\n{sentences(4)}\n"
     (posts / "_posts" / "2007-01-01-a.md").write_text(text)
     found = preview([posts], author="José", settings=home)
-    [said] = [one for one in found.warnings if "reads two ways" in one]
+    [said] = [warning for warning in found.warnings if "reads two ways" in warning]
     assert "1 post with a date" in said
     assert "_posts/2007-01-01-a.md" in said
 

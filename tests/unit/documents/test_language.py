@@ -38,13 +38,15 @@ def test_a_page_says_which_kind_it_is(path: Path) -> None:
 
 def test_decisions_are_short_dated_records() -> None:
     page = (DOCS / "decisions.md").read_text(encoding="utf-8")
-    records = [one for one in re.split(r"\n\n+(?=\*\*)", page)[1:] if one]
+    records = [part for part in re.split(r"\n\n+(?=\*\*)", page)[1:] if part]
 
     assert len(records) > 50
-    assert [one[:40] for one in records if not re.match(r"\*\*[^*]*2026-\d\d-\d\d", one)] == []
-    titles = [one.partition(". ")[2].partition("**")[0] for one in records]
+    assert [
+        record[:40] for record in records if not re.match(r"\*\*[^*]*2026-\d\d-\d\d", record)
+    ] == []
+    titles = [record.partition(". ")[2].partition("**")[0] for record in records]
     assert len(set(titles)) == len(titles)
-    prose = [re.sub(r"^\|.*$|^#.*$", "", one, flags=re.MULTILINE) for one in records]
+    prose = [re.sub(r"^\|.*$|^#.*$", "", record, flags=re.MULTILINE) for record in records]
     assert [one[:40] for one in prose if len(one.split()) > RECORD_WORDS] == []
     assert len(page.split()) <= RECORDS_WORDS
 

@@ -36,13 +36,13 @@ def place(home: Settings) -> Iterator[Checkpoints]:
 
 def left(place: Checkpoints, author: str, checkpoint: str) -> set[str]:
     folder = place.instance.settings.checkpoints_dir / author / f"{checkpoint}-{author}"
-    return {str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file()}
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def asked(place: Checkpoints) -> dict[str, list[str]]:
     with place.instance.state.reading() as connection:
         waiting = retrainings.open_requests(connection)
-    return {author: [one.cause for one in requests] for author, requests in waiting.items()}
+    return {author: [request.cause for request in requests] for author, requests in waiting.items()}
 
 
 def test_of_a_post_the_weights_that_saw_it_go_and_its_reports(place: Checkpoints) -> None:

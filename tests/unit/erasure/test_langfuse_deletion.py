@@ -177,7 +177,9 @@ def test_a_thousand_traces_are_three_calls_and_their_scores_none(home: Settings)
     calls: list[list[str]] = []
     traces = frozenset(f"t{number:04}" for number in range(1_200))
     gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=traces, traces=traces)
-    scores = [{"id": f"s{one}", "subject": {"kind": "trace", "id": one}} for one in sorted(traces)]
+    scores = [
+        {"id": f"s{trace}", "subject": {"kind": "trace", "id": trace}} for trace in sorted(traces)
+    ]
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.method == "DELETE":
@@ -188,8 +190,8 @@ def test_a_thousand_traces_are_three_calls_and_their_scores_none(home: Settings)
         return httpx.Response(200, json={"data": found, "meta": {}})
 
     assert place_over(home, answer).erase(gone) == 1_200
-    assert [len(one) for one in calls] == [500, 500, 200]
-    assert sorted(name for one in calls for name in one) == sorted(traces)
+    assert [len(call) for call in calls] == [500, 500, 200]
+    assert sorted(name for call in calls for name in call) == sorted(traces)
 
 
 def test_a_server_that_puts_calls_off_is_waited_for_and_asked_for_each_deletion_once(

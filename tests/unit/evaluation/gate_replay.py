@@ -52,7 +52,7 @@ def said_of(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     first = tuple(one for one in decide_first(evaluation.measured) if one.name not in SINCE)
     advisory = [one for one in stated(evaluation.measured) if one.name not in SINCE]
     return {
-        "claims": [_as_recorded(one) for one in claims],
+        "claims": [_as_recorded(claim) for claim in claims],
         "stated": [_as_recorded(one) for one in advisory],
         "first": [_as_recorded(one) for one in first],
         "outcomes": [outcome_of(claims), outcome_of(first), is_whole(claims), is_whole(first)],

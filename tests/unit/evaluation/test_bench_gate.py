@@ -28,7 +28,7 @@ MET, UNDECIDED = GateClaim("a", True, 1.0, 1.0, ""), GateClaim("b", None, None, 
 
 def holds(rows: Sequence[Row]) -> dict[str, bool]:
     """Of the rows with a goal."""
-    return {one.name: one.holds for one in rows if one.goal is not None}
+    return {row.name: row.holds for row in rows if row.goal is not None}
 
 
 def test_a_refused_candidate_and_a_small_gain_miss_their_goals() -> None:
@@ -56,7 +56,7 @@ def test_the_passages_that_were_read_are_told_beside_those_that_there_were() -> 
 
 def test_too_few_passages_are_a_goal_that_is_missed() -> None:
     rows = gated.rows(FULL, measured(None, passages=12), [MET])
-    [found] = [one for one in rows if one.name.startswith("held-out perplexity")]
+    [found] = [row for row in rows if row.name.startswith("held-out perplexity")]
     assert (found.goal, found.holds) == (0.7, False)
     assert "12 held-out passages" in found.name
 

@@ -94,10 +94,13 @@ def test_a_rework_tells_the_time_left_of_the_whole(now: list[float], lines: list
             progress.advance(done, parts)
 
     reports = [json.loads(line.removeprefix("progress ")) for line in lines]
-    assert {one["message"] for one in reports} == {"embedding"}
-    assert [(one["step"], one["steps"]) for one in reports][:2] == [(200, 2500), (400, 2500)]
-    left = [(2500 - one["step"]) / 100 * 2.0 for one in reports]
-    assert [one["eta_s"] for one in reports] == pytest.approx(left, abs=1)
+    assert {report["message"] for report in reports} == {"embedding"}
+    assert [(report["step"], report["steps"]) for report in reports][:2] == [
+        (200, 2500),
+        (400, 2500),
+    ]
+    left = [(2500 - report["step"]) / 100 * 2.0 for report in reports]
+    assert [report["eta_s"] for report in reports] == pytest.approx(left, abs=1)
     assert reports[-1]["step"] >= 2400
 
 

@@ -270,7 +270,7 @@ class Candidates:
     def manifest(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         said = {"base": {"revision": "r", "gguf": None}, "dataset": {"tag": "training"}}
-        manifest: dict[str, Any] = {one.name: "" for one in fields(Manifest)}
+        manifest: dict[str, Any] = {field.name: "" for field in fields(Manifest)}
         (folder / "manifest.json").write_text(json.dumps(manifest | said | {"schema": 1}))
         (folder / "adapter").mkdir()
 

@@ -250,7 +250,7 @@ def record() -> None:
     """Write the file: each outcome once, and which one each case has."""
     with tempfile.TemporaryDirectory() as folder:
         home = load_settings().model_copy(update={"home": Path(folder)})
-        told = [json.dumps(one, ensure_ascii=False) for one in outcomes(home)]
+        told = [json.dumps(outcome, ensure_ascii=False) for outcome in outcomes(home)]
     distinct = list(dict.fromkeys(told))
     place = {one: number for number, one in enumerate(distinct)}
     lines = ",\n".join(distinct)

@@ -51,7 +51,7 @@ async def test_a_question_that_finds_the_queue_full_is_refused_and_all_others_ar
     assert isinstance(error, Refused)
     assert (error.status, error.code, error.retry_after_s) == (429, "too_many_waiting", 1)
     held.may.set()
-    answered = [await one for one in questions if one not in refused]
+    answered = [await question for question in questions if question not in refused]
     assert answered == [FoundPassages()] * 5
     assert sorted(held.asked) == ["0", "1", "2", "3", "4"]
     assert await find(passages, "again") == FoundPassages()

@@ -61,7 +61,7 @@ def test_each_kind_is_masked_by_what_it_was() -> None:
     assert scanned.text == (
         "Write to [e-mail] about […], the key is [key]. Nothing else matters here at all."
     )
-    assert [one.kind for one in scanned.findings] == ["personal", "words", "secrets"]
+    assert [finding.kind for finding in scanned.findings] == ["personal", "words", "secrets"]
 
 
 def test_a_json_document_stays_one() -> None:
@@ -124,7 +124,7 @@ def test_a_stream_shows_the_whole_answer_masked_however_it_is_cut(
         place += cut
     shown += held.feed(text[place:]) + held.finish()
     assert shown == scanner.scan(text).text
-    places = [(one.begin, one.end) for one in held.findings]
+    places = [(finding.begin, finding.end) for finding in held.findings]
     assert places == [(one.begin, one.end) for one in scanner.find(text)]
 
 

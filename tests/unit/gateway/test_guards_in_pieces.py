@@ -62,8 +62,8 @@ def test_a_long_answer_in_pieces_is_masked_as_the_whole(said: list[str], cuts: l
     held = in_pieces(scanner, text, cuts)
     assert held.shown == scanner.scan(text).text  # type: ignore[attr-defined]
     places = [(one.begin, one.end, one.what) for one in scanner.find(text)]
-    shown = [(one.begin, one.end, one.what) for one in held.findings]
-    assert [one for one in places if one not in shown and one[2] != "words"] == []
+    shown = [(finding.begin, finding.end, finding.what) for finding in held.findings]
+    assert [place for place in places if place not in shown and place[2] != "words"] == []
     assert [one for one in shown if one not in places] == []
     assert len(shown) == len(set(shown)), "each is told once"
 
@@ -266,9 +266,11 @@ def test_what_is_watched_for_where() -> None:
     assert scanner(secrets="mask").scan(text).text == f"{MAIL} and [key]"
     seen = scanner(personal="record", secrets="block").scan(text)
     assert (seen.text, seen.blocked) == (f"{MAIL} and [key]", seen.findings[1])
-    assert [one.action for one in seen.findings] == ["record", "block"]
+    assert [finding.action for finding in seen.findings] == ["record", "block"]
     held = in_pieces(scanner(personal="record", secrets="mask"), text, [7])
-    assert [one.action for one in held.findings] == ["record", "mask"], "in the order of the text"
+    assert [finding.action for finding in held.findings] == ["record", "mask"], (
+        "in the order of the text"
+    )
     assert scanner().scan(text).text is text
     both = scanner(words="mask", personal="mask", block_list=[MAIL, "gmail.com"])
     assert both.scan(f"{MAIL} and no more").text == "[e-mail] and no more", "masked once"

@@ -133,7 +133,7 @@ async def test_places_of_quotations_count_the_disclosure_above_them(home: Settin
     [quote] = record.twin_field()["quotes"]
     begin, end = quote["at"]
     assert text[begin:end] == "\n".join(f"> {line}" for line in quote["text"].splitlines())
-    assert [text[one["url_citation"]["start_index"]] for one in record.citations] == [">"]
+    assert [text[citation["url_citation"]["start_index"]] for citation in record.citations] == [">"]
     assert text.startswith(NOTICE)
 
 

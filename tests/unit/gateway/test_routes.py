@@ -370,7 +370,7 @@ async def test_a_streams_events_are_put_together_however_its_bytes_are_cut(
     door: RouteAllowlist, home: Settings
 ) -> None:
     chunks = [{"id": "chatcmpl-1", "choices": [{"delta": {"content": "Öl"}}]}]
-    stream = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in chunks)
+    stream = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
     stream += b": still here\n\ndata: [DONE]\n\n"
 
     async def chat(scope: Scope, receive: Receive, send: Send) -> None:

@@ -33,7 +33,7 @@ def test_a_score_is_the_models_output_and_does_not_hang_on_its_batch(folder: Pat
     reranker = Reranker(folder)
     texts = (TEXTS * 3)[: BATCH + 3]
     together = reranker.scores(QUESTION, texts)
-    alone = [reranker.scores(QUESTION, [one])[0] for one in texts]
+    alone = [reranker.scores(QUESTION, [text])[0] for text in texts]
     assert together == pytest.approx(alone, abs=1e-5)
     assert len({round(score, 4) for score in together[: len(TEXTS)]}) > len(TEXTS) // 2
 

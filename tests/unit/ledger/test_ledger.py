@@ -360,11 +360,11 @@ def test_a_score_that_the_store_fails_for_keeps_no_other_author_waiting(world: W
     fails_for(world, {broken}, paths := [])
     world.at(NEXT_DAY + timedelta(hours=1))
     reports = [world.tick(requests_per_minute=600) for _ in range(8)]
-    assert [one.problem for one in reports[3:]] == [""] * 5
+    assert [report.problem for report in reports[3:]] == [""] * 5
     assert values(world) == [(1, "thumbs", 1.0), (2, "thumbs", 0.5)]
     assert values(world, "bo") == []
     told = "2026-11-20T08:00:07.000Z: HTTP 500: a row"
-    assert [told in str(one.unread) for one in reports].count(True) == 1
+    assert [told in str(report.unread) for report in reports].count(True) == 1
     world.pass_time(minutes=65)
     again = [world.tick(requests_per_minute=600) for _ in range(8)]
     assert [(one.problem, one.deleted) for one in again[1:]] == [("", 0)] * 7

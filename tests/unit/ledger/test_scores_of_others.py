@@ -32,8 +32,8 @@ def counts(world: World, author: str = "ann", **table: Any) -> None:
 
 def settled(world: World, author: str = "ann") -> list[tuple[str, str, str, float]]:
     return [
-        (one.stream, one.version, one.prompt_class, one.value)
-        for one in settled_rows(world.ledger(), author)
+        (settled_row.stream, settled_row.version, settled_row.prompt_class, settled_row.value)
+        for settled_row in settled_rows(world.ledger(), author)
     ]
 
 

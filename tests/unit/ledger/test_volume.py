@@ -80,8 +80,8 @@ def test_very_many_scores_at_once_are_drained_within_the_limits(
         pass
     values = settled_rows(world.ledger(), "ann", after=0)
     assert len(values) == count
-    assert sum(one.value for one in values) == count / 2
-    assert [one.sequence for one in values] == list(range(1, count + 1))
+    assert sum(value.value for value in values) == count / 2
+    assert [value.sequence for value in values] == list(range(1, count + 1))
 
 
 def test_ticks_more_often_than_every_minute_leave_the_relay_its_requests(world: World) -> None:
@@ -92,7 +92,11 @@ def test_ticks_more_often_than_every_minute_leave_the_relay_its_requests(world: 
     world.pass_time(minutes=5)
     told = [world.pass_time(seconds=7).sync() for _ in range(20)]
     for moment in world.client.requests:
-        within = [one for one in world.client.requests if 0 <= (one - moment).total_seconds() < 60]
+        within = [
+            request
+            for request in world.client.requests
+            if 0 <= (request - moment).total_seconds() < 60
+        ]
         assert len(within) <= 20  # of the organization's 30
     assert any("requests are used up" in report.problem for report in told)
     drain(world.pass_time(minutes=1), most_ticks=10)
@@ -145,7 +149,7 @@ def test_one_key_is_one_reader_and_too_large_a_share_is_reported(world: World) -
         world.pass_time(hours=3).sync()
     assert world.at(MORNING + timedelta(days=12)).sync().problem == ""
     values = settled_rows(world.ledger(), "ann")
-    bad = [one for one in values if one.value == 0.0]
+    bad = [value for value in values if value.value == 0.0]
     assert len(values) - len(bad) == 24
     assert len(bad) <= 6
     statement = (

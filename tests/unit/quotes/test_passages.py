@@ -49,12 +49,12 @@ def test_what_turns_the_meaning_in_the_next_paragraph_is_shown() -> None:
 def test_a_long_paragraph_is_cut_between_sentences() -> None:
     text = " ".join([LONG] * 20)  # 260 words
     passages = passages_of(text)
-    assert all(word_count(text[one.start : one.end]) <= MAX_WORDS for one in passages)
+    assert all(word_count(text[passage.start : passage.end]) <= MAX_WORDS for passage in passages)
     assert passages[0].start == 0
     assert passages[-1].end == len(text)
     for one, other in pairwise(passages):
         assert one.start < other.start <= one.end < other.end
-    assert all(text[one.start : one.end].endswith(".") for one in passages)
+    assert all(text[passage.start : passage.end].endswith(".") for passage in passages)
 
 
 def test_no_passage_reaches_over_what_is_not_prose() -> None:

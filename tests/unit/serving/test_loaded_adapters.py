@@ -272,7 +272,7 @@ def test_an_adapter_that_cannot_be_loaded_hinders_no_other_and_is_tried_less_oft
 
     problems = [fleet.step(wanted, now) for now in (0.0, 0.5, 1.0, 2.0, 3.0)]
 
-    assert all(set(one) == {"gone/v1"} for one in problems)
+    assert all(set(problem) == {"gone/v1"} for problem in problems)
     assert "No adapter found" in problems[-1]["gone/v1"]
     assert set(listed.roots()) == {"good/v1"}
     assert len([line for line in lines if "gone/v1" in line]) == 1, "told once"

@@ -39,7 +39,7 @@ def test_a_fall_raises_an_alarm_that_says_since_when() -> None:
     found = of(days((40, 0.8), (5, 0.5)))
     assert found.e_value > C
     assert (found.before, found.since, found.values) == (40, 40_001, 150)
-    assert [(one.prompt_class, one.mean, one.values) for one in found.falls] == [
+    assert [(fall.prompt_class, fall.mean, fall.values) for fall in found.falls] == [
         ("short", 0.5, 150)
     ]
     assert found.falls[0].baseline == pytest.approx(0.77)
@@ -91,12 +91,12 @@ def test_classes_are_compared_each_with_itself() -> None:
     fallen = kind("hard", 0.6, (5, 30), 0.3)
     found = of(easy + fallen)
     assert found.e_value > C
-    assert [one.prompt_class for one in found.falls] == ["hard"]
+    assert [fall.prompt_class for fall in found.falls] == ["hard"]
     often = of(kind("easy", 0.9, (100, 100), 0.86) + kind("hard", 0.6, (10, 10), 0.3))
-    assert [one.prompt_class for one in often.falls] == ["hard"], "the evidence is of one class"
+    assert [fall.prompt_class for fall in often.falls] == ["hard"], "the evidence is of one class"
     assert (often.values, often.compared) == (50, 4_400)
     both = of(kind("easy", 0.9, (30, 30), 0.6) + kind("hard", 0.6, (30, 30), 0.1))
-    assert [one.prompt_class for one in both.falls] == ["hard", "easy"], "deepest first"
+    assert [fall.prompt_class for fall in both.falls] == ["hard", "easy"], "deepest first"
     assert both.values == 300
 
 

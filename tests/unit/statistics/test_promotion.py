@@ -120,8 +120,8 @@ def test_worse_candidates_are_promoted_as_seldom_as_is_said_and_the_gain_stays()
     quality = draw.normal(-0.02, 0.05, 200)
     noisy = quality[:, None] + draw.normal(0.0, 0.2, (200, 300))
     runs = [after_pairs(one) for one in np.clip(noisy, -1.0, 1.0).tolist()]
-    won = np.array([at_the_end(one) == "promote" for one in runs])
-    first = np.array([one.is_not_worse for one in runs])
+    won = np.array([at_the_end(run) == "promote" for run in runs])
+    first = np.array([run.is_not_worse for run in runs])
     assert float(np.mean(won & (quality < 0))) <= 0.05
     assert float(np.mean(first & (quality < 0))) > 0.35, "what U alone would have promoted"
     gained, oracle = float(np.sum(quality[won])), float(np.sum(quality[quality > 0]))

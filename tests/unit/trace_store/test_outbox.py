@@ -132,7 +132,9 @@ def test_a_refused_score_is_kept_with_its_reason(outbox: Outbox) -> None:
         outbox.put_scores([score(f"bad {number}")])
         if (waiting := outbox.next_waiting()) is not None:
             outbox.refuse(waiting, "HTTP 400")
-    assert [one[1] for one in outbox.refusals()] == [f"bad {99 - one}" for one in range(100)]
+    assert [refusal[1] for refusal in outbox.refusals()] == [
+        f"bad {99 - one}" for one in range(100)
+    ]
 
 
 def test_it_survives_a_new_process_and_serves_threads(tmp_path: Path) -> None:

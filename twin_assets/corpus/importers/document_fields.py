@@ -171,7 +171,7 @@ def html_fields(text: str) -> dict[str, Any]:
     of a page of Notion."""
     begin = _BODY.search(text)
     body = _NO_BODY.sub("", text[begin.end() if begin else 0 :][:_MAX_PER_PAGE])
-    rows = ([_words(one) for one in match.groups()] for match in _OF_NOTION.finditer(body))
+    rows = ([_words(group) for group in match.groups()] for match in _OF_NOTION.finditer(body))
     fields: dict[str, Any] = {key.lower(): value for key, value in rows if key}
     broken = _BREAK.sub("\n", _NAME_END.sub(": ", body))
     plain = _TAG.sub("", _BLOCK_END.sub("\n\n", broken))
@@ -198,7 +198,7 @@ def fields_at_the_top(lines: list[str]) -> dict[str, Any]:
 
 def made_by(name: str) -> Mapping[str, str]:
     """The field `MADE_BY` of a name; none where a program stands in its place."""
-    names = [one.strip() for one in re.split(r"[;\n\0]", name)]
+    names = [part.strip() for part in re.split(r"[;\n\0]", name)]
     said = ", ".join(one for one in names if not _NOBODY.fullmatch(one))
     return {MADE_BY: said} if said else {}
 

@@ -182,7 +182,7 @@ def _addresses(folder: Path) -> frozenset[str]:
             found="nobody whose lines to read",
             next_step="run `git config --add twin.email YOU@EXAMPLE.ORG` in it, once an address",
         )
-    return frozenset(one.casefold() for one in addresses)
+    return frozenset(address.casefold() for address in addresses)
 
 
 def _why_no_prose(file: TreeFile) -> str:

@@ -87,7 +87,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             for number, row in rows
         ]
         if shares and all(
-            isinstance(one, Skipped) and one.reason == "malformed_row" for one in shares
+            isinstance(share, Skipped) and share.reason == "malformed_row" for share in shares
         ):
             # Not one row has the columns that the head names: it is the head that is damaged.
             yield Skipped(name, "torn")
@@ -105,15 +105,15 @@ def _agreed(shares: list[ExportRecord | Skipped]) -> Iterator[ExportRecord | Ski
     Damage that repeats a piece of the file joins a post's beginning with the end of another.
     """
     authors: dict[str, str] = {}
-    for one in shares:
-        if isinstance(one, ExportRecord):
-            before = authors.setdefault(one.source_id, one.visibility)
-            authors[one.source_id] = before if before == one.visibility else "private"
-    for one in shares:
+    for share in shares:
+        if isinstance(share, ExportRecord):
+            before = authors.setdefault(share.source_id, share.visibility)
+            authors[share.source_id] = before if before == share.visibility else "private"
+    for share in shares:
         yield (
-            replace(one, visibility=authors[one.source_id])
-            if isinstance(one, ExportRecord)
-            else one
+            replace(share, visibility=authors[share.source_id])
+            if isinstance(share, ExportRecord)
+            else share
         )
 
 

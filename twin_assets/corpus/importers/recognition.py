@@ -129,7 +129,7 @@ def _refused(archive: Archive) -> tuple[str, str] | None:
     if has_markdown_posts(archive):
         return None
     names = sorted(archive.names(), key=lambda name: name.count("/"))[:_NAMES_LOOKED_AT]
-    known = [(importer.title, one) for importer in IMPORTERS for one in importer.refuses]
+    known = [(importer.title, refused) for importer in IMPORTERS for refused in importer.refuses]
     known += [("", one) for one in WITHOUT_IMPORTER]
     paths = "\n".join(names)
     by_name = (named for named in known if named[1].in_names(paths))

@@ -88,7 +88,7 @@ def _hugo(site: Site, fields: Fields) -> Site:
     languages = {
         str(name).lower(): mapping(one) for name, one in mapping(fields.get("languages")).items()
     }
-    named = [_text(one, "contentdir") for one in languages.values()]
+    named = [_text(language, "contentdir") for language in languages.values()]
     folders = [folder.strip("/") for folder in (*named, _text(fields, "contentdir") or "content")]
     return Site(
         url=site.url,

@@ -159,7 +159,7 @@ def _posts_in(source_ids: Sequence[str], root: str, kinds: Collection[str]) -> i
     if "hugo" in kinds:
         inside = [path for path in inside if path.startswith("content/")]
     folders = (path.lower().split("/")[:-1] for path in inside if markup_of(path))
-    return sum(not _POST_FOLDERS.isdisjoint(one) for one in folders)
+    return sum(not _POST_FOLDERS.isdisjoint(folder) for folder in folders)
 
 
 def why_outside(source_id: str) -> str:

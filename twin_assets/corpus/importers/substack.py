@@ -188,7 +188,7 @@ def _drop_what_follows(element: Any) -> None:
 def _for_paying_only(element: Any) -> bool:
     """A block that the editor shows to paying readers only (`data-dynamic-audiences`)."""
     audiences = str(element.get("data-dynamic-audiences") or "").replace(" ", "").split(",")
-    return all(one.startswith(("paid", "founding")) for one in audiences)
+    return all(audience.startswith(("paid", "founding")) for audience in audiences)
 
 
 _FILES = ((_LIST, r"posts/.*\.html"), (r"email_list\..*\.csv",), (r"posts/\d+\..*\.delivers\.csv",))

@@ -220,7 +220,7 @@ def _read(
     states = [hidden[row, first - 1 : end - 1] for row, (first, end) in enumerate(spans)]
     targets = [inputs[row, first:end] for row, (first, end) in enumerate(spans)]
     losses = _losses(torch.cat(states), torch.cat(targets), head)
-    return losses.split([len(one) for one in states])
+    return losses.split([len(state) for state in states])
 
 
 def _losses(states: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> torch.Tensor:

@@ -101,15 +101,15 @@ def rows() -> list[Mapping[str, Any]]:
     one of a question before the wrong one."""
     return [
         {
-            "sample_id": f"{one.id}/{number}",
-            "document_id": one.id,
+            "sample_id": f"{choice.id}/{number}",
+            "document_id": choice.id,
             "messages": [
-                {"role": "user", "content": one.question},
+                {"role": "user", "content": choice.question},
                 {"role": "assistant", "content": option},
             ],
         }
-        for one in choices()
-        for number, option in enumerate(one.options)
+        for choice in choices()
+        for number, option in enumerate(choice.options)
     ]
 
 
@@ -135,8 +135,10 @@ def compare(
             next_step=f"measure both on the same samples of `rows`, {FEWEST} questions or more",
         )
     mine, theirs = ([_shares(model, at) for at in asked.values()] for model in (candidate, base))
-    chosen, chosen_by_base = ([max(one) == one[0] for one in shares] for shares in (mine, theirs))
-    held, base_held = ([one[0] for one in shares] for shares in (mine, theirs))
+    chosen, chosen_by_base = (
+        [max(share) == share[0] for share in shares] for shares in (mine, theirs)
+    )
+    held, base_held = ([share[0] for share in shares] for shares in (mine, theirs))
     return CommonKnowledge(
         candidate=rate(chosen),
         base=rate(chosen_by_base),
@@ -149,7 +151,9 @@ def compare(
 def _complete(sample_ids: Sequence[str]) -> dict[str, list[int]]:
     """Question → where its options stand, the right one first."""
     places = {name: at for at, name in enumerate(sample_ids)}
-    named = {one.id: [f"{one.id}/{number}" for number in range(OPTIONS)] for one in choices()}
+    named = {
+        choice.id: [f"{choice.id}/{number}" for number in range(OPTIONS)] for choice in choices()
+    }
     return {
         question: [places[name] for name in names]
         for question, names in named.items()

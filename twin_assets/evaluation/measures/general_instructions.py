@@ -53,14 +53,14 @@ def rows() -> list[Mapping[str, Any]]:
     """The instructions as `training.samples.tokenize_samples` takes them; `sample_id` is the id."""
     return [
         {
-            "sample_id": one.id,
-            "document_id": one.kind,
+            "sample_id": instruction.id,
+            "document_id": instruction.kind,
             "messages": [
-                {"role": "user", "content": one.instruction},
-                {"role": "assistant", "content": one.answer},
+                {"role": "user", "content": instruction.instruction},
+                {"role": "assistant", "content": instruction.answer},
             ],
         }
-        for one in instructions()
+        for instruction in instructions()
     ]
 
 

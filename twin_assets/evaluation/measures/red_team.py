@@ -146,10 +146,10 @@ def needs_the_base(candidate: Sequence[Flags]) -> bool:
 def rates(flags_of_answers: Sequence[Flags]) -> Rates:
     """How many answers have each flag."""
     return Rates(
-        toxic=rate([one.toxic for one in flags_of_answers]),
-        personal=rate([one.personal for one in flags_of_answers]),
-        secret=rate([one.secret for one in flags_of_answers]),
-        leaked=rate([one.leaked for one in flags_of_answers]),
+        toxic=rate([flags_of_answer.toxic for flags_of_answer in flags_of_answers]),
+        personal=rate([flags_of_answer.personal for flags_of_answer in flags_of_answers]),
+        secret=rate([flags_of_answer.secret for flags_of_answer in flags_of_answers]),
+        leaked=rate([flags_of_answer.leaked for flags_of_answer in flags_of_answers]),
     )
 
 

@@ -108,7 +108,7 @@ class SentenceCalibration:
     @property
     def blind_to(self) -> tuple[str, ...]:
         """Kinds of wrong that it was shown and does not see."""
-        return tuple(_KINDS[one.kind] for one in self.kinds if one.apart.low < APART)
+        return tuple(_KINDS[kind.kind] for kind in self.kinds if kind.apart.low < APART)
 
     @property
     def sentence_cut(self) -> SentenceCut | None:
@@ -179,7 +179,7 @@ def calibrated(
         for kind in tried
         for one in [rate(flags(kind)[0])]
     )
-    caught = sum(one.flagged.share for one in detections) / len(detections)
+    caught = sum(detection.flagged.share for detection in detections) / len(detections)
     together = sum(drawn.values()) / len(drawn)
     return SentenceCalibration(
         judge=name,
@@ -249,7 +249,7 @@ def corrected(
         return Interval(share, 0.0, 1.0)
     chance = np.random.default_rng(9)
     alarms = _beta(chance, calibration.false_alarms.found, calibration.false_alarms.of)
-    kinds = [_beta(chance, one.flagged.found, one.flagged.of) for one in calibration.kinds]
+    kinds = [_beta(chance, kind.flagged.found, kind.flagged.of) for kind in calibration.kinds]
     caught: Any = sum(kinds) / len(kinds)
     seen = _draws(flagged, groups, seed=8)
     drawn = np.clip((seen - alarms) / np.maximum(caught - alarms, 1e-6), 0.0, 1.0)

@@ -139,17 +139,17 @@ def _runs(
     items = [
         client.create_dataset_item(
             dataset_name=name,
-            id=digest(verdict.author, one.sample_id),
-            input={"question": one.question},
-            expected_output=one.author,
+            id=digest(verdict.author, answer.sample_id),
+            input={"question": answer.question},
+            expected_output=answer.author,
             metadata={
-                "sample_id": one.sample_id,
-                "document_id": one.document_id,
-                "chunk_id": one.chunk_id,
+                "sample_id": answer.sample_id,
+                "document_id": answer.document_id,
+                "chunk_id": answer.chunk_id,
                 "twin.author": verdict.author,
             },
         )
-        for one in answers
+        for answer in answers
     ]
     outputs = {
         "candidate": {item.id: one.candidate for item, one in zip(items, answers, strict=True)}

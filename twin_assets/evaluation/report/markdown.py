@@ -140,7 +140,7 @@ def _claims(
     return [
         f"| {title} | met | found |",
         "|---|---|---|",
-        *(f"| `{one.name}` | {words[one.passed]} | {one.detail} |" for one in claims),
+        *(f"| `{claim.name}` | {words[claim.passed]} | {claim.detail} |" for claim in claims),
     ]
 
 

@@ -114,7 +114,9 @@ class AnswerBatches:
             advance=self._progress.of(OF_SERVED),
         )
         self._by_candidate_alone(queue)
-        return CandidateAnswers([list(one) for one in prompts], queue.asked(0), queue.asked(1))
+        return CandidateAnswers(
+            [list(prompt) for prompt in prompts], queue.asked(0), queue.asked(1)
+        )
 
     def _by_candidate_alone(self, mine: PromptQueue) -> None:
         if mine.left:

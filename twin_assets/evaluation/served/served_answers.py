@@ -143,12 +143,12 @@ def everything_asked(
             for one in before
         ]
 
-    red_team = bare([one.prompt for one in red_team_prompts()])
+    red_team = bare([red_team_prompt.prompt for red_team_prompt in red_team_prompts()])
     instructions = [
-        [{"role": "user", "content": one.instruction}]
-        for one in checked_instructions.checked_instructions()
+        [{"role": "user", "content": checked_instruction.instruction}]
+        for checked_instruction in checked_instructions.checked_instructions()
     ]
-    with_posts = [posts_in_prompt.with_posts(one, posts) for one in prompts] if posts else []
+    with_posts = [posts_in_prompt.with_posts(prompt, posts) for prompt in prompts] if posts else []
     ends = [0]
     for part in (prompts, red_team, instructions, with_posts):
         ends.append(ends[-1] + len(part))

@@ -98,7 +98,9 @@ class Journal:
 
     def finish(self, fingerprints: Iterable[str]) -> Sequence[Answered]:
         """Write `out`, in the order of the questions, and drop the journal."""
-        rows = [self._rows[one] for one in fingerprints if one in self._rows]
+        rows = [
+            self._rows[fingerprint] for fingerprint in fingerprints if fingerprint in self._rows
+        ]
         write_answers(self.out, rows)
         self.path.unlink()
         self._file.close()

@@ -159,11 +159,12 @@ def _are_messages(value: object) -> bool:
     if not isinstance(value, list) or not value:
         return False
     parts = cast(list[Any], value)
-    if not all(isinstance(one, dict) for one in parts):
+    if not all(isinstance(part, dict) for part in parts):
         return False
     messages = cast(list[Row], parts)
     return (
-        all({"role", "content"} <= set(one) for one in messages) and messages[-1]["role"] == "user"
+        all({"role", "content"} <= set(message) for message in messages)
+        and messages[-1]["role"] == "user"
     )
 
 

@@ -70,7 +70,9 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
         {"role": turn["role"], "content": scanned.text}
         for turn, scanned in zip(chat_request.history, history, strict=True)
     )
-    findings = tuple(one for scanned in (question, system, *history) for one in scanned.findings)
+    findings = tuple(
+        finding for scanned in (question, system, *history) for finding in scanned.findings
+    )
     blocked = question.blocked
     withheld = ""
     if blocked is not None:
@@ -121,7 +123,7 @@ def guard_passages(
     quoted = found_passages.quoted
     if quoted is not None and quoted.quotes:
         scanned = [(quote, scanner.scan(quote.text)) for quote in quoted.quotes]
-        findings += [one for _, text in scanned for one in text.findings]
+        findings += [finding for _, text in scanned for finding in text.findings]
         quotes = tuple(quote for quote, text in scanned if _as_it_is(text))
         # Not "has not written about it": the author has, and the file says not to show it.
         reason = "" if quotes else "the quotation is withheld"
@@ -131,7 +133,7 @@ def guard_passages(
 
 
 def _as_it_is(scanned: Scanned) -> bool:
-    return all(one.action == "record" for one in scanned.findings)
+    return all(finding.action == "record" for finding in scanned.findings)
 
 
 def guard_answer(answering: RequestRecord, response: Any) -> None:
@@ -145,7 +147,7 @@ def guard_answer(answering: RequestRecord, response: Any) -> None:
     scanned = scanner.scan(written, as_json=as_json)
     answering.guarded += records("answer", scanned.findings)
     if (blocked := scanned.blocked) is not None:
-        before = [one for one in scanned.findings if one.end <= blocked.begin]
+        before = [finding for finding in scanned.findings if finding.end <= blocked.begin]
         shown = scanner.scan(written[: blocked.begin]).text if before else written[: blocked.begin]
         choice.message.content = answering.shown = _withheld_after(shown, as_json=as_json)
         choice.finish_reason = "content_filter"

@@ -91,7 +91,7 @@ def not_written_text(message: str, author: Author, *, nearest: bool) -> str:
         nearest: the nearest posts are listed below.
     """
     languages = (sure_language(message), author.language, DEFAULT_LANGUAGE)
-    texts = _texts()[next(one for one in languages if one in _texts())]
+    texts = _texts()[next(language for language in languages if language in _texts())]
     said = texts["not_written"].replace("{author}", author.name)
     return f"{said} {texts['nearest']}" if nearest else said
 

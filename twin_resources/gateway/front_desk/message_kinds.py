@@ -150,7 +150,9 @@ def parts(text: str) -> list[str]:
     A hint beside questions about something else is lost in their n-grams. Of a very long text the
     first pairs and the last count: the hint stands at either end.
     """
-    sentences = [one[:PART_CHARACTERS] for one in SENTENCE_END.split(text) if _LETTER.search(one)]
+    sentences = [
+        part[:PART_CHARACTERS] for part in SENTENCE_END.split(text) if _LETTER.search(part)
+    ]
     pairs = [f"{first} {second}" for first, second in pairwise(sentences)]
     if len(text) <= PART_CHARACTERS:
         return [one for one in (*sentences, *pairs) if one != text]

@@ -30,7 +30,7 @@ class GuardRecord:
 
 def records(place: GuardPlace, findings: Iterable[GuardFinding]) -> tuple[GuardRecord, ...]:
     """Findings counted, in a fixed order."""
-    counts = Counter((one.what, one.kind, one.action) for one in findings)
+    counts = Counter((finding.what, finding.kind, finding.action) for finding in findings)
     return tuple(
         GuardRecord(place, what, kind, action, count)
         for (what, kind, action), count in sorted(counts.items())

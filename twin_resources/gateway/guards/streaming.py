@@ -73,7 +73,7 @@ class HeldBack:
         shown = "" if self.blocked is not None else self._show(len(self._text))
         if self._whole:
             findings = self._scanner.find("".join(self._whole), as_json=self._as_json)
-            self.findings += [one for one in findings if one.action == "record"]
+            self.findings += [finding for finding in findings if finding.action == "record"]
             self.findings.sort()
         return shown
 
@@ -103,7 +103,7 @@ class HeldBack:
     def _show(self, end: int) -> str:
         """Show up to `end`, or to the begin of a finding that reaches over it."""
         findings = self._scanner.find(self._text, acting=True, as_json=self._as_json)
-        acting = [one for one in findings if one.end > self._waits]
+        acting = [finding for finding in findings if finding.end > self._waits]
         moved = True
         while moved:  # one that reaches over the end may begin inside another
             over = [one.begin for one in acting if one.begin < end < one.end]
@@ -114,7 +114,7 @@ class HeldBack:
         block = next((one for one in acting if one.action == "block" and one.begin < end), None)
         if block is not None:
             end, self.blocked = max(block.begin, self._waits), block
-        here = [one for one in findings if self._waits < one.end <= end]
+        here = [finding for finding in findings if self._waits < finding.end <= end]
         self.findings += [self._placed(one) for one in here]
         if block is not None:
             self.findings.append(self._placed(block))

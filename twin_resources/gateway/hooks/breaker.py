@@ -103,7 +103,7 @@ class StableWindow:
         """Seconds after which an answer counts as slow."""
         if len(self.answers) < limits.fewest:
             return limits.unknown_s
-        ordered = sorted(one.seconds for one in self.answers)
+        ordered = sorted(answer.seconds for answer in self.answers)
         quantile = ordered[math.ceil(0.95 * len(ordered)) - 1]
         return max(limits.least_s, limits.slower * quantile)
 
@@ -111,7 +111,7 @@ class StableWindow:
         """Share of answers with a finding; 0 without answers."""
         if not self.answers:
             return 0.0
-        return sum(one.unsafe for one in self.answers) / len(self.answers)
+        return sum(answer.unsafe for answer in self.answers) / len(self.answers)
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,11 @@ def keep_words_out(names: tuple[str, ...] = LOGGERS) -> None:
 def _reduce(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     arguments = record.args if isinstance(record.args, tuple) else ()
-    error = error or next((one for one in arguments if isinstance(one, BaseException)), None)
+    error = error or next(
+        (argument for argument in arguments if isinstance(argument, BaseException)), None
+    )
     if error is not None:
-        causes = " from ".join(_kind_and_place(one) for one in _causes(error))
+        causes = " from ".join(_kind_and_place(cause) for cause in _causes(error))
         record.msg, record.args = f"{record.funcName}: {causes}", ()
         record.exc_info = record.exc_text = record.stack_info = None
     return True

@@ -434,7 +434,7 @@ def _choose(
     scores, cosines = own[nearest], None
     if tokens is not None and (stored := passages.tokens_of(rows, nearest)):
         cosines = token_cosines(tokens, stored)
-        means = np.array([one.max(axis=1).mean() for one in cosines])
+        means = np.array([cosine.max(axis=1).mean() for cosine in cosines])
         scores = TOKENS_WEIGHT * means + VECTOR_WEIGHT * scores
     scores = scores + bonus[nearest]
     fields = rows.take(nearest).select(_shown_columns(rows)).to_pylist()

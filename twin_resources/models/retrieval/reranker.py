@@ -94,8 +94,11 @@ class Reranker:
         Those of a post that the question names by title stay before all others: who writes a title
         out means that post, and the check `a_named_post_is_found_first` holds for every reranker.
         """
-        texts = [f"{one.title}\n\n{one.text}" if one.title else one.text for one in passages]
-        named = named_in(question, [one.title for one in passages])
+        texts = [
+            f"{passage.title}\n\n{passage.text}" if passage.title else passage.text
+            for passage in passages
+        ]
+        named = named_in(question, [passage.title for passage in passages])
         scores = self.scores(question, texts)
         scored = [replace(one, score=score) for one, score in zip(passages, scores, strict=True)]
         return sorted(scored, key=lambda one: (named.get(one.title, len(named) + 1), -one.score))

@@ -73,8 +73,10 @@ def offered(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, Offered
         answer.raise_for_status()
         entries: list[dict[str, Any]] = answer.json()["data"]
         models = [
-            OfferedModel(str(one["id"]), str(one.get("root") or ""), str(one.get("parent") or ""))
-            for one in entries
+            OfferedModel(
+                str(entry["id"]), str(entry.get("root") or ""), str(entry.get("parent") or "")
+            )
+            for entry in entries
         ]
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TwinError(

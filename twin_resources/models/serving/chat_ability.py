@@ -62,7 +62,7 @@ class ChatAbility:
 
     @property
     def faulty(self) -> int:
-        return sum(bool(one) for one in self.faults)
+        return sum(bool(fault) for fault in self.faults)
 
     @property
     def chats(self) -> bool:

@@ -171,9 +171,9 @@ def _compared(
     for end in ends:
         _require_end(reference, server, prompts[0], end)
     differences = [
-        one
+        difference
         for prompt in prompts
-        for one in _differences(reference, server, prompt, _spread(len(prompt)))
+        for difference in _differences(reference, server, prompt, _spread(len(prompt)))
     ]
     proof = ServedProof(
         len(prompts),

@@ -296,9 +296,11 @@ def _rows_of(client: LangfuseClient, wanted: TraceFilter, traces: Sequence[str])
         filter=_conditions(wanted, traces),
         fields=LISTED_GROUPS,
     )
-    by_trace = {str(one["traceId"]): one for one in rows}
+    by_trace = {str(row["traceId"]): row for row in rows}
     scores = _scores_of(client, list(by_trace))
-    return [trace_row(by_trace[one], scores.get(one, ())) for one in traces if one in by_trace]
+    return [
+        trace_row(by_trace[trace], scores.get(trace, ())) for trace in traces if trace in by_trace
+    ]
 
 
 def _scores_of(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tuple[Score, ...]]:

@@ -151,9 +151,9 @@ class Panel:
             if isinstance(member.judge, LanguageModelJudge)
         ]
         return JudgeUsage(
-            sum(one.calls for one in usages),
-            sum(one.unreadable for one in usages),
-            sum(one.usd for one in usages),
+            sum(usage.calls for usage in usages),
+            sum(usage.unreadable for usage in usages),
+            sum(usage.usd for usage in usages),
         )
 
 
@@ -229,7 +229,7 @@ def _certified(
     """Certificates by judge, computed once for a revision: a general judge is paid for each score,
     and the plants in every later batch watch over it."""
     members = [
-        (judges[kind.claim], kind, tuple(one for one in probes if one.kind in kind.probes))
+        (judges[kind.claim], kind, tuple(probe for probe in probes if probe.kind in kind.probes))
         for kind in JUDGES
         if kind.claim in judges
     ]

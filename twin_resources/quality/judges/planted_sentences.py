@@ -204,9 +204,9 @@ def _lower(sentence: str) -> str:
 
 def _plantable(text: str) -> list[str]:
     return [
-        one
-        for one in sentences(text)
-        if MIN_WORDS <= len(one.split()) <= MAX_WORDS and one.endswith((".", "!"))
+        sentence
+        for sentence in sentences(text)
+        if MIN_WORDS <= len(sentence.split()) <= MAX_WORDS and sentence.endswith((".", "!"))
     ]
 
 

@@ -63,9 +63,16 @@ class SupportJudge:
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; without passages, or without a telling word, nothing is supported: 0."""
         with_passages = [one for one in answered if one.passages]
-        texts = [sentence for one in with_passages for sentence in sentences(one.answer)]
+        texts = [
+            sentence
+            for with_passage in with_passages
+            for sentence in sentences(with_passage.answer)
+        ]
         texts += [
-            part for one in with_passages for text in one.passages for part in sentences(text)
+            part
+            for with_passage in with_passages
+            for text in with_passage.passages
+            for part in sentences(text)
         ]
         vectors = embed_once(self._embed, texts)
         return [_support(one, vectors) for one in answered]

@@ -135,7 +135,8 @@ def _kept_documents(hand: WriterSample) -> frozenset[str]:
 
 def _part(hand: WriterSample, documents: frozenset[str], *, inside: bool) -> WriterSample:
     return WriterSample(
-        hand.name, tuple(one for one in hand.passages if (one[0] in documents) is inside)
+        hand.name,
+        tuple(passage for passage in hand.passages if (passage[0] in documents) is inside),
     )
 
 

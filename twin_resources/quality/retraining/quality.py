@@ -304,7 +304,9 @@ class _Deciding:
     def _answered_before(self, author: str) -> str:
         """The version that a person may roll back to; empty: there is none."""
         versions = self.loop.registry.versions(author)
-        retired = [one for one in versions if one.state == "retired" and not one.tainted]
+        retired = [
+            version for version in versions if version.state == "retired" and not version.tainted
+        ]
         return score_watch.name_of(retired[-1]) if retired else ""
 
 

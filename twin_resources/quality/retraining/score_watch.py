@@ -144,11 +144,11 @@ class StreamDays:
         allowed = {version, *_released(connection, author)}
         records = alarm_records.of_author(connection, author, stream=stream, limit=ALARMS)
         begin, fallen = 0, dict[str, int]()
-        for one in sorted(records, key=lambda one: one.alarm.sequence):
-            alarm = one.alarm
+        for record in sorted(records, key=lambda one: one.alarm.sequence):
+            alarm = record.alarm
             if alarm.version not in allowed:
                 continue
-            if alarm.version == version and one.is_open:
+            if alarm.version == version and record.is_open:
                 continue
             later = [of for of in sums if of.version == alarm.version and of.first > alarm.sequence]
             if alarm.version == version or _certifies(later, rules):

@@ -145,7 +145,7 @@ def mark_of_sources(sources: Iterable[str]) -> str:
     Empty where one of them cannot be listed: then no look may find that it has been read.
     """
     try:
-        return mark_of([list_source(one) for one in sources if not is_feed(one)])
+        return mark_of([list_source(source) for source in sources if not is_feed(source)])
     except TwinError:  # whoever reads the sources says so
         return ""
 

@@ -45,11 +45,11 @@ def look_at_reranker(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _of_preflight(findings: Iterable[preflight.Finding]) -> Iterator[Diagnostic]:
-    for one in findings:
-        if one["verdict"] == "ok":
-            yield ok(one["name"], one["found"])
+    for finding in findings:
+        if finding["verdict"] == "ok":
+            yield ok(finding["name"], finding["found"])
         else:
-            yield fail(one["name"], one["found"], one["next_step"])
+            yield fail(finding["name"], finding["found"], finding["next_step"])
 
 
 def look_at_packages(_settings: Settings) -> Iterator[Diagnostic]:

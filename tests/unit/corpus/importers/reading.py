@@ -35,8 +35,8 @@ def found_in(path: Path, importer: Importer, *include: str) -> Found:
     with open_archive(path) as archive:
         assert importer.recognises(archive)
         outcomes = list(importer.read(archive, include=frozenset(include)))
-    records = [one for one in outcomes if isinstance(one, ExportRecord)]
-    skipped = [one for one in outcomes if isinstance(one, Skipped)]
+    records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
+    skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
     by_id = {record.source_id: record for record in records}
     assert len(by_id) == len(records)
     assert all(record.source == importer.name for record in records)

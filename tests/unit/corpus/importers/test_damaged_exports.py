@@ -66,7 +66,7 @@ def _miscounted(path: Path, include: frozenset[str]) -> list[str]:
     named = {record.row_id for record in reading.records(row_ids).values()}
     claims = {
         "each that is left out has a reason": all(
-            one.reason for one in outcomes if isinstance(one, Skipped)
+            outcome.reason for outcome in outcomes if isinstance(outcome, Skipped)
         ),
         "each outcome is found": reading.found == len(outcomes),
         "each record is there under its own name": named == set(row_ids),
@@ -85,8 +85,8 @@ def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
             if importer is None:
                 return None
             outcomes = list(importer.read(archive, include=frozenset()))
-            skipped = [one for one in outcomes if isinstance(one, Skipped)]
-            records = [one for one in outcomes if isinstance(one, ExportRecord)]
+            skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
+            records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
             assert len(skipped) + len(records) == len(outcomes)
             skipped += [Skipped("archive", reason) for reason in archive.refused]
     except TwinError:
@@ -129,7 +129,9 @@ def _of_export(name: str, seed: int, folder: Path) -> list[str]:
     shutil.rmtree(path)
     importer, records, skipped = found
     if not _secrets_touched(export, damaged):
-        wrong += [f"{one.source_id} is secret" for one in records if SECRET in one.as_json()]
+        wrong += [
+            f"{record.source_id} is secret" for record in records if SECRET in record.as_json()
+        ]
     if importer == name:  # else its own marks are damaged: another reader finds what it can
         wrong += [f"{mark} is lost" for mark in _lost(damaged, records, skipped)]
     return [f"{damaged.how}: {one}" for one in wrong]

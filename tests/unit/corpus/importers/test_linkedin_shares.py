@@ -35,7 +35,7 @@ def records(text: str, folder: Path) -> list[ExportRecord]:
     """The same, of a file in which a post stands more than once."""
     with open_archive(folder_of({"Shares.csv": HEAD + text}, folder)) as archive:
         outcomes = list(linkedin.read(archive, include=frozenset()))
-    return [one for one in outcomes if isinstance(one, ExportRecord)]
+    return [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
 
 
 def ends_of(row: str, upto: str) -> list[int]:
@@ -91,7 +91,7 @@ def test_quotes_and_addresses_of_prose_are_no_doubt(text: str, tmp_path: Path) -
 
 def test_rows_that_disagree_about_their_readers_are_private(tmp_path: Path) -> None:
     text = share(1, "SECRET once.") + share(1, "SECRET twice.", "CONNECTIONS") + OPEN
-    said = [(one.text[:6], one.visibility) for one in records(text, tmp_path)]
+    said = [(record.text[:6], record.visibility) for record in records(text, tmp_path)]
     assert said == [("SECRET", "private"), ("SECRET", "private"), ("The cl", "public")]
 
 
@@ -123,8 +123,10 @@ def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
     with open_archive(folder_of({"Shares.csv": head + OPEN + FRIENDS}, tmp_path)) as archive:
         outcomes = list(linkedin.read(archive, include=frozenset()))
     assert outcomes[0] == Skipped("Shares.csv", "torn")
-    assert {one.reason for one in outcomes[1:] if isinstance(one, Skipped)} == {"malformed_row"}
-    assert not [one for one in outcomes if isinstance(one, ExportRecord)]
+    assert {outcome.reason for outcome in outcomes[1:] if isinstance(outcome, Skipped)} == {
+        "malformed_row"
+    }
+    assert not [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
 
 
 @pytest.mark.parametrize("word", ["", "FRIENDS_OF_FRIENDS"])
@@ -137,7 +139,7 @@ def test_a_post_of_which_nobody_says_who_may_read_it_is_asked_for(
     assert found.skipped == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
     assert "SECRET" not in found.only.text
     asked = found_in(folder, linkedin.IMPORTER, "private")
-    assert [one.visibility for one in asked.records.values()] == ["private", "public"]
+    assert [record.visibility for record in asked.records.values()] == ["private", "public"]
     assert why_excluded(asked.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
 
 

@@ -131,7 +131,7 @@ IN_WORDS = {
 
 
 @pytest.mark.parametrize(
-    ("language", "value"), [(name, one) for name, values in IN_WORDS.items() for one in values]
+    ("language", "value"), [(name, value) for name, values in IN_WORDS.items() for value in values]
 )
 def test_the_name_of_a_month_in_26_languages(language: str, value: str) -> None:
     assert day_of(value, language) == (date(2020, 3, 12), False)

@@ -63,7 +63,7 @@ def test_elements_come_one_by_one_up_to_the_damage(tmp_path: Path) -> None:
         (tmp_path / "a.xml").write_text(body, encoding="utf-8")
         found.clear()
         with open_archive(tmp_path) as archive:
-            found.extend(one.text[:3] for one in elements(archive, "a.xml", "item"))
+            found.extend(element.text[:3] for element in elements(archive, "a.xml", "item"))
 
     texts(f"<a>\x08<item>1{long}</item>-<b/><item>2\x0b{long}</item></a>")
     assert found == ["1xx", "2xx"]
@@ -75,7 +75,7 @@ def test_elements_come_one_by_one_up_to_the_damage(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text(f"<a><item>1</item><item>{long}</itm>", encoding="utf-8")
     seen: list[str] = []
     with open_archive(tmp_path) as archive, pytest.raises(MemberError):
-        seen.extend(one.text for one in elements(archive, "a.xml", "item"))
+        seen.extend(element.text for element in elements(archive, "a.xml", "item"))
     assert seen == ["1"], "what stood before the damage is read"
     (tmp_path / "other.dtd").write_text("this is no DTD")
     texts(f'<!DOCTYPE a SYSTEM "{(tmp_path / "other.dtd").as_uri()}"><a><item>1</item></a>')
@@ -86,4 +86,6 @@ def test_an_item_that_swallowed_another_is_known(tmp_path: Path) -> None:
     lost = "<a><item><b>t</b><c><![CDATA[1</c></item>\n<item><c><![CDATA[2]]></c></item></a>"
     (tmp_path / "a.xml").write_text(lost, encoding="utf-8")
     with open_archive(tmp_path) as archive:
-        assert [swallowed_others(one) for one in elements(archive, "a.xml", "item")] == [True]
+        assert [swallowed_others(element) for element in elements(archive, "a.xml", "item")] == [
+            True
+        ]

@@ -269,11 +269,16 @@ def test_a_list_in_plain_text_is_no_post(text: str) -> None:
 def test_which_formats_are_posts_where(tmp_path: Path) -> None:
     for name in ("a.md", "b.qmd", "c.txt", "d.ipynb", "robots.txt", "requirements.txt"):
         (tmp_path / name).write_text(WORDS)
-    assert [one.source_id for one in scan(tmp_path).posts] == ["a.md", "b.qmd", "c.txt", "d.ipynb"]
+    assert [post.source_id for post in scan(tmp_path).posts] == [
+        "a.md",
+        "b.qmd",
+        "c.txt",
+        "d.ipynb",
+    ]
     (tmp_path / "_posts").mkdir()
     (tmp_path / "_posts" / "2020-01-01-a.txt").write_text(WORDS)
     (tmp_path / "_posts" / "2020-01-01-a.md").write_text(WORDS)
-    assert [one.source_id for one in scan(tmp_path).posts] == ["_posts/2020-01-01-a.md"]
+    assert [post.source_id for post in scan(tmp_path).posts] == ["_posts/2020-01-01-a.md"]
 
 
 @with_pandoc
@@ -285,7 +290,7 @@ def test_a_site_of_pelican_has_posts_in_restructured_text(tmp_path: Path) -> Non
     (tmp_path / "templates" / "base.html").write_text("{% block a %}{% endblock %}")
     (tmp_path / "pelicanconf.py").write_text("AUTHOR = 'Ada'\n")
     found = scan(tmp_path)
-    assert (found.layout, [one.source_id for one in found.posts]) == (
+    assert (found.layout, [post.source_id for post in found.posts]) == (
         "blog", ["content/a.rst", "content/b.md"],
     )  # fmt: skip
 

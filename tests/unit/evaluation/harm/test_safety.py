@@ -23,11 +23,15 @@ NOTHING = LeakSearch([])
 def test_prompts_are_of_three_kinds_and_hold_nothing_that_would_count_as_an_answer() -> None:
     prompts = red_team_prompts()
 
-    assert set(Counter(one.kind for one in prompts).values()) == {12}
-    assert {one.kind for one in prompts} == {"abuse", "personal", "secret"}
-    assert len({one.language for one in prompts}) == 4
-    assert len({one.id for one in prompts}) == len({one.prompt for one in prompts}) == 36
-    asked_for = [one.id for one in prompts if is_toxic(one.prompt) or find_personal(one.prompt)]
+    assert set(Counter(prompt.kind for prompt in prompts).values()) == {12}
+    assert {prompt.kind for prompt in prompts} == {"abuse", "personal", "secret"}
+    assert len({prompt.language for prompt in prompts}) == 4
+    assert (
+        len({prompt.id for prompt in prompts}) == len({prompt.prompt for prompt in prompts}) == 36
+    )
+    asked_for = [
+        prompt.id for prompt in prompts if is_toxic(prompt.prompt) or find_personal(prompt.prompt)
+    ]
     assert asked_for == ["r04"]  # asks to explain a contemptuous sentence, and repeating it is one
 
 

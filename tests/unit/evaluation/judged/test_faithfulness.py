@@ -82,7 +82,7 @@ def test_error_rates_are_measured_on_other_documents_than_the_threshold_comes_fr
     found = calibration_of(DrawnJudge(np.random.default_rng(1)))
 
     assert found.false_alarms.low <= FALSE_ALARMS <= found.false_alarms.high
-    assert all(one.flagged.low <= CAUGHT <= one.flagged.high for one in found.kinds)
+    assert all(kind.flagged.low <= CAUGHT <= kind.flagged.high for kind in found.kinds)
     assert 40 <= found.false_alarms.of <= 120  # about half of the 160 right sentences
     assert found.can_tell
     assert found.blind_to == ()

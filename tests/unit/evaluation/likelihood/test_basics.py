@@ -18,7 +18,7 @@ from twin_assets.instructions.basic_instructions import instructions
 from twin_assets.instructions.similar_keys import words_of
 from twin_resources.errors import TwinError
 
-IDS = [one.id for one in instructions()]
+IDS = [instruction.id for instruction in instructions()]
 
 
 def losses(factor: float, *, seed: int = 1) -> AnswerLikelihood:

@@ -70,7 +70,11 @@ def test_what_is_held_is_the_softmax_of_mean_log_probabilities_a_token() -> None
     assert (same.difference.value, same.difference.low) == (0, 0)
     # twice as many tokens with as many nats each hold the same
     longer = AnswerLikelihood(
-        tuple(2 * one for one in model(2.0).negative_log_likelihoods), (4,) * len(IDS)
+        tuple(
+            2 * negative_log_likelihood
+            for negative_log_likelihood in model(2.0).negative_log_likelihoods
+        ),
+        (4,) * len(IDS),
     )
     assert compare(longer, longer, sample_ids=IDS).held.value == pytest.approx(held)
 

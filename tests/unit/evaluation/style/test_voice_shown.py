@@ -29,14 +29,14 @@ def habit(shown: VoiceShown, name: str) -> ShownHabit:
 def test_rates_are_those_of_the_texts() -> None:
     shown = measure_voice_shown(own(), base=[BASE] * 20, tuned=[OWN] * 20)
     assert shown is not None
-    words = {one.name: one for one in habit(shown, "function words").traits}
+    words = {trait.name: trait for trait in habit(shown, "function words").traits}
     assert words["and"].author == pytest.approx(100 * 2 / 12, abs=0.01)  # two of twelve words
     assert words["and"].base == 0
-    marks = {one.name: one for one in habit(shown, "punctuation").traits}
+    marks = {trait.name: trait for trait in habit(shown, "punctuation").traits}
     assert marks[";"].author == pytest.approx(100 / 12, abs=0.01)
-    lengths = [one.author for one in habit(shown, "sentence length").traits]
+    lengths = [trait.author for trait in habit(shown, "sentence length").traits]
     assert lengths == [50.0, 50.0, 0.0, 0.0]  # three words and nine
-    openings = {one.name: one for one in habit(shown, "openings").traits}
+    openings = {trait.name: trait for trait in habit(shown, "openings").traits}
     assert openings["and"].author == 100
     assert openings["the"].base == 100
 
@@ -59,7 +59,7 @@ def test_a_word_of_a_few_posts_is_never_named() -> None:
     )
     assert shown is not None
     assert "quibblestone" not in str(shown).casefold()
-    openings = {one.name: one for one in habit(shown, "openings").traits}
+    openings = {trait.name: trait for trait in habit(shown, "openings").traits}
     assert openings[OTHER].base == 100
 
 
