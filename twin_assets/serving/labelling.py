@@ -272,8 +272,8 @@ class _Work:
         tables.sync(
             pl.concat(
                 [
-                    stored.select(list(label_rows.ASKED)),
-                    pl.DataFrame(rows, schema=dict(label_rows.ASKED)),
+                    stored.select(list(label_rows.IDENTITY_COLUMNS)),
+                    pl.DataFrame(rows, schema=dict(label_rows.IDENTITY_COLUMNS)),
                 ]
             ),
             TABLE,

@@ -115,7 +115,7 @@ def bought(home: Settings, own: str, *, count: int, spoiled: int = 0) -> None:
         asked.append(plant | {**rest, "reader": "", "scores": worse})
     rows = pl.DataFrame(asked, schema=dict(label_rows.COLUMNS))
     Tables(home.tables_base, state=State.open(home.state_address)).sync(
-        rows.select(list(label_rows.ASKED)),
+        rows.select(list(label_rows.IDENTITY_COLUMNS)),
         label_rows.TABLE,
         author="ada",
         key="label_id",

@@ -1,13 +1,13 @@
-"""The table `routing_labels`: own and paid answer to one prompt, what judges said of both.
+"""The table `routing_labels`: the own and the paid model's answers to a prompt, with their scores.
 
 Scope: its columns, ids, and reading it as arrays for the router, which asset and command
 share. Out of scope: buying labels (`twin_assets/serving/labelling.py`), the router
 (`router/`).
 
-Beside the claims of judges `scores` has one of no judge, `AT_HAND`: what the gateway itself can
-tell of each answer. A row holds no text: scores, features and ids; by `prompt_id` and `reader`
-forgetting finds it. A planted pair is a row too, with the author's own answer in the paid model's
-place and the planted one in the own model's.
+Besides the judges' claims, `scores` has the claim `AT_HAND`, which the gateway computes without a
+judge. A row holds scores, features and ids, but no text. Erasure finds rows by `prompt_id` and
+`reader`. A planted pair is a row too: the author's own answer stands for the paid model, and the
+planted answer for the own model.
 """
 # pyright: strict
 
@@ -26,8 +26,8 @@ from twin_resources.router.features import Floats
 TABLE = "routing_labels"
 LABELS_VERSION = "labels-1"
 OF_MODELS = ("paid", "own")
-# What decides a row: it is bought once for these.
-ASKED: Mapping[str, pl.DataType] = {
+# Columns that identify a label: each combination is bought once.
+IDENTITY_COLUMNS: Mapping[str, pl.DataType] = {
     "label_id": pl.String(),
     "sequence": pl.Int64(),
     "purchase": pl.String(),
@@ -41,7 +41,7 @@ ASKED: Mapping[str, pl.DataType] = {
 }
 SCORED = pl.Struct({"claim": pl.String(), "own": pl.Float64(), "paid": pl.Float64()})
 COLUMNS: Mapping[str, pl.DataType] = {
-    **ASKED,
+    **IDENTITY_COLUMNS,
     "reader": pl.String(),
     "prompt_class": pl.String(),
     "length": pl.Int64(),
@@ -56,14 +56,14 @@ COLUMNS: Mapping[str, pl.DataType] = {
 
 @dataclass(frozen=True)
 class LabelPurchase:
-    """What the labels of two models are about; another value is another set of labels.
+    """The models and settings that a set of labels belongs to.
 
     Attributes:
         own: checkpoint of the stable version.
         paid: LiteLLM name.
-        embedder: revision of who makes the vectors.
+        embedder: revision of the embedder.
         judges: `name@revision` of every judge, in order.
-        answers: hash of what else decides an answer (sampling, the author's settings).
+        answers: hash of the other inputs of an answer (sampling, the author's settings).
     """
 
     own: str
@@ -78,7 +78,7 @@ class LabelPurchase:
         return digest(LABELS_VERSION, self.own, self.paid, self.embedder, self.judges, self.answers)
 
     def row(self, sequence: int, source: str, prompt_id: str, plant: str = "") -> dict[str, object]:
-        """The columns of `ASKED` for one label."""
+        """The columns of `IDENTITY_COLUMNS` for one label."""
         return {
             "label_id": digest(self.id, source, prompt_id, plant),
             "sequence": sequence,
