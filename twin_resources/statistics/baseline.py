@@ -1,6 +1,6 @@
-"""How far a stream of scores is, and how much worse a release may be.
+"""Describe how far a stream is from being armed, and hold the margin of a release.
 
-Scope: `arming`, lengths of time in words, the numbers that several modules hold to.
+Scope: `arming`, durations in words, numbers that several modules share.
 Out of scope: whether the mean has fallen (`detector.py`).
 """
 # pyright: strict
@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from twin_resources.statistics.detector import MIN_DAYS
 
-MARGIN = (
-    0.1  # ε of a release (`promotion.py`): what a candidate may be worse by on the same prompts
-)
+MARGIN = 0.1  # ε of a release (`promotion.py`): the most by which a candidate may be worse
 
 
 def arming(have: int, needed: int, *, per_day: float | None, days: int = MIN_DAYS) -> str:
-    """How far a stream is from being armed: `arming 37/100, about 58 days at your rate`.
+    """Describe how far a stream is from being armed: `arming 37/100, about 58 days at your rate`.
 
     Args:
-        per_day: settled values a day, lately; None or 0: none yet.
-        days: on which there are values, of the `MIN_DAYS` that certify.
+        per_day: recent settled values a day; None or 0 if there are none yet.
+        days: days that have values; `MIN_DAYS` are needed.
     """
     progress = f"arming {have:,}/{needed:,}"
     if 0 < days < MIN_DAYS:
@@ -32,7 +30,7 @@ def arming(have: int, needed: int, *, per_day: float | None, days: int = MIN_DAY
 
 
 def duration(days: float) -> str:
-    """Days in the unit a person would use: `3 hours`, `12 days`, `14 months`, `6 years`."""
+    """Return a number of days in a readable unit: `3 hours`, `12 days`, `14 months`, `6 years`."""
     for length, unit, most in ((1 / 24, "hour", 48), (1, "day", 60), (365.25 / 12, "month", 24)):
         count = max(1, round(days / length))
         if count <= most:

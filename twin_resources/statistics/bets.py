@@ -1,16 +1,17 @@
-"""The one bet behind every test here, and the fractions it is made with.
+"""Compute the wealth of a bet, the basis of the tests in this package.
 
-Scope: fractions, the factor by which a bet multiplies wealth, wealth in logs.
-Out of scope: what is tested with it (`detector.py`, `promotion.py`, `judges.py`).
+Scope: the fractions staked, the factor by which a bet multiplies wealth, wealth in logs.
+Out of scope: the tests that use it (`detector.py`, `promotion.py`, `judges.py`).
 Method: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting",
 JRSS B 86 (2024), https://arxiv.org/abs/2010.09686
 
-Let y ∈ [0, 1] and let the null hypothesis be E[y | past] ≤ n. Whoever stakes a fraction r of the
-largest stake that cannot go broke, λ = .9·r/n, has the factor 1 + λ·(y − n). It is at least
+Let y ∈ [0, 1] and let the null hypothesis be E[y | past] ≤ n. The largest stake
+that cannot lose more than all wealth is 1/n. A bettor who stakes λ = .9·r/n, for a fraction r,
+multiplies wealth by 1 + λ·(y − n). This factor is at least
 1 − .9·r ≥ .1 (y = 0), so wealth stays positive, and its expectation given the past is at most 1
-under the null: the product is a test supermartingale, and by Ville's inequality it ever reaches
-1/α with probability at most α, looked at as often as one likes. The mean of the products over
-several r is one, too, and needs no knowledge of how large the effect is.
+under the null. The product is therefore a test supermartingale, and by Ville's inequality it
+reaches 1/α at any time with probability at most α, however often it is read. The mean of the
+products over several r is also a test supermartingale, and needs no knowledge of the effect size.
 """
 # pyright: strict
 
@@ -28,7 +29,9 @@ NO_WEALTH: tuple[float, ...] = (0.0,) * BETS  # in logs: every bet starts with w
 
 
 def factor(y: float, null: float, fraction: float) -> float:
-    """What one bet multiplies its wealth by: 1 + (.9·r/n)·(y − n), in [.1, 1 + .9·(1 − n)/n].
+    """Return the factor by which one bet multiplies its wealth.
+
+    The factor is 1 + (.9·r/n)·(y − n), in [.1, 1 + .9·(1 − n)/n].
 
     Args:
         y: the observed value in [0, 1].
@@ -39,7 +42,7 @@ def factor(y: float, null: float, fraction: float) -> float:
 
 
 def log_stake(logs: Sequence[float], y: float, null: float) -> tuple[float, ...]:
-    """Log wealth of each bet after one more value; products of hundreds would underflow."""
+    """Return the log wealth of each bet after one more value; long products would underflow."""
     return tuple(
         log + math.log(factor(y, null, fraction))
         for log, fraction in zip(logs, FRACTIONS, strict=True)
@@ -47,6 +50,6 @@ def log_stake(logs: Sequence[float], y: float, null: float) -> tuple[float, ...]
 
 
 def log_mean(logs: Sequence[float]) -> float:
-    """Log of the mean wealth over the bets: the log e-value."""
-    top = max(logs)
-    return top + math.log(sum(math.exp(log - top) for log in logs) / len(logs))
+    """Return the log of the mean wealth over the bets: the log e-value."""
+    largest = max(logs)
+    return largest + math.log(sum(math.exp(log - largest) for log in logs) / len(logs))

@@ -1,7 +1,7 @@
-"""Lower confidence bounds for the mean of values in [0, 1], from a number fixed beforehand.
+"""Compute lower confidence bounds for the mean of a fixed number of values in [0, 1].
 
 Scope: Clopper–Pearson for binary values, the betting bound for all others.
-Out of scope: which values they are taken of (`judges.py`).
+Out of scope: the choice of the values (`judges.py`).
 Sources: Clopper and Pearson, Biometrika 26 (1934); Waudby-Smith and Ramdas (2024), section 4,
 https://arxiv.org/abs/2010.09686.
 """
@@ -21,10 +21,10 @@ STEPS = 40  # of bisection: the bound is within 2^-40, on the low side
 
 
 def clopper_pearson_lower(ones: int, of: int, *, delta: float) -> float:
-    """Lower bound of a probability at confidence 1 − delta; 0 for no ones.
+    """Return the lower bound of a probability at confidence 1 − delta; 0 if `ones` is 0.
 
-    The p at which `ones` or more of `of` have probability delta: P(Bin(of, p) ≥ ones) =
-    I_p(ones, of − ones + 1), increasing in p.
+    The bound is the p at which `ones` or more of `of` have probability delta: P(Bin(of, p) ≥
+    ones) = I_p(ones, of − ones + 1), increasing in p.
     """
     if not 0 <= ones <= of or of < 1:
         raise ImpossibleValue(
@@ -39,17 +39,17 @@ def clopper_pearson_lower(ones: int, of: int, *, delta: float) -> float:
 
 
 def betting_lower(values: Sequence[float], *, delta: float) -> float:
-    """Lower bound of the mean of values in [0, 1] at confidence 1 − delta, for any distribution.
+    """Return the lower bound of the mean of values in [0, 1] for any distribution.
 
     Against each m a gambler stakes λ_i = min(√(2·log(1/δ) / (n·σ²_{i−1})), .75/m) on "the mean is
-    larger": K_i(m) = Π(1 + λ_i·(x_i − m)), σ²_{i−1} from the values before. The bound is the
-    smallest m whose wealth never reached 1/δ; by Ville's inequality the true mean is among the
-    others with probability at most δ. It needs no independence: E[x_i | past] ≥ or = the mean is
-    enough, so that it also holds for a mean that wanders but never below. K falls in m, hence
-    bisection.
+    larger": K_i(m) = Π(1 + λ_i·(x_i − m)), with σ²_{i−1} from the earlier values. The bound is the
+    smallest m whose wealth never reached 1/δ. By Ville's inequality the true mean is below it with
+    probability at most δ. Independence is not needed: E[x_i | past] ≥ the mean is enough, so the
+    bound also holds for a mean that varies but never falls below. K decreases in m, so bisection
+    finds the bound.
 
     Args:
-        values: in the order of arrival; the number fixed before looking.
+        values: values in order of arrival; their number is fixed before they are read.
     """
     count = len(values)
     if count == 0:
@@ -62,11 +62,11 @@ def betting_lower(values: Sequence[float], *, delta: float) -> float:
         total += value
         centred = value - total / (seen + 1)
         squares += centred * centred
-    enough = 1.0 / delta
+    target = 1.0 / delta
     low, high = 0.0, math.fsum(values) / count
     for _ in range(STEPS):
         middle = (low + high) / 2
-        if _wealth_reaches(enough, values, stakes, middle):
+        if _wealth_reaches(target, values, stakes, middle):
             low = middle
         else:
             high = middle
@@ -74,12 +74,12 @@ def betting_lower(values: Sequence[float], *, delta: float) -> float:
 
 
 def _wealth_reaches(
-    enough: float, values: Sequence[float], stakes: Sequence[float], mean: float
+    target: float, values: Sequence[float], stakes: Sequence[float], mean: float
 ) -> bool:
     largest = MAX_STAKE / mean if mean > 0.0 else math.inf
     wealth = 1.0
     for value, stake in zip(values, stakes, strict=True):
         wealth *= 1.0 + (stake if stake < largest else largest) * (value - mean)
-        if wealth >= enough:
+        if wealth >= target:
             return True
     return False

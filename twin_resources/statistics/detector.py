@@ -1,34 +1,34 @@
-"""The detector: has the mean of a stream fallen, and since which day?
+"""Detect a fall of a stream's mean, and the day since which it has fallen.
 
 Scope: day sums, the comparison of the days since a possible fall with those before it, the
-evidence and its threshold, what an alarm records.
-Out of scope: reading the sums (`quality/retraining/score_watch.py`), what an alarm leads to
+evidence and its threshold, the record of an alarm.
+Out of scope: reading the sums (`quality/retraining/score_watch.py`), the decision on an alarm
 (`retraining.py`).
 Sources: the generalized likelihood ratio for a change of the mean at an unknown time, Siegmund and
 Venkatraman, Annals of Statistics 23 (1995); variance between groups by moments, DerSimonian and
 Laird, Controlled Clinical Trials 7 (1986); t as a normal deviate, Wallace, Annals of Mathematical
 Statistics 30 (1959).
 
-A day is the unit, because all its values share a server, a debate, a mood. For each split of the
-days into B (before) and A (since), with r_d the mean over day d of a value less its class's mean
-in B,
+The unit is a day, because all values of a day share a server, a debate and a mood. For each
+split of the days into B (before) and A (since), and with r_d the mean over day d of each value
+minus its class's mean in B,
 
-    w_d = 1/(σ²/n_d + τ²)      r_A = Σ_A w·r / Σ_A w      r_B alike
+    w_d = 1/(σ²/n_d + τ²)      r_A = Σ_A w·r / Σ_A w      r_B likewise
     z = (r_B − r_A − tolerance) / √(f·(1/Σ_A w + 1/Σ_B w))
     E = max over splits of exp(z²/2)                            alarm when E ≥ C·N
 
-σ² is the variance within days, τ² that between days of B (.03² to .1²), so that a day of 3,000
-values tells no more than a few of 100. f, from 1 to 4, is how much more whole weeks of B vary than
-their days let expect: moods last longer than a day. z is made normal from t of B's days. Classes
-are compared each with itself, because a change in what is asked is none in how it is answered; half
-of E's allowance is for a fall of one class alone.
+σ² is the variance within days. τ² is the variance between days of B (.03² to .1²), so that a day
+of 3,000 values carries no more weight than a few days of 100. f, from 1 to 4, is the ratio of the
+variance of whole weeks of B to the variance that their days predict: moods last longer than a day.
+z is the normal deviate of t over B's days. Each class is compared with itself, because a change in
+the questions is not a change in the answers. Half of E's allowance is for a fall of one class.
 
-A without its worst day must be below the tolerance still: one bad day is no fall. B reaches back 60
-days, or as far as 1,000 values, and A 45 days or 500 values. So what is held
-against the answers follows them slowly, and a season is followed.
+A must be below the tolerance even without its worst day: one bad day is not a fall. B reaches back
+60 days or 1,000 values, whichever is further, and A 45 days or 500 values. The baseline therefore
+follows the answers slowly, and follows a season.
 
-C = 130 for N = 1 stream is set by simulation (`tests/bench/bench_loop.py`): it stands for at most
-5 % of quiet homes in 5,000 values.
+C = 130 for N = 1 stream is set by simulation (`tests/bench/bench_loop.py`): at most 5 % of homes
+without a fall raise an alarm in 5,000 values.
 """
 # pyright: strict
 
@@ -47,25 +47,25 @@ from twin_resources.statistics.values import ImpossibleValue
 
 HORIZON = 5_000
 ALPHA = 0.05
-TOLERANCE = 0.03  # a fall of the mean by less is not worth a training
-MIN_VALUES = 100  # before a fall, and of `MIN_DAYS` days: two weekends
+TOLERANCE = 0.03  # a smaller fall of the mean is not worth a training
+MIN_VALUES = 100  # before a fall, on at least `MIN_DAYS` days: two weekends
 MIN_DAYS = 14
-MIN_PER_CLASS = 60  # before a fall; of rarer classes nothing is compared
+MIN_PER_CLASS = 60  # before a fall; rarer classes are not compared
 MIN_SINCE, MIN_DAYS_SINCE = 20, 2  # one day alone never raises an alarm
 BEFORE_DAYS, BEFORE_VALUES = 60, 1_000
 SINCE_DAYS, SINCE_VALUES = 45, 500
-MIN_BETWEEN = 0.03**2  # τ²: no home's days are alike
-MAX_BETWEEN, MAX_WEEKLY = 0.1**2, 4.0  # or one outage in B would hide the next fall
+MIN_BETWEEN = 0.03**2  # τ²: days differ in every home
+MAX_BETWEEN, MAX_WEEKLY = 0.1**2, 4.0  # else one outage in B would hide the next fall
 MIN_WITHIN = 0.05**2
 ONE_STREAM = 130.0
 Numbers = NDArray[np.float64]
 
 
 def threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPHA) -> float:
-    """C·N: 130 for one armed stream, 5,000 values and 5 % of quiet homes.
+    """Return C·N: 130 for one armed stream, 5,000 values and 5 % of homes without a fall.
 
     Raises:
-        ImpossibleValue: no stream, no horizon, or a probability that is none.
+        ImpossibleValue: fewer than one stream or value, or alpha outside (0, 1).
     """
     if armed_streams < 1 or horizon < 1 or not 0.0 < alpha < 1.0:
         raise ImpossibleValue(
@@ -78,13 +78,13 @@ def threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPH
 
 @dataclass(frozen=True)
 class DaySum:
-    """The values of one version and class on one day.
+    """Sums over the values of one version and class on one day.
 
     Attributes:
-        day: days since the epoch, or any number that rises.
-        total, squares: Σx and Σx² of its values, each in [0, 1].
+        day: days since the epoch, or any increasing number.
+        total, squares: Σx and Σx² of the values, each in [0, 1].
         first, last: the lowest and highest sequence number.
-        settled_ms: when they were settled; what joins a day later is a sum of its own.
+        settled_ms: when the values were settled; values that join the day later form another sum.
     """
 
     day: int
@@ -100,7 +100,7 @@ class DaySum:
 
 @dataclass(frozen=True)
 class Fall:
-    """A class whose mean since the fall is below its mean before, less the tolerance."""
+    """A class whose mean since the fall is below its mean before minus the tolerance."""
 
     prompt_class: str
     mean: float
@@ -110,17 +110,18 @@ class Fall:
 
 @dataclass(frozen=True)
 class StreamEvidence:
-    """What the days of one stream of one version say.
+    """Evidence from the days of one stream of one version.
 
     Attributes:
-        seen, days: values of this version, and on how many days; of days before a fall that
-            another version answered, `compared` counts as well.
-        compared: values in B of the split with the most evidence; 0 while arming.
-        held_to: prompt class → mean of B less the tolerance; empty while arming.
+        seen, days: number of this version's values, and of the days that have them.
+        compared: values in B of the split with the most evidence, those of other versions
+            included; 0 while arming.
+        held_to: prompt class → mean of B minus the tolerance; empty while arming.
         e_value: E; 0 while arming.
         since, last: sequence numbers of the first and last value of A.
-        values: in A.
-        falls: the classes that fell, deepest first; `before`: the day with which A begins.
+        values: number of values in A.
+        falls: the classes that fell, largest fall first.
+        before: the first day of A.
     """
 
     author: str
@@ -139,32 +140,33 @@ class StreamEvidence:
 
     @property
     def armed(self) -> bool:
-        """Whether a fall would be seen; N of the threshold counts these."""
+        """Whether a fall could be detected; N of the threshold counts armed streams."""
         return bool(self.held_to)
 
     def to_json(self) -> str:
-        """One line; `from_json` gives an equal value back."""
+        """Return one line of JSON, from which `from_json` restores an equal value."""
         return json.dumps(asdict(self), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> StreamEvidence | None:
-        """What `to_json` wrote; None: a release with another detector did."""
+        """Restore what `to_json` wrote, or None if a release with another detector wrote it."""
         stored: dict[str, Any] = json.loads(text)
         if "held_to" not in stored:
             return None
-        falls = tuple(Fall(**one) for one in stored.pop("falls"))
+        falls = tuple(Fall(**values) for values in stored.pop("falls"))
         return cls(**stored, falls=falls)
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """The evidence at the moment of an alarm; it becomes the tags of the run.
+    """The evidence at the moment of an alarm, which becomes the tags of the run.
 
     Attributes:
-        number: 1 for the first of this stream and version.
-        sequence: of the last value of the day that raised it.
-        e_value, threshold: E, and C·N.
-        bets: values since the fall began. `since`: sequence number of the first of them.
+        number: 1 for the first alarm of this stream and version.
+        sequence: sequence number of the last value of the day that raised the alarm.
+        e_value, threshold: E and C·N.
+        bets: number of values since the fall began.
+        since: sequence number of the first of these values.
     """
 
     author: str
@@ -179,7 +181,7 @@ class Alarm:
 
     @property
     def words(self) -> str:
-        """`thumbs: alarm 1, likelihood ratio 5,400 of 130, 61 values since the fall began`."""
+        """The alarm as text: `thumbs: alarm 1, likelihood ratio 5,400 of 130 …`."""
         return (
             f"{self.stream}: alarm {self.number}, likelihood ratio {self.e_value:,.0f} of "
             f"{self.threshold:,.0f}, {self.bets:,} values since the fall began"
@@ -188,7 +190,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class _Days:
-    """Sums of each day (rows) and class (columns): count, Σx, Σx²; of B, and of A."""
+    """Count, Σx and Σx² of each day (rows) and class (columns), for B and for A."""
 
     before: tuple[Numbers, Numbers, Numbers]
     since: tuple[Numbers, Numbers, Numbers]
@@ -199,9 +201,12 @@ class _Days:
     ) -> _Days:
         rows = {day: row for row, day in enumerate(days)}
         columns = {name: column for column, name in enumerate(names)}
-        at = [rows[one.day] for one in sums], [columns[one.prompt_class] for one in sums]
-        facts = np.array([(one.count, one.total, one.squares) for one in sums])
-        own = np.array([one.version == version for one in sums], dtype=np.float64)
+        at = (
+            [rows[day_sum.day] for day_sum in sums],
+            [columns[day_sum.prompt_class] for day_sum in sums],
+        )
+        facts = np.array([(day_sum.count, day_sum.total, day_sum.squares) for day_sum in sums])
+        own = np.array([day_sum.version == version for day_sum in sums], dtype=np.float64)
         tables = np.zeros((6, len(days), len(names)))
         for place in range(3):
             np.add.at(tables[place], at, facts[:, place])
@@ -223,47 +228,51 @@ def evidence_of(
     tolerance: float = TOLERANCE,
     fewest: int = MIN_VALUES,
 ) -> StreamEvidence:
-    """The evidence that a version's answers have become worse, at the end of the last day.
+    """Return the evidence at the end of the last day that a version's answers have become worse.
 
     Args:
-        sums: of one stream, of this version and of those that it is compared with. What must not
-            be compared with (history, a fall that was mended) is not among them.
-        tolerance: a fall by less is none.
-        fewest: values that B needs.
+        sums: day sums of one stream, of this version and of the versions to compare with; without
+            days that must not be compared (history, a fall that was mended).
+        tolerance: the largest fall of the mean that is ignored.
+        fewest: the minimum number of values in B.
     """
-    mine = [one for one in sums if one.version == version]
-    seen, days = sum(one.count for one in mine), len({one.day for one in mine})
-    last = max((one.last for one in mine), default=0)
-    blank = StreamEvidence(author, stream, version, seen, days, last=last)
-    if not mine:
-        return blank
+    own_sums = [day_sum for day_sum in sums if day_sum.version == version]
+    seen, days = (
+        sum(day_sum.count for day_sum in own_sums),
+        len({day_sum.day for day_sum in own_sums}),
+    )
+    last = max((day_sum.last for day_sum in own_sums), default=0)
+    empty = StreamEvidence(author, stream, version, seen, days, last=last)
+    if not own_sums:
+        return empty
     sums, dates = _recent(sums)
-    names = sorted({one.prompt_class for one in sums})
+    names = sorted({day_sum.prompt_class for day_sum in sums})
     table = _Days.of(sums, dates, names, version)
     splits, starts = _splits(table)
     if not len(splits):
-        return blank
-    found = [_deviates(table, splits, starts, dates, tolerance, fewest)]
+        return empty
+    deviates = [_deviates(table, splits, starts, dates, tolerance, fewest)]
     if len(names) > 1:
-        found += [
+        deviates += [
             _deviates(table.of_class(column), splits, starts, dates, tolerance, MIN_PER_CLASS)
             for column in range(len(names))
         ]
-    tested = sum(bool(np.isfinite(one).any()) for one in found[1:])
-    logs = [np.where(one > 0, one * one / 2.0, np.where(np.isfinite(one), 0.0, -np.inf))
-            for one in found]  # fmt: skip
+    tested = sum(bool(np.isfinite(z).any()) for z in deviates[1:])
+    logs = [np.where(z > 0, z * z / 2.0, np.where(np.isfinite(z), 0.0, -np.inf))
+            for z in deviates]  # fmt: skip
     shares = [1.0, *[1.0] * (len(logs) - 1)] if tested < 2 else [2.0, *[2.0 * tested] * len(names)]
     logs = [log - math.log(share) for log, share in zip(logs, shares, strict=True)]
-    which, at = np.unravel_index(int(np.argmax(logs)), (len(logs), len(splits)))
-    return _stated(blank, sums, dates, splits[at], starts[at], float(logs[which][at]),
-                   [names[which - 1]] if which else names, tolerance, fewest)  # fmt: skip
+    column, split = np.unravel_index(int(np.argmax(logs)), (len(logs), len(splits)))
+    tested_names = [names[column - 1]] if column else names
+    return _split_evidence(empty, sums, dates, splits[split], starts[split],
+                           float(logs[column][split]), tested_names, tolerance, fewest)  # fmt: skip
 
 
 def _recent(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:
-    """The sums of the days that A and B can reach back to, and these days."""
+    """Return the sums of the days that A and B can reach, and these days in order."""
     counts: dict[int, int] = {}
-    for one in sums:
-        counts[one.day] = counts.get(one.day, 0) + one.count
+    for day_sum in sums:
+        counts[day_sum.day] = counts.get(day_sum.day, 0) + day_sum.count
     days = sorted(counts)
     values, first = 0, len(days)
     while first and (
@@ -272,11 +281,11 @@ def _recent(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:
         first -= 1
         values += counts[days[first]]
     days = days[first:]
-    return [one for one in sums if one.day >= days[0]], days
+    return [day_sum for day_sum in sums if day_sum.day >= days[0]], days
 
 
 def _splits(table: _Days) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows with which A may begin, and those with which B begins then."""
+    """Return the rows at which A may begin and, for each of them, the row at which B begins."""
     since, before = (of[0].sum(axis=1) for of in (table.since, table.before))
     rows = len(since)
     left = since[::-1].cumsum()[::-1]  # values from a row on
@@ -297,7 +306,7 @@ def _deviates(
     tolerance: float,
     fewest: int,
 ) -> Numbers:
-    """z of each split; −∞ where B has too few values or days."""
+    """Return z of each split; −∞ where A or B has too few values or days."""
     row = np.arange(len(dates))
     is_before = (row >= starts[:, None]) & (row < splits[:, None])
     is_since = row >= splits[:, None]
@@ -341,7 +350,7 @@ def _deviates(
 def _residuals(
     of: tuple[Numbers, Numbers, Numbers], large: NDArray[np.bool_], means: Numbers
 ) -> tuple[Numbers, Numbers]:
-    """n_d and r_d of each split (rows) and day (columns)."""
+    """Return n_d and r_d of each split (rows) and day (columns)."""
     count, total, _ = of
     n = np.asarray(large, dtype=np.float64) @ count.T
     sums = np.asarray(large, dtype=np.float64) @ total.T - (large * means) @ count.T
@@ -356,7 +365,7 @@ def _variance_since(
     q: Numbers,
     is_since: NDArray[np.bool_],
 ) -> Numbers:
-    """Variance of the values of A about their own mean: thumbs of a lower mean scatter more."""
+    """Return the variance of A about its own mean: thumbs with a lower mean vary more."""
     count, total, squares = (is_since @ table for table in of)
     spread = np.where(large, squares - 2.0 * means * total + count * means**2, 0.0).sum(axis=1)
     values = np.maximum(m.sum(axis=1), 1.0)
@@ -365,7 +374,7 @@ def _variance_since(
 
 
 def _weekly(weights: Numbers, r: Numbers, dates: Sequence[int]) -> Numbers:
-    """f: the variance of weighted sums of seven days against what their days let expect."""
+    """Return f: the variance of weighted sums of seven days over what their days predict."""
     weeks = np.asarray(dates) // 7
     member = (weeks[:, None] == np.unique(weeks)[None, :]).astype(np.float64)
     weight = weights @ member
@@ -375,8 +384,8 @@ def _weekly(weights: Numbers, r: Numbers, dates: Sequence[int]) -> Numbers:
     return np.where(number >= 3, np.clip(ratio / np.maximum(number - 1, 1), 1.0, MAX_WEEKLY), 1.0)
 
 
-def _stated(
-    blank: StreamEvidence,
+def _split_evidence(
+    empty: StreamEvidence,
     sums: Sequence[DaySum],
     dates: Sequence[int],
     split: int,
@@ -386,40 +395,44 @@ def _stated(
     tolerance: float,
     fewest: int,
 ) -> StreamEvidence:
-    """The evidence of one split in words and figures."""
+    """Return the evidence of one split, with the classes that fell."""
     if not math.isfinite(log):
-        return blank
-    before = [one for one in sums if dates[start] <= one.day < dates[split]]
-    since = [one for one in sums if one.day >= dates[split] and one.version == blank.version]
-    held: dict[str, float] = {}
+        return empty
+    before = [day_sum for day_sum in sums if dates[start] <= day_sum.day < dates[split]]
+    since = [
+        day_sum
+        for day_sum in sums
+        if day_sum.day >= dates[split] and day_sum.version == empty.version
+    ]
+    baselines: dict[str, float] = {}
     falls: list[Fall] = []
-    for name in sorted({one.prompt_class for one in before}):
+    for name in sorted({day_sum.prompt_class for day_sum in before}):
         known, mean = _mean(before, name)
         if known < min(MIN_PER_CLASS, fewest):
             continue
-        held[name] = mean - tolerance
+        baselines[name] = mean - tolerance
         values, now = _mean(since, name)
-        if values and now < held[name] and name in tested:
-            falls.append(Fall(name, now, held[name], values))
-    mine = [one for one in since if one.prompt_class in tested]
+        if values and now < baselines[name] and name in tested:
+            falls.append(Fall(name, now, baselines[name], values))
+    own_sums = [day_sum for day_sum in since if day_sum.prompt_class in tested]
     return StreamEvidence(
-        blank.author,
-        blank.stream,
-        blank.version,
-        blank.seen,
-        blank.days,
-        compared=sum(one.count for one in before),
-        held_to=held,
+        empty.author,
+        empty.stream,
+        empty.version,
+        empty.seen,
+        empty.days,
+        compared=sum(day_sum.count for day_sum in before),
+        held_to=baselines,
         e_value=math.exp(min(log, 700.0)),
-        since=min(one.first for one in mine),
-        last=blank.last,
-        values=sum(one.count for one in mine),
-        falls=tuple(sorted(falls, key=lambda one: (one.mean - one.baseline, one.prompt_class))),
+        since=min(day_sum.first for day_sum in own_sums),
+        last=empty.last,
+        values=sum(day_sum.count for day_sum in own_sums),
+        falls=tuple(sorted(falls, key=lambda fall: (fall.mean - fall.baseline, fall.prompt_class))),
         before=dates[split],
     )
 
 
 def _mean(sums: Sequence[DaySum], name: str) -> tuple[int, float]:
-    mine = [one for one in sums if one.prompt_class == name]
-    count = sum(one.count for one in mine)
-    return count, math.fsum(one.total for one in mine) / count if count else 0.0
+    own_sums = [day_sum for day_sum in sums if day_sum.prompt_class == name]
+    count = sum(day_sum.count for day_sum in own_sums)
+    return count, math.fsum(day_sum.total for day_sum in own_sums) / count if count else 0.0

@@ -1,14 +1,14 @@
-"""Who may judge: a measure is certified on planted answers before it may promote anything.
+"""Certify a measure on planted answers before it may promote a candidate.
 
 Scope: the plants of each claim, the certificate, and its withdrawal.
-Out of scope: making plants, scoring them.
-Method: `bounds.py` for the certificate, `bets.py` for the withdrawal. Without it a constant or a
-random judge promotes everything: 98–100 % in simulation.
+Out of scope: making and scoring plants.
+Method: `bounds.py` for the certificate, `bets.py` for the withdrawal. Without a certificate a
+constant or random judge promotes 98–100 % of candidates in simulation.
 
-On the author's held-out prompts a measure scores the author's own answer and a planted bad one; it
-is certified when the mean difference is at least ε, by a 95 % lower bound, for each kind of plant
-that its claim is about. Later 5 % of each batch are such plants, and a measure that no longer tells
-them apart loses its certificate.
+On the author's held-out prompts a measure scores the author's own answer and a planted bad answer.
+It is certified if the 95 % lower bound of the mean difference is at least ε for each kind of plant
+that its claim is about. Later 5 % of each batch are plants, and a measure that no longer
+distinguishes them loses its certificate.
 """
 # pyright: strict
 
@@ -33,8 +33,8 @@ class JudgeCertificate:
 
     Attributes:
         bounds: kind of plant → 95 % lower bound of own − plant, in [−1, 1].
-        counts: kind of plant → pairs of answers behind it.
-        reason: one line, with the numbers.
+        counts: kind of plant → number of answer pairs.
+        reason: one line with the numbers.
     """
 
     measure: str
@@ -53,16 +53,16 @@ def certify(
     margin: float = MARGIN,
     delta: float = DELTA,
 ) -> JudgeCertificate:
-    """The certificate of a measure for one claim.
+    """Return the certificate of a measure for one claim.
 
     Args:
         differences: each kind of plant that the claim is about → score of the author's own answer −
-            score of the plant, one a held-out prompt; none at all is no proof.
+            score of the plant, one per held-out prompt. A kind without values is not passed.
 
-    A measure is wrongly certified with probability at most delta: every kind must be passed.
+    A measure is wrongly certified with probability at most delta: it must pass every kind.
 
     Raises:
-        ImpossibleValue: no kind of plants, or a difference outside [−1, 1].
+        ImpossibleValue: no kind of plant, or a difference outside [−1, 1].
     """
     if not differences:
         raise ImpossibleValue(
@@ -93,17 +93,17 @@ def certify(
 
 
 def plants_due(batch: int, *, share: float = PLANT_SHARE) -> int:
-    """How many of a batch of judged answers are plants: 5 %, at least one."""
+    """Return how many answers of a judged batch are plants: 5 %, at least one."""
     return max(1, math.ceil(share * batch)) if batch else 0
 
 
 def withdrawn(
     differences: Sequence[float], *, margin: float = MARGIN, alpha: float = DELTA
 ) -> bool:
-    """Whether the plants since the certificate show that the measure has lost its claim.
+    """Return whether the plants since the certificate show that the measure no longer holds.
 
-    An e-process against H0 "own above plants by at least ε", looked at after every plant; a measure
-    that still holds it is withdrawn with probability at most alpha.
+    The test is an e-process against H0 "own above plants by at least ε", read after every plant. A
+    measure for which H0 is true is withdrawn with probability at most alpha.
     """
     _check("the measure", "plants", differences)
     null = (1.0 - margin) / 2.0

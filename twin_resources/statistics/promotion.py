@@ -1,38 +1,39 @@
-"""When to promote: betting on the differences between candidate and incumbent.
+"""Decide on a promotion by betting on the differences between candidate and incumbent.
 
-Scope: the two tests, their state, the verdict after any pair, how many pairs to expect.
-Out of scope: who may judge (`judges.py`), how pairs come about (`release_mode.py`,
+Scope: the two tests, their state, the verdict after each pair, the expected number of pairs.
+Out of scope: certificates of judges (`judges.py`), the source of pairs (`release_mode.py`,
 `shadow_pairs`), moving a version (`registry/moves.py`).
 Sources: Waudby-Smith and Ramdas (2024), `bets.py`; testing by betting, Shafer, JRSS A 184 (2021).
 
 d = candidate − incumbent on the same prompt with the same context, z = (1 + d)/2, margin ε:
 
     U = mean_k Π(1 + λ_k·(z − m)), m = (1 − ε)/2       H0: worse than incumbent − ε     E[z] ≤ m
-    B = the same of d̄ with m = ½                       H0: not better                   E[z] ≤ ½
+    B = the same for d̄ with m = ½                      H0: not better                   E[z] ≤ ½
     D = mean_k Π(1 + λ'_k·((1 − z) − ½))               H0: not worse                    E[z] ≥ ½
 
-with λ_k = .9·r_k/m and λ'_k = .9·r_k/½: under its null each is a test supermartingale, reaches 1/α
-with probability at most α, and may be looked at after every pair. Several claims (topic, voice)
-are judged together: what reached U ≥ 1/α for *each* claim is not worse by ε, each at level α on its
-own (a candidate that fails one must win that very bet by luck); rolled back is what reached D ≥ k/α
-for any of k (union bound).
+with λ_k = .9·r_k/m and λ'_k = .9·r_k/½. Under its null each is a test supermartingale, reaches 1/α
+with probability at most α, and may be read after every pair. Several claims (topic, voice) are
+judged together. A candidate is not worse by ε if U ≥ 1/α for *each* claim, each at level α on its
+own: a candidate that fails a claim must win the bet of that claim by luck. A candidate is rolled
+back if D ≥ k/α for any of k claims (union bound).
 
-U alone promotes candidates that are worse by less than ε: of such as a retraining gives, N(−.02,
-.05), nearly half, and small losses would add up over releases. So it is necessary, and one of two
-is asked besides:
+U alone promotes candidates that are worse by less than ε: nearly half of those that a retraining
+gives, N(−.02, .05), and small losses would add up over releases. U is therefore necessary, and one
+of two further conditions must hold:
 
-- B ≥ 1/α, at any pair: of worse candidates at most α are promoted by it;
-- once all prompts of the trial are used, at a moment that no difference has chosen: mean d̄ ≥ 0
-  where its standard error is at most `MAX_ERROR`; where it is larger (few prompts, a judge that
-  scatters, thumbs), the lower 1 − α bound of the mean: of worse ones again at most α.
+- B ≥ 1/α, at any pair. It promotes at most α of the worse candidates.
+- Once all prompts of the trial are used, a moment that does not depend on the differences: mean
+  d̄ ≥ 0 if its standard error is at most `MAX_ERROR`. If the error is larger (few prompts, a judge
+  of high variance, thumbs), the lower 1 − α bound of the mean: again at most α of the worse ones.
 
-Both are about d̄, the mean of d over the claims: asked of each claim, of equal candidates with two
-claims a quarter would pass. With ε = 0 (against an answer model) U asks for more than either.
+Both conditions use d̄, the mean of d over the claims: if each of two claims had to meet them, only
+a quarter of equal candidates would pass. With ε = 0 (against an answer model) U is stricter than
+either.
 
-**An incumbent that passed no gate** (`forced`: a person released it all the same) may be better in
-one claim because it is broken in another: answers to other questions, in a voice more like the
-author's. Nobody has to be as good as that in each. There is no U then, and D, like B, is of d̄:
-worse than a version that no gate passed means worse on the whole.
+**An incumbent that passed no gate** (`forced`: a person released it anyway) may be better in one
+claim because it is broken in another: it answers other questions, in a voice more like the
+author's. A candidate need not equal it in each claim. There is then no U, and D, like B, uses d̄:
+a candidate is worse than such a version only if it is worse on the whole.
 """
 # pyright: strict
 
@@ -51,21 +52,21 @@ from twin_resources.statistics.values import ImpossibleValue
 
 ALPHA = 0.05
 ON_THE_WHOLE = "mean of the claims"
-"""The one bet D beside an incumbent that passed no gate."""
+"""Name of the only bet D against an incumbent that passed no gate."""
 MAX_ERROR = 0.0125
-SPREAD = 0.57  # standard deviation of d of two independent thumbs of .80
-"""Of the mean difference at a trial's end, beyond which its lower bound counts. At this error 4 %
-of candidates N(−.02, .05) are worse and promoted, and .95 is gained of what an oracle gains."""
+"""Standard error of the mean difference at a trial's end above which the lower bound is used. At
+this error 4 % of candidates N(−.02, .05) are worse and promoted, with .95 of an oracle's gain."""
+SPREAD = 0.57  # standard deviation of d for two independent thumbs of mean .80
 Verdict = Literal["promote", "roll_back", "undecided"]
 _NO_SUMS = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """One difference a claim, on one prompt, or of one reader's canary day.
+    """One difference per claim, on one prompt or for one reader's canary day.
 
     Attributes:
-        sequence: increasing; each pair is used once.
+        sequence: increasing number; each pair is used once.
         incumbent: claim → candidate − incumbent, in [−1, 1].
     """
 
@@ -78,14 +79,14 @@ class PairEvidence:
     """The state of a candidate's test.
 
     Attributes:
-        claims: each must be won for a promotion; any may roll back.
+        claims: claims that must all be won for a promotion; any of them may roll back.
         vetoes: claims that may only roll back.
         margin, alpha: ε and α.
-        up, down: log wealth of each bet, a claim. Beside an incumbent that passed no gate `up` is
-            empty, and `down` is of the mean (`ON_THE_WHOLE`).
+        up, down: log wealth of each bet, by claim. Against an incumbent that passed no gate `up`
+            is empty, and `down` has the mean alone (`ON_THE_WHOLE`).
         better: log wealth of B.
         sums: number, Σd̄ and Σd̄² of the differences from the incumbent.
-        highest: largest log U so far, by claim: a bet once won stays won.
+        highest: largest log U so far, by claim: a bet that was won stays won.
         verdict: final once it is not `undecided`; later pairs change nothing.
     """
 
@@ -104,9 +105,9 @@ class PairEvidence:
 
     @property
     def is_not_worse(self) -> bool:
-        """Whether each U is won: not worse than the incumbent by ε.
+        """Whether each U is won: the candidate is not worse than the incumbent by ε.
 
-        Without a U (the incumbent passed no gate) the gate has said what there is to say.
+        True without a U (the incumbent passed no gate): the gate has already decided this.
         """
         return all(log >= self.log_needed_up for log in self.highest.values())
 
@@ -117,22 +118,24 @@ class PairEvidence:
 
     @property
     def log_needed_up(self) -> float:
-        """log 1/α: each U must have reached it."""
+        """log 1/α, which each U must reach."""
         return math.log(1.0 / self.alpha)
 
     @property
     def log_needed_down(self) -> float:
-        """log k/α: any of the k D rolls back that reaches it."""
+        """log k/α: a D of the k that reaches it rolls the candidate back."""
         return math.log(len(self.down) / self.alpha)
 
     def to_json(self) -> str:
-        """One line; `from_json` gives an equal value back, bit for bit."""
+        """Return one line of JSON, from which `from_json` restores an equal value, bit for bit."""
         return json.dumps(vars(self), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> PairEvidence:
-        """The state that `to_json` wrote; in one of before B and the sums, they begin now, and bets
-        against a third version are over."""
+        """Restore the state that `to_json` wrote.
+
+        In a state older than B and the sums, these begin now, and bets against a third version end.
+        """
         stored: dict[str, Any] = json.loads(text)
         stored["better"] = tuple(stored.get("better", NO_WEALTH))
         stored["sums"] = tuple(stored.get("sums", _NO_SUMS))
@@ -152,7 +155,7 @@ def begin(
     margin: float = MARGIN,
     alpha: float = ALPHA,
 ) -> PairEvidence:
-    """The state before the first pair.
+    """Return the state before the first pair.
 
     Args:
         claims: measures with a certificate for their own claim.
@@ -160,7 +163,7 @@ def begin(
         forced: whether the incumbent passed no gate.
 
     Raises:
-        ImpossibleValue: no claim, a claim twice, ε outside [0, 1), α outside (0, 1).
+        ImpossibleValue: no claim, a duplicate claim, ε outside [0, 1), α outside (0, 1).
     """
     names = (*claims, *vetoes)
     sound = claims and len(set(names)) == len(names) and 0.0 <= margin < 1.0 and 0.0 < alpha < 1.0
@@ -188,11 +191,11 @@ def begin(
 
 
 def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
-    """The state after one more pair; a replay, or a pair after the verdict, changes nothing.
+    """Return the state after one more pair; a replay, or a pair after the verdict, changes nothing.
 
-    It promotes what is better (B) and not worse (U); what else may be promoted is known when the
-    prompts are used up (`at_the_end`). If the same pair wins every promotion bet and a roll-back
-    bet, it rolls back.
+    A candidate that is better (B) and not worse (U) is promoted. Other candidates may be promoted
+    when the prompts are used up (`at_the_end`). If one pair wins every promotion bet and a
+    roll-back bet, the verdict is to roll back.
 
     Raises:
         ImpossibleValue: a claim without a difference, or a difference outside [−1, 1].
@@ -204,8 +207,8 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
         name: log_stake(evidence.up[name], _z(pair, pair.incumbent, name), null_up)
         for name in evidence.up
     }
-    of_claims = [_difference(pair, pair.incumbent, name) for name in evidence.claims]
-    mean = math.fsum(of_claims) / len(of_claims)
+    claim_differences = [_difference(pair, pair.incumbent, name) for name in evidence.claims]
+    mean = math.fsum(claim_differences) / len(claim_differences)
     differences = {**pair.incumbent, ON_THE_WHOLE: mean}
     down = {
         name: log_stake(logs, 1.0 - _z(pair, differences, name), 0.5)
@@ -230,10 +233,10 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
 
 
 def at_the_end(evidence: PairEvidence) -> Verdict:
-    """The verdict when all prompts are used: also what is not worse by ε, and no worse by its mean.
+    """Return the verdict when all prompts are used: promote if neither U nor the mean is worse.
 
-    Asked once, at a moment that no difference has chosen. The bound is the normal one: what has won
-    U has dozens of pairs.
+    Called once, at a moment that does not depend on the differences. The bound is the normal one,
+    because a candidate that has won U has dozens of pairs.
     """
     if evidence.verdict != "undecided" or not evidence.is_not_worse:
         return evidence.verdict
@@ -241,14 +244,16 @@ def at_the_end(evidence: PairEvidence) -> Verdict:
 
 
 def least_mean(evidence: PairEvidence) -> float:
-    """What of the mean difference counts at the end: the mean, or where its standard error is above
-    `MAX_ERROR` its lower 1 − α bound; −∞ before the second pair."""
+    """Return the mean difference that `at_the_end` uses; −∞ before the second pair.
+
+    It is the mean, or its lower 1 − α bound if the standard error is above `MAX_ERROR`.
+    """
     mean, error = mean_difference(evidence)
     return mean if error <= MAX_ERROR else mean - NormalDist().inv_cdf(1 - evidence.alpha) * error
 
 
 def mean_difference(evidence: PairEvidence) -> tuple[float, float]:
-    """Mean of d̄ over the pairs and its standard error; (0, ∞) before the second pair."""
+    """Return the mean of d̄ over the pairs and its standard error; (0, ∞) before the second pair."""
     number, total, squares = evidence.sums
     if number < 2:
         return 0.0, math.inf
@@ -257,8 +262,8 @@ def mean_difference(evidence: PairEvidence) -> tuple[float, float]:
 
 
 def pairs_expected(evidence: PairEvidence) -> float:
-    """About how many pairs the trial takes in all for an equal candidate, by the spread of d̄ so
-    far (`SPREAD` before the tenth pair); at least those that there are."""
+    """Estimate how many pairs the trial of an equal candidate takes in all, from the spread of d̄ so
+    far (`SPREAD` before the tenth pair); at least the number of pairs so far."""
     number = evidence.sums[0]
     spread = SPREAD if number < 10 else mean_difference(evidence)[1] * math.sqrt(number)
     return max(evidence.pairs, expected_pairs(spread, margin=evidence.margin, alpha=evidence.alpha))
@@ -267,28 +272,28 @@ def pairs_expected(evidence: PairEvidence) -> float:
 def expected_pairs(
     spread: float, *, margin: float = MARGIN, alpha: float = ALPHA, better_by: float | None = None
 ) -> float:
-    """About how many pairs it takes to win U for a candidate that is `better_by` the incumbent.
+    """Estimate how many pairs it takes a candidate of mean difference `better_by` to win U.
 
-    The n at which the mean wealth reaches 1/α when each log bet is where it is expected, plus .4
-    standard deviations (the test stops when it is lucky): n·g + .4·λ·(s/2)·√n, with the growth
-    g = λ·μ − λ²·((s/2)² + μ²)/2 to second order. Within a tenth of the simulated median for
+    The result is the n at which the mean wealth reaches 1/α when each log bet is at its expectation
+    plus .4 standard deviations (the test stops when it is lucky): n·g + .4·λ·(s/2)·√n, with growth
+    g = λ·μ − λ²·((s/2)² + μ²)/2 to second order. It is within a tenth of the simulated median for
     spreads of .1 to .7 and margins of .1 and .2.
 
     Args:
         spread: standard deviation s of d.
-        better_by: mean of d; infinite at −ε and below. None: 0, an equal one; where ε is 0 and an
-            equal one never wins, `MARGIN`.
+        better_by: mean of d; the result is infinite at −ε and below. None means 0, an equal
+            candidate, or `MARGIN` if ε is 0, where an equal candidate never wins.
     """
     if better_by is None:
         better_by = 0.0 if margin > 0.0 else MARGIN
-    mean = (margin + better_by) / 2.0  # μ, of z − m
+    mean = (margin + better_by) / 2.0  # μ, the mean of z − m
     if mean <= 0.0:
         return math.inf
     stakes = [STAKE * fraction / ((1.0 - margin) / 2.0) for fraction in FRACTIONS]
     second = (spread / 2.0) ** 2 + mean * mean
     growths = [stake * mean - stake * stake * second / 2.0 for stake in stakes]
 
-    def enough(pairs: float) -> bool:
+    def wins(pairs: float) -> bool:
         luck = 0.4 * math.sqrt(pairs) * spread / 2.0
         logs = [
             pairs * growth + stake * luck for growth, stake in zip(growths, stakes, strict=True)
@@ -296,12 +301,12 @@ def expected_pairs(
         return log_mean(logs) >= math.log(1.0 / alpha)
 
     high = 1.0
-    while not enough(high) and high < 1e9:
+    while not wins(high) and high < 1e9:
         high *= 2.0
     low = high / 2.0
     while high - low > 0.5:
         middle = (low + high) / 2.0
-        low, high = (low, middle) if enough(middle) else (middle, high)
+        low, high = (low, middle) if wins(middle) else (middle, high)
     return high
 
 

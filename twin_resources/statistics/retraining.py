@@ -1,12 +1,12 @@
-"""The decision of the sensor `quality_dropped`, as a function of what it has read.
+"""Decide what the sensor `quality_dropped` does about an alarm.
 
-Scope: from an alarm to train, nothing to learn (or rolled back, where an earlier version is
-surely better), incident or held back.
-Out of scope: reading ledger, registry and runs, starting runs, storing the state.
-Method: deploy/docs/architecture.md, The loop. The alarm itself: `detector.py`.
+Scope: the decisions train, nothing to learn, rolled back (if an earlier version is surely better),
+incident and held back.
+Out of scope: reading ledger, registry and runs, starting runs, storing the decision.
+Method: deploy/docs/architecture.md, The loop. `detector.py` raises the alarm.
 
 The same facts give the same decision and the same run key, so that a repeated tick starts nothing
-twice. An alarm is *closed* by a decision that settles it; one that only has to wait (cooldown,
+twice. A decision that settles an alarm *closes* it. An alarm that only has to wait (cooldown,
 budget, automatic retraining off) stays open, and the next tick decides it again.
 """
 # pyright: strict
@@ -33,13 +33,13 @@ Kind = Literal["train", "nothing_to_learn", "rolled_back", "incident", "held_bac
 
 MIN_AUTHORS, SHARED_BY = 3, 0.1
 TOGETHER_S = 2 * DAY
-INCIDENT_DAYS = 14.0  # that the alarms of an incident wait
+INCIDENT_DAYS = 14.0  # for which the alarms of an incident wait
 ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class TrainingFingerprint:
-    """What a training used: hashes of dataset and recipe."""
+    """Hashes of the dataset and the recipe of a training."""
 
     dataset: str
     recipe: str
@@ -47,19 +47,19 @@ class TrainingFingerprint:
 
 @dataclass(frozen=True)
 class AlarmContext:
-    """All that the decision on an alarm rests on, for one author at one tick.
+    """The facts for the decision on an alarm, for one author at one tick.
 
     Attributes:
-        version: now stable.
-        alarm: the oldest one that is still open.
-        now_there_is: hashes of dataset and recipe as a training would use them now.
-        learnt_before: who was trained on `now_there_is` already, in words (`v4, parked, was trained
-            on it`), whatever became of it; empty: nobody was.
-        raised_at: when the alarm was, seconds since the epoch.
-        alarmed_authors: authors with an alarm within two days of it, this one included.
+        version: the stable version.
+        alarm: the oldest open alarm.
+        now_there_is: hashes of the dataset and recipe that a training would use now.
+        learnt_before: the earlier training on `now_there_is` in words (`v4, parked, was trained on
+            it`), whatever its outcome; empty if there was none.
+        raised_at: when the alarm was raised, seconds since the epoch.
+        alarmed_authors: authors with an alarm within two days of it, including this one.
         armed_authors: authors with an armed stream.
-        falls: classes that fell.
-        few_readers: of `poisoning.not_seen_by_others`.
+        falls: the classes that fell.
+        few_readers: the result of `poisoning.not_seen_by_others`.
     """
 
     version: str
@@ -78,13 +78,13 @@ class AlarmContext:
 
 @dataclass(frozen=True)
 class RetrainingDecision:
-    """What the sensor does.
+    """The decision of the sensor.
 
     Attributes:
-        run_key: empty unless kind is `train`; the same for the same alarm, always.
-        tags: evidence, on the run or with the recorded alarm.
-        message: the tick's own words.
-        closes_alarm: whether the alarm is settled by it.
+        run_key: empty unless kind is `train`; always the same for the same alarm.
+        tags: the evidence, for the run or the recorded alarm.
+        message: the text that the tick reports.
+        closes_alarm: whether the decision settles the alarm.
     """
 
     kind: Kind
@@ -95,18 +95,21 @@ class RetrainingDecision:
 
 
 def run_key(alarm: Alarm) -> str:
-    """`quality:<author>:<version>:<stream>:<alarm number>`: one run an alarm."""
+    """Return `quality:<author>:<version>:<stream>:<alarm number>`: one run per alarm."""
     return f"quality:{alarm.author}:{alarm.version}:{alarm.stream}:{alarm.number}"
 
 
 def is_incident(alarmed_authors: int, armed_authors: int) -> bool:
-    """Whether alarms within two days share a cause: of at least three authors, and of a tenth."""
+    """Return whether at least three authors, and a tenth of them, had alarms within two days."""
     return alarmed_authors >= max(MIN_AUTHORS, math.ceil(SHARED_BY * armed_authors))
 
 
 def decide(situation: AlarmContext) -> RetrainingDecision:
-    """The first rule that applies; what forbids comes before what waits. See the module for what
-    stays open."""
+    """Return the decision of the first rule that applies.
+
+    Rules that forbid a training come before rules that delay it. The module's docstring says which
+    decisions leave the alarm open.
+    """
     alarm = situation.alarm
     tags = evidence_tags(alarm, situation.falls)
     message = alarm.words
@@ -156,23 +159,23 @@ def decide(situation: AlarmContext) -> RetrainingDecision:
 
 
 def rolled_back(decision: RetrainingDecision, *, to: str) -> RetrainingDecision:
-    """The decision on an alarm, when an earlier version answers again instead.
+    """Return the decision on an alarm with a roll-back to an earlier version in place of training.
 
     Args:
-        to: that version, `v2`.
+        to: the earlier version, `v2`.
     """
-    found = decision.message.removesuffix("; one retraining starts")
+    reason = decision.message.removesuffix("; one retraining starts")
     return replace(
         decision,
         kind="rolled_back",
         run_key="",
-        message=f"{found}; rolled back to {to}, which readers liked better",
+        message=f"{reason}; rolled back to {to}, which readers liked better",
         tags={**decision.tags, "twin/decision": "rolled_back"},
     )
 
 
 def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:
-    """The evidence of an alarm as run tags; no text of a reader is among them."""
+    """Return the evidence of an alarm as run tags, without any text of a reader."""
     tags = {
         "twin/cause": "quality",
         "twin/author": alarm.author,
@@ -194,14 +197,14 @@ def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:
 
 
 def progress(watch: StreamEvidence, *, needed: int, per_day: float | None, threshold: float) -> str:
-    """One stream in the words of a quiet tick: `thumbs: likelihood ratio 12 of 130`.
+    """Describe a stream without an alarm: `thumbs: likelihood ratio 12 of 130`.
 
     Args:
-        needed: values that a stream needs before a fall can be seen.
-        per_day: settled values a day, lately; None: unknown.
+        needed: values that a stream needs before a fall can be detected.
+        per_day: recent settled values a day, or None if unknown.
         threshold: C·N.
     """
     if not watch.armed:
-        told = arming(watch.seen, needed, per_day=per_day, days=watch.days)
-        return f"{watch.stream}: {told}"
+        message = arming(watch.seen, needed, per_day=per_day, days=watch.days)
+        return f"{watch.stream}: {message}"
     return f"{watch.stream}: likelihood ratio {watch.e_value:,.0f} of {threshold:,.0f}"

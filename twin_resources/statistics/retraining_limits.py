@@ -1,6 +1,7 @@
-"""What else starts a retraining, in which order, and what holds every one back.
+"""Order the causes of retrainings and limit how often they start.
 
-Scope: causes and their priority, one run at a time, cooldown, budgets, thresholds of growth.
+Scope: causes and their priority, one run at a time, cooldown, budgets,
+thresholds for new posts and pairs.
 Out of scope: the decision on an alarm (`retraining.py`), reading runs, starting them.
 """
 # pyright: strict
@@ -15,7 +16,7 @@ from typing import Literal
 from twin_resources.statistics.baseline import duration
 
 Cause = Literal["forget", "by_hand", "quality", "new_posts", "new_pairs"]
-# `dagster/priority` in the pool of trainings: a duty first, then a wish, then what may wait.
+# `dagster/priority` in the pool of trainings: duties first, then requests, then the rest.
 PRIORITY: Mapping[Cause, int] = {
     "forget": 40,
     "by_hand": 30,
@@ -30,13 +31,13 @@ MAX_WAIT_DAYS = 182.0
 
 @dataclass(frozen=True)
 class RetrainingLimits:
-    """What a person allows.
+    """The limits that a person sets for an author's retrainings.
 
     Attributes:
         automatic: `--auto-retrain`; off by default outside the demo.
-        cooldown_days: between the starts of two trainings of an author.
-        runs_a_month, hours_a_month: budgets; None: no limit.
-        new_posts, new_pairs: since the last training, from which on it is worth one.
+        cooldown_days: minimum time between the starts of two trainings of an author.
+        runs_a_month, hours_a_month: budgets, or None for no limit.
+        new_posts, new_pairs: minimum number since the last training that starts another one.
     """
 
     automatic: bool = False
@@ -49,14 +50,14 @@ class RetrainingLimits:
 
 @dataclass(frozen=True)
 class Usage:
-    """What trainings of one author have used.
+    """Recent trainings of one author and the time they took.
 
     Attributes:
-        in_flight: id of the run that is queued or running; empty: none.
-        last_started: seconds since the epoch; None: never.
-        runs, hours: in the last 30 days.
+        in_flight: id of the queued or running run; empty if there is none.
+        last_started: seconds since the epoch, or None if no training has started.
+        runs, hours: runs and their hours in the last 30 days.
         in_vain: trainings by alarm since the last promotion, none of which was promoted.
-        in_vain_at: when the newest of them ended, seconds since the epoch.
+        in_vain_at: when the newest of these ended, seconds since the epoch.
     """
 
     in_flight: str = ""
@@ -68,10 +69,10 @@ class Usage:
 
 
 def held_back_by(cause: Cause, usage: Usage, limits: RetrainingLimits, *, now: float) -> str | None:
-    """Why a training for this cause may not start now; None: it may.
+    """Return why a training for this cause may not start now, or None if it may.
 
-    One run at a time holds for all. A forget request is a duty and a person's order is an order:
-    they do not wait for cooldown, budget or `--auto-retrain`.
+    The limit of one run at a time applies to every cause. A forget request and a person's request
+    do not wait for cooldown, budget or `--auto-retrain`.
 
     Args:
         now: seconds since the epoch. A clock set back counts as no time passed.
@@ -96,10 +97,11 @@ def held_back_by(cause: Cause, usage: Usage, limits: RetrainingLimits, *, now: f
 
 
 def next_by_alarm(usage: Usage) -> float:
-    """From when on an alarm may start a training again, seconds since the epoch; 0: now.
+    """Return when an alarm may next start a training, seconds since the epoch; 0 means now.
 
-    7 days after the first that came to nothing, then 14, 28, 56, 112, at most 182: six useless
-    trainings in a year of false alarms and two in each after it, whatever raises the alarms.
+    The wait is 7 days after the first training that led to no release, then 14, 28, 56, 112 and at
+    most 182. Continuous false alarms thus cause six useless trainings in the first year and two in
+    each later year.
     """
     if not usage.in_vain:
         return 0.0
@@ -108,26 +110,26 @@ def next_by_alarm(usage: Usage) -> float:
 
 
 def backed_off(usage: Usage, until: float) -> str:
-    """Why an alarm starts no training before `until`."""
-    many = "the last training" if usage.in_vain == 1 else f"the last {usage.in_vain} trainings"
+    """Say why an alarm starts no training before `until`."""
+    trainings = "the last training" if usage.in_vain == 1 else f"the last {usage.in_vain} trainings"
     return (
-        f"{many} by alarm led to no release: the next may start on {date(until)}; `twin retrain "
-        "--reason TEXT` starts one now"
+        f"{trainings} by alarm led to no release: the next may start on {date(until)}; "
+        "`twin retrain --reason TEXT` starts one now"
     )
 
 
 def date(moment: float) -> str:
-    """`2026-11-26`, UTC, of seconds since the epoch."""
+    """Return the UTC date (`2026-11-26`) of seconds since the epoch."""
     return datetime.fromtimestamp(moment, UTC).date().isoformat()
 
 
 def first_cause(causes: Iterable[Cause]) -> Cause | None:
-    """The cause that a training is started for, if several call for one."""
+    """Return the cause of the highest priority, or None if there is none."""
     return max(causes, key=lambda cause: PRIORITY[cause], default=None)
 
 
 def growth(new_posts: int, new_pairs: int, limits: RetrainingLimits) -> Cause | None:
-    """`new_posts` or `new_pairs` when there are enough of them since the last training."""
+    """Return `new_posts` or `new_pairs` if enough have arrived since the last training."""
     causes: list[Cause] = []
     if new_posts >= limits.new_posts:
         causes.append("new_posts")

@@ -1,8 +1,7 @@
-"""What no statistic here accepts.
+"""The error for a number that the statistics cannot accept.
 
-Scope: the error of a number outside its range.
-Out of scope: how scores become settled (`twin_resources/quality/ledger`), what is inferred
-from them.
+Scope: the error class.
+Out of scope: settling scores (`twin_resources/quality/ledger`), inference from them.
 """
 # pyright: strict
 
@@ -12,4 +11,4 @@ from twin_resources.errors import TwinError
 
 
 class ImpossibleValue(TwinError):
-    """A number outside the range on which the guarantees rest."""
+    """A number is outside the range for which the guarantees hold."""

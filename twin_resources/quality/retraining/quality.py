@@ -1,11 +1,11 @@
-"""One tick of the sensor `quality_dropped`: read, follow, decide, offer; for all authors.
+"""Run one tick of the sensor `quality_dropped` for all authors: read, follow, decide, offer.
 
-Scope: the order of these steps, and storing each decision with what follows from it.
+Scope: the order of these steps, and storing each decision with its consequences.
 Out of scope: the decision (`statistics/retraining.py`), dagster (`twin_sensors`).
 Method: deploy/docs/architecture.md, The loop.
 
-Every step can be repeated: a process that dies between any two leaves what the next tick goes on
-from. A read of the trace store that failed decides nothing; what was decided before is launched.
+Every step can be repeated: if the process dies between two steps, the next tick continues. If a
+read of the trace store fails, nothing is decided, but earlier decisions are launched.
 """
 # pyright: strict
 
@@ -51,21 +51,21 @@ from twin_resources.statistics.retraining_limits import Cause, RetrainingLimits
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
-# Dagster's daemon gives a tick up after 60 s, with all that it has decided; a read of the trace
-# store has 25 of them (`LedgerRules`).
+# Dagster's daemon aborts a tick after 60 s and loses its decisions; a read of the trace store may
+# take 25 of them (`LedgerRules`).
 TICK_SECONDS = 45.0
-# What a version of the last month is worse at is its release; an earlier one answers at once.
+# A fall within a month of a release is attributed to it: an earlier version then answers at once.
 LATELY_DAYS = 30.0
 
 
 @dataclass(frozen=True)
 class RetrainingLoop:
-    """What a tick works with.
+    """The dependencies of a tick.
 
     Attributes:
-        limits: of an author, by slug.
-        startable: which launches can be started now.
-        clock: seconds, for the tick's own time.
+        limits: returns the limits of an author, by slug.
+        startable: selects the launches that can be started now.
+        clock: returns seconds, to limit the time of a tick.
     """
 
     state: State
@@ -87,12 +87,12 @@ class RetrainingLoop:
 
 @dataclass(frozen=True)
 class LoopTick:
-    """What one tick did.
+    """The result of one tick.
 
     Attributes:
-        launches: runs to be started now.
-        messages: author → the numbers, or what was decided.
-        notes: of the fleet: what was read, what ended, what could not be done.
+        launches: runs to start now.
+        messages: author → the numbers or the decision.
+        notes: messages about all authors: what was read, what ended, what failed.
         decisions: author → decision on an alarm.
     """
 
@@ -105,7 +105,7 @@ class LoopTick:
 
 
 def tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
-    """Do one tick; see the module. What it has no time for it leaves to the next, and says so."""
+    """Run one tick; work that does not fit its time is left to the next tick, with a note."""
     at, ends = now.timestamp(), loop.clock() + TICK_SECONDS
     report = loop.ledger.sync(now)
     notes = [report.message]
@@ -128,7 +128,7 @@ def tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
 
 @dataclass
 class _Deciding:
-    """Following and deciding for every author with a stable version."""
+    """Follow and decide for every author with a stable version."""
 
     loop: RetrainingLoop
     at: float
@@ -143,9 +143,11 @@ class _Deciding:
             self._has_news = score_watch.has_news(connection)
 
     def follow_all(self) -> None:
-        """Fold every author's new values, all authors before any decision: alarms that share a
-        cause are then seen together. Whatever a setting or a refused retraining forbids, a fall is
-        found and told; they decide about runs alone."""
+        """Fold the new values of all authors before any decision.
+
+        Alarms that share a cause are thus decided together. Settings and refused retrainings
+        restrict runs only: a fall is always detected and reported.
+        """
         left = 0
         for author, stable in self.stable.items():
             if not self._has_news(stable):
@@ -163,14 +165,14 @@ class _Deciding:
             self.notes.append(f"no time left: new values of {left} authors wait for the next tick")
 
     def decide_all(self) -> None:
-        """Decide what is open, and say the numbers of everybody."""
+        """Decide the open alarms, and report the numbers of every author."""
         with self.loop.state.reading() as connection:
             watches = score_watch.watches_now(connection)
             alarms = alarm_records.open_alarms(connection)
             armed = score_watch.armed_streams(connection)
         armed_authors = sum(any(watch.armed for watch in held) for held in watches.values())
         left = 0
-        for author in sorted({*self.stable, *alarms}, key=lambda one: (one not in alarms, one)):
+        for author in sorted({*self.stable, *alarms}, key=lambda slug: (slug not in alarms, slug)):
             if author in self.messages:
                 continue
             if self._is_over:
@@ -193,7 +195,7 @@ class _Deciding:
         return self.loop.clock() >= self.ends
 
     def _quiet(self, author: str, held: list[StreamEvidence], armed: int) -> str:
-        """The numbers of an author without an alarm."""
+        """Return the numbers of an author without an alarm."""
         rules, lines = self.loop.rules, list[str]()
         limit = rules.threshold(armed)
         today = int(self.at * 1000) // DAY_MS
@@ -214,12 +216,12 @@ class _Deciding:
         record: AlarmRecord,
         armed_authors: int,
     ) -> None:
-        """Decide an open alarm, and store it."""
+        """Decide an open alarm and store the decision."""
         author, alarm = stable.author, record.alarm
         with self.loop.state.reading() as connection:
             alarmed = alarm_records.alarmed_together(connection, at=record.raised_at)
             few_readers = _few_readers(connection, alarm)
-        mine = alarm.stream, alarm.version
+        key = alarm.stream, alarm.version
         inputs_now = self.loop.inputs.now(author)
         situation = AlarmContext(
             version=score_watch.name_of(stable),
@@ -230,8 +232,8 @@ class _Deciding:
             now=self.at,
             alarmed_authors=len(alarmed),
             armed_authors=armed_authors,
-            # as the stream stands while its alarm waits
-            falls=next((one.falls for one in held if (one.stream, one.version) == mine), ()),
+            # the falls now, which may differ from those when the alarm was raised
+            falls=next((watch.falls for watch in held if (watch.stream, watch.version) == key), ()),
             few_readers=few_readers,
             learnt_before=self._learnt_before(author, inputs_now),
             raised_at=record.raised_at,
@@ -241,7 +243,7 @@ class _Deciding:
         self._store(record, decision, situation, alarmed)
 
     def _learnt_before(self, author: str, learnt: TrainingFingerprint) -> str:
-        """Who was trained on that, in words, whatever became of it; empty: nobody was."""
+        """Describe the earlier training on this input, whatever its outcome; empty if none."""
         for version in reversed(self.loop.registry.versions(author)):
             if not version.is_answer_model and self.loop.inputs.of(version) == learnt:
                 name = score_watch.name_of(version)
@@ -256,13 +258,13 @@ class _Deciding:
         situation: AlarmContext,
         alarmed: list[str],
     ) -> None:
-        """The decision, its retraining and its notices, in one transaction."""
+        """Store the decision, its retraining and its notices in one transaction."""
         alarm, author = record.alarm, record.alarm.author
-        said = record.decision, record.message
-        if not decision.closes_alarm and said == (decision.kind, decision.message):
-            return  # it goes on waiting, with nothing new to store
+        stored = record.decision, record.message
+        if not decision.closes_alarm and stored == (decision.kind, decision.message):
+            return  # the alarm still waits, and there is nothing new to store
         lately = decision.kind == "train" and self._released_lately(author)
-        # Where runs do not start by themselves, going back is for a person to say.
+        # If runs do not start automatically, a person decides on a roll-back.
         if situation.limits.automatic and (lately or decision.kind == "nothing_to_learn"):
             back = go_back(self.loop.registry, alarm, situation.falls, self.loop.rules)
             decision = rolled_back(decision, to=back) if back else decision
@@ -290,7 +292,7 @@ class _Deciding:
         self.decisions[author] = decision
 
     def _released_lately(self, author: str) -> bool:
-        """Whether the stable version was released in the last `LATELY_DAYS`."""
+        """Return whether the stable version was released in the last `LATELY_DAYS`."""
         stable = self.stable.get(author)
         if stable is None:
             return False
@@ -302,7 +304,7 @@ class _Deciding:
         return bool(moved) and self.at - moved[-1] <= LATELY_DAYS * DAY_S
 
     def _answered_before(self, author: str) -> str:
-        """The version that a person may roll back to; empty: there is none."""
+        """Return the version that a person may roll back to; empty if there is none."""
         versions = self.loop.registry.versions(author)
         retired = [
             version for version in versions if version.state == "retired" and not version.tainted
@@ -315,7 +317,7 @@ class _Overtaken(Exception):
 
 
 def _few_readers(connection: sa.Connection, alarm: Alarm) -> str:
-    """Why only a few readers have seen a fall (`not_seen_by_others`); empty for a judge's."""
+    """Say why other readers do not confirm a fall (`not_seen_by_others`); empty for a judge."""
     if alarm.stream.startswith(JUDGE):
         return ""
     readers = daily_aggregates.reader_totals(
@@ -338,10 +340,10 @@ def _notice(
     before: str,
     at: float,
 ) -> Notice | None:
-    """What a person is told of a decision; None: the alarm's own notice says enough.
+    """Return the notice of a decision, or None if the notice of the alarm is enough.
 
     Args:
-        before: the version that a person may roll back to; empty: none.
+        before: the version that a person may roll back to; empty if there is none.
     """
     if decision.kind == "nothing_to_learn":
         back = f"{before}, which answered before (`twin rollback`)" if before else ""

@@ -1,13 +1,14 @@
-"""Decided retrainings as rows: at most one of an author is unfinished, whatever its cause.
+"""Store decided retrainings: at most one per author is unfinished, whatever its cause.
 
-Scope: entering one, claiming its launch, what became of it, requests by a person or a
-forgetting. Out of scope: deciding (`quality.py`, `manual_triggers.py`), what its runs
-amount to (`launching.py`), starting them (`twin_sensors`).
+Scope: entering a retraining, claiming its launch, its outcome, requests by a person or by a forget
+request.
+Out of scope: deciding (`quality.py`, `manual_triggers.py`), the outcome of runs (`launching.py`),
+starting runs (`twin_sensors`).
 
 A retraining is entered in the transaction of its decision. Its run is *offered* to the daemon, and
-offered again when no run came of it: the daemon was killed between decision and launch. Each change
-of a row is a compare-and-set, so that of two daemons one offers; the other waits `GRACE_S` and then
-looks for the run.
+offered again if no run appears because the daemon was killed between decision and launch. Each
+change of a row is a compare-and-set, so that only one of two daemons offers a run. The other waits
+`GRACE_S` and then looks for the run.
 """
 # pyright: strict
 
@@ -26,7 +27,7 @@ from twin_resources.statistics.retraining_limits import PRIORITY, Cause
 from twin_resources.storage.state.state_tables import moves, retraining_requests, retrainings
 
 CLOCK_TOLERANCE_S = 120.0
-GRACE_S = 60.0  # a daemon creates the run of an offer within a second or two
+GRACE_S = 60.0  # a daemon creates an offered run within two seconds
 Outcome = Literal["", "passed", "refused", "failed", "canceled", "gone"]
 
 
@@ -35,13 +36,13 @@ class Retraining:
     """One decided retraining.
 
     Attributes:
-        run_key: of its first attempt.
-        tags: evidence.
-        attempt: 1, 2, 3.
-        offered_at: when the run of this attempt was offered last; None: never.
-        run_id: of this attempt's run, once it was seen.
-        outcome: empty while it is unfinished.
-        learnt: what it uses, as known when it was decided; what it used, once it has ended.
+        run_key: key of the first attempt.
+        tags: the evidence.
+        attempt: 1, 2 or 3.
+        offered_at: when the run of this attempt was last offered, or None if it was not.
+        run_id: id of this attempt's run, once it was found.
+        outcome: empty while unfinished.
+        learnt: its inputs, as known at the decision; the inputs that it used, once it has ended.
     """
 
     number: int
@@ -75,7 +76,7 @@ class Retraining:
 
 @dataclass(frozen=True)
 class RetrainingRequest:
-    """Somebody asked for a retraining; open while `run_key` is empty."""
+    """A request for a retraining, open while `run_key` is empty."""
 
     number: int
     author: str
@@ -96,7 +97,7 @@ def begin(
     learnt: TrainingFingerprint,
     at: float,
 ) -> bool:
-    """Enter a retraining; False: one of this author is unfinished, or this one was entered."""
+    """Enter a retraining; return False if the author has an unfinished one or it was entered."""
     known = sa.select(retrainings.c.number).where(
         (retrainings.c.run_key == run_key)
         | ((retrainings.c.author == author) & (retrainings.c.outcome == ""))
@@ -122,35 +123,38 @@ def begin(
 
 
 def unfinished(connection: sa.Connection) -> list[Retraining]:
-    """Retrainings without an outcome, oldest first."""
+    """Return the retrainings without an outcome, oldest first."""
     statement = sa.select(retrainings).where(retrainings.c.outcome == "")
     rows = connection.execute(statement.order_by(retrainings.c.number)).mappings()
     return [_retraining_of(dict(row)) for row in rows]
 
 
-def offer(connection: sa.Connection, one: Retraining, *, at: float) -> bool:
-    """Claim the launch of this attempt's run; False: it was offered within `GRACE_S`, or another
-    tick was first."""
-    waited = None if one.offered_at is None else at - one.offered_at
+def offer(connection: sa.Connection, retraining: Retraining, *, at: float) -> bool:
+    """Claim the launch of this attempt's run.
+
+    Returns False if the run was offered within `GRACE_S` or another tick claimed it first.
+    """
+    waited = None if retraining.offered_at is None else at - retraining.offered_at
     if waited is not None and 0 <= waited < GRACE_S:
         return False
-    claimed = advance(connection, one, offered_at=at)
-    # A clock that was set back: the offer seems to lie ahead. Its time starts again, from now.
+    claimed = advance(connection, retraining, offered_at=at)
+    # If the clock was set back, the offer has a future time, and its wait starts again now.
     return claimed and (waited is None or waited >= 0)
 
 
-def advance(connection: sa.Connection, one: Retraining, **changed: Any) -> bool:
-    """Compare-and-set: store what has changed; False: another tick has changed the row since it
-    was read, and nothing is stored.
+def advance(connection: sa.Connection, retraining: Retraining, **changed: Any) -> bool:
+    """Store changed columns by compare-and-set.
+
+    Returns False, and stores nothing, if another tick has changed the row since it was read.
 
     Args:
-        changed: by column.
+        changed: column → new value.
     """
     as_read = {
-        "number": one.number,
-        "attempt": one.attempt,
-        "offered_at": one.offered_at,
-        "run_id": one.run_id,
+        "number": retraining.number,
+        "attempt": retraining.attempt,
+        "offered_at": retraining.offered_at,
+        "run_id": retraining.run_id,
         "outcome": "",
     }
     same = (retrainings.c[name] == value for name, value in as_read.items())
@@ -159,10 +163,10 @@ def advance(connection: sa.Connection, one: Retraining, **changed: Any) -> bool:
 
 
 def in_vain(connection: sa.Connection, author: str) -> tuple[int, float]:
-    """How many trainings by alarm have led to no release since the last promotion of a trained
-    version, and when the newest ended (0: there is none).
+    """Return how many trainings by alarm have led to no release since the last promotion of a
+    trained version, and when the newest of them ended (0 if there is none).
 
-    A candidate that is on trial counts until it answers: an alarm does not start another beside it.
+    A candidate on trial counts until it answers: an alarm starts no second candidate meanwhile.
     """
     answered = sa.select(moves.c.version).where(
         moves.c.author == author, moves.c.to_state == "stable"
@@ -180,7 +184,7 @@ def in_vain(connection: sa.Connection, author: str) -> tuple[int, float]:
     )
     count, newest = 0, 0.0
     for cause, outcome, made, ended_at in rows:
-        # Releases before did not note what a passed training made.
+        # Older releases did not record the version that a passed training made.
         if made in promoted or (outcome == "passed" and made is None):
             break
         if cause == "quality":
@@ -190,15 +194,14 @@ def in_vain(connection: sa.Connection, author: str) -> tuple[int, float]:
 
 
 def mend_times(connection: sa.Connection, *, now: float) -> None:
-    """What seems to have ended ahead of `now` was noted while the clock was wrong: it ends now."""
+    """Set future end times to `now`: they were recorded while the clock was wrong."""
     ahead = retrainings.c.ended_at > now + CLOCK_TOLERANCE_S
     connection.execute(sa.update(retrainings).where(ahead).values(ended_at=now))
 
 
 def trained_on(connection: sa.Connection, author: str, learnt: TrainingFingerprint) -> str:
-    """The newest retraining that used this dataset and recipe and reached the gate, or failed
-    `ATTEMPTS` times, in words; empty: there is none. It is known also where its version's folder is
-    gone."""
+    """Describe the newest retraining that used this dataset and recipe and reached the gate or
+    failed `ATTEMPTS` times; empty if there is none. The version's folder need not exist."""
     reached = retrainings.c.outcome.in_(("passed", "refused"))
     failed = (retrainings.c.outcome == "failed") & (retrainings.c.attempt >= ATTEMPTS)
     newest = connection.execute(
@@ -227,10 +230,10 @@ def ask(
     reason: str,
     at: float,
 ) -> int:
-    """Ask for a retraining; it is started when none of the author is in flight.
+    """Request a retraining, which starts when no other of the author is in flight.
 
     Args:
-        reason: kept, and a tag of the run.
+        reason: stored, and a tag of the run.
 
     Returns:
         The number of the request.
@@ -244,7 +247,7 @@ def ask(
 
 
 def open_requests(connection: sa.Connection) -> dict[str, list[RetrainingRequest]]:
-    """Author → requests that no retraining has answered yet, oldest first."""
+    """Return author → requests without a retraining, oldest first."""
     rows = connection.execute(
         sa.select(retraining_requests)
         .where(retraining_requests.c.run_key == "")
@@ -257,7 +260,7 @@ def open_requests(connection: sa.Connection) -> dict[str, list[RetrainingRequest
 
 
 def answer(connection: sa.Connection, requests: Sequence[RetrainingRequest], run_key: str) -> None:
-    """These requests are met by one retraining."""
+    """Record that one retraining fulfils these requests."""
     numbers = [request.number for request in requests]
     connection.execute(
         sa.update(retraining_requests)

@@ -1,19 +1,19 @@
-"""Following an author's settled values: day sums, evidence, alarm and notice, in one transaction.
+"""Follow an author's settled values: day sums, evidence, alarm and notice in one transaction.
 
-Scope: which days are compared, storing the evidence and the alarm; lowering the floor.
-Out of scope: the evidence itself (`statistics/detector.py`), what an alarm leads to
+Scope: the choice of days to compare, storing the evidence and the alarm, lowering the floor.
+Out of scope: the evidence (`statistics/detector.py`), the decision on an alarm
 (`statistics/retraining.py`).
 
-Everything follows from the settled values and from the alarms that stand in the store: whatever the
-ticks are, the same values give the same alarms. The rows of `watches` are what was computed last;
-one that is lost, or of a release with another detector, is computed again.
+The result depends only on the settled values and the stored alarms: the same values give the same
+alarms, however the ticks are timed. The rows of `watches` hold the last result. A row that is lost,
+or that a release with another detector wrote, is computed again.
 
-Compared with are the days of every version of the author that a gate has released. Left out are
+The days of every version of the author that a gate has released are compared, except
 
-- what a person made history (`twin lower-floor`);
-- what an earlier version said since the fall that it left by;
-- of the version that answers, everything up to its last alarm. Where that alarm led to no release,
-  gate or trial found nothing better than this version, so it is held to what is said from then on.
+- days that a person declared history (`twin lower-floor`);
+- days of an earlier version since the fall for which it was replaced;
+- days of the answering version up to its last alarm. If that alarm led to no release, gate or
+  trial found nothing better than this version, so it is compared with its values since then.
 """
 # pyright: strict
 
@@ -43,12 +43,12 @@ from twin_resources.storage.state.state_tables import (
     watches,
 )
 
-ALARMS = 1_000  # of a stream that are looked at: three years of one a day
-DAYS_AT_ONCE = 400  # of an author that one call looks at: a few CPU seconds
+ALARMS = 1_000  # alarms read per stream: three years of one a day
+DAYS_AT_ONCE = 400  # days of an author that one call reads: a few CPU seconds
 
 
 def name_of(version: ModelVersion) -> str:
-    """A version as traces and settled values name it: `v3`."""
+    """Return the name of a version in traces and settled values: `v3`."""
     return f"v{version.version}"
 
 
@@ -60,27 +60,27 @@ def follow(
     now: float,
     limit: int = DAYS_AT_ONCE,
 ) -> tuple[int, bool]:
-    """Look at each day that was settled since the last call, up to the next alarm of each stream.
+    """Check each day settled since the last call, up to the next alarm of each stream.
 
     Args:
         stable: the author's stable version.
         now: seconds since the epoch, for the record of an alarm.
-        limit: of days.
+        limit: maximum number of days.
 
     Returns:
-        How many days were looked at, and whether some are left for the next call.
+        The number of days that were checked, and whether some are left for the next call.
     """
     author, version = stable.author, name_of(stable)
     with state.transaction() as connection:
         mark = connection.execute(sa.select(followed).where(followed.c.author == author)).first()
         read_to, done = 0 if mark is None else int(mark.read_to), 0
         held = watches_now(connection).get(author, []) if mark is not None else []
-        if mark is None or mark.version != version:  # only what answers is watched
-            mine = watches.c.author == author
-            connection.execute(sa.update(watches).where(mine).values(armed=False))
+        if mark is None or mark.version != version:  # only the answering version is watched
+            of_author = watches.c.author == author
+            connection.execute(sa.update(watches).where(of_author).values(armed=False))
             held = []
         last = daily_aggregates.last_sequence_of(connection, author)
-        streams = {one.stream for one in held}
+        streams = {watch.stream for watch in held}
         streams |= daily_aggregates.streams_of(connection, author, version)
         reached = last
         for stream in sorted(streams):
@@ -116,11 +116,12 @@ def follow(
 
 @dataclass(frozen=True)
 class StreamDays:
-    """The days of one stream that the version that answers is compared by.
+    """The days of one stream that are compared for the answering version.
 
     Attributes:
-        sums: of this version and of those before it.
-        waits: an alarm of this version and stream waits for its decision; none is raised beside it.
+        sums: day sums of this version and of earlier versions.
+        waits: whether an alarm of this version and stream waits for its decision; no other alarm
+            is raised meanwhile.
     """
 
     author: str
@@ -135,7 +136,7 @@ class StreamDays:
     def of(
         cls, connection: sa.Connection, stable: ModelVersion, stream: str, rules: LoopRules
     ) -> StreamDays:
-        """The days as they are compared now."""
+        """Read the days that are compared now."""
         author, version = stable.author, name_of(stable)
         after = history_until(connection, author, stream)
         sums = daily_aggregates.day_sums(
@@ -144,42 +145,44 @@ class StreamDays:
         allowed = {version, *_released(connection, author)}
         records = alarm_records.of_author(connection, author, stream=stream, limit=ALARMS)
         begin, fallen = 0, dict[str, int]()
-        for record in sorted(records, key=lambda one: one.alarm.sequence):
+        for record in sorted(records, key=lambda item: item.alarm.sequence):
             alarm = record.alarm
             if alarm.version not in allowed:
                 continue
             if alarm.version == version and record.is_open:
                 continue
-            later = [of for of in sums if of.version == alarm.version and of.first > alarm.sequence]
+            later = [
+                row for row in sums if row.version == alarm.version and row.first > alarm.sequence
+            ]
             if alarm.version == version or _certifies(later, rules):
                 begin = max(begin, alarm.sequence)
             else:
                 fallen[alarm.version] = alarm.since
         kept = tuple(
-            one
-            for one in sums
-            if one.version in allowed
-            and one.first > begin
-            and one.first < fallen.get(one.version, one.first + 1)
+            row
+            for row in sums
+            if row.version in allowed
+            and row.first > begin
+            and row.first < fallen.get(row.version, row.first + 1)
         )
-        mine = [one for one in records if one.alarm.version == version]
-        waits = any(one.is_open for one in mine)
+        own_alarms = [record for record in records if record.alarm.version == version]
+        waits = any(record.is_open for record in own_alarms)
         tolerance = rules.tolerance
         return cls(author, stream, version, kept, waits, tolerance, rules.fewest)
 
     def ends_after(self, sequence: int) -> list[int]:
-        """The last sequence number of each day of this version that ends above one, in order."""
+        """Return the last sequence numbers above `sequence` of this version's days, in order."""
         ends: dict[tuple[int, int], int] = {}
-        for one in self.sums:
-            if one.version == self.version and one.last > sequence:
-                day = one.settled_ms, one.day
-                ends[day] = max(one.last, ends.get(day, 0))
+        for row in self.sums:
+            if row.version == self.version and row.last > sequence:
+                day = row.settled_ms, row.day
+                ends[day] = max(row.last, ends.get(day, 0))
         return sorted(ends.values())
 
     def evidence(self, *, until: int) -> StreamEvidence:
-        """What the days up to this sequence number say."""
+        """Return the evidence of the days up to this sequence number."""
         return evidence_of(
-            [one for one in self.sums if one.last <= until],
+            [row for row in self.sums if row.last <= until],
             author=self.author,
             stream=self.stream,
             version=self.version,
@@ -189,13 +192,13 @@ class StreamDays:
 
 
 def _certifies(sums: Sequence[DaySum], rules: LoopRules) -> bool:
-    """Whether these days are enough to be compared with."""
-    days = {one.day for one in sums}
-    return len(days) >= MIN_DAYS and sum(one.count for one in sums) >= rules.fewest
+    """Return whether these days are enough for a comparison."""
+    days = {row.day for row in sums}
+    return len(days) >= MIN_DAYS and sum(row.count for row in sums) >= rules.fewest
 
 
 def _released(connection: sa.Connection, author: str) -> set[str]:
-    """Versions of an author that have answered and that nobody forced past the gate."""
+    """Return the versions of an author that have answered and were not forced past the gate."""
     rows = connection.execute(
         sa.select(moves.c.version)
         .join(
@@ -213,8 +216,10 @@ def _released(connection: sa.Connection, author: str) -> set[str]:
 
 
 def watches_now(connection: sa.Connection) -> dict[str, list[StreamEvidence]]:
-    """Author → evidence of the version that is followed, by stream; without that of a release with
-    another detector, which the next tick computes again."""
+    """Return author → evidence of the followed version, by stream.
+
+    Evidence that a release with another detector wrote is left out; the next tick computes it.
+    """
     of_followed = (watches.c.author == followed.c.author) & (
         watches.c.version == followed.c.version
     )
@@ -231,11 +236,11 @@ def watches_now(connection: sa.Connection) -> dict[str, list[StreamEvidence]]:
 
 
 def has_news(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
-    """Whether `follow` has anything to do for a stable version; three queries for a whole fleet."""
+    """Return a test of whether `follow` has work for a stable version; three queries for all."""
     last = daily_aggregates.last_sequences(connection)
     marks = {str(row.author): row for row in connection.execute(sa.select(followed))}
-    there = {
-        author: {one.stream for one in held} for author, held in watches_now(connection).items()
+    stored = {
+        author: {watch.stream for watch in held} for author, held in watches_now(connection).items()
     }
 
     def has_score(stable: ModelVersion) -> bool:
@@ -243,7 +248,7 @@ def has_news(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
         if mark is None or mark.version != name_of(stable):
             return author in last
         return mark.read_to < last.get(author, 0) or bool(
-            set(mark.streams) - there.get(author, set())
+            set(mark.streams) - stored.get(author, set())
         )
 
     return has_score
@@ -258,21 +263,22 @@ def lower_floor(
     at: float,
     stream: str = "",
 ) -> tuple[int, int]:
-    """What was settled for an author until now is history: every stream is certified again, from
-    the next value on, and held to no earlier version; what alarms were open is closed.
+    """Declare all values settled so far for an author history, and close the open alarms.
+
+    Every stream is certified again from the next value on, without any earlier version.
 
     Args:
         at: seconds since the epoch.
-        stream: this one alone; empty: all.
+        stream: the only stream to lower, or empty for all streams.
 
     Returns:
-        The last sequence number that is history, and how many alarms were closed.
+        The last sequence number that is history, and the number of alarms closed.
     """
     after = daily_aggregates.last_sequence_of(connection, author)
     row = {"author": author, "after_sequence": after, "asked_by": asked_by, "reason": reason}
     connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at, stream=stream))
-    # Of retired versions as well: one that is rolled back to, or that an alarm routes a class to
-    # (`rerouting.py`), must not stand for what other readers said.
+    # Retired versions too: a version that answers again, or to which an alarm routes a class
+    # (`rerouting.py`), must not keep the evidence of other readers.
     of_author = sa.delete(watches).where(watches.c.author == author)
     connection.execute(of_author.where(watches.c.stream == stream) if stream else of_author)
     message = f"{asked_by} lowered the floor: {reason}"
@@ -281,9 +287,9 @@ def lower_floor(
 
 
 def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
-    """Author → the tuned version now stable, in one query; one that is tainted does not answer.
+    """Return author → the stable tuned version, in one query; a tainted version does not answer.
 
-    Not an answer model: no training made it, so none could mend it.
+    Answer models are left out: no training made them, so none could improve them.
     """
     rows = connection.execute(
         sa.select(model_versions)
@@ -298,7 +304,7 @@ def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
 
 
 def armed_streams(connection: sa.Connection, *, beside: StreamEvidence | None = None) -> int:
-    """N: streams of the whole fleet that are bet on now; `beside`: without this one."""
+    """Return N, the number of armed streams of all authors, without the stream `beside`."""
     counted = sa.select(sa.func.count()).select_from(watches).where(watches.c.armed)
     if beside is not None:
         key = beside.author, beside.stream, beside.version
@@ -308,7 +314,7 @@ def armed_streams(connection: sa.Connection, *, beside: StreamEvidence | None = 
 
 
 def history_until(connection: sa.Connection, author: str, stream: str) -> int:
-    """The sequence number at which the floor of a stream was lowered last; 0: it never was."""
+    """Return the sequence number at which a stream's floor was last lowered; 0 if never."""
     newest = sa.select(sa.func.max(lowered_floors.c.after_sequence)).where(
         lowered_floors.c.author == author, lowered_floors.c.stream.in_(("", stream))
     )
