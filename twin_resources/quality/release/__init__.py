@@ -1,4 +1,4 @@
-"""Trials of candidates: what is kept between evidence (pure) and registry (which version is what).
+"""Trials of candidates: state between the evidence (pure) and the registry of versions.
 
 Scope: nothing but this line; import the modules themselves.
 """

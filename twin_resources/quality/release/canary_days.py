@@ -1,7 +1,7 @@
-"""What the ledger holds for a canary: its readers' days as pairs, and how fast they come.
+"""Read a canary's reader-days from the ledger as pairs, with their rate.
 
 Scope: settled thumbs of candidate and incumbent, read for one trial.
-Out of scope: settling them (`ledger/`), betting on them (`statistics/promotion.py`).
+Out of scope: settling values (`ledger/`), betting on pairs (`statistics/promotion.py`).
 """
 # pyright: strict
 
@@ -25,11 +25,11 @@ RATE_DAYS = 28
 
 @dataclass(frozen=True)
 class CanaryDays:
-    """What a canary has brought so far.
+    """The pairs and readers of a canary so far.
 
     Attributes:
-        pairs: in order, from its first value on; those already used are known by their sequence.
-        readers: distinct readers of the candidate.
+        pairs: pairs in order from the first value on; the sequence number identifies used pairs.
+        readers: number of distinct readers of the candidate.
     """
 
     pairs: tuple[PairedDifference, ...]
@@ -45,7 +45,7 @@ class ScoreRate:
 
 
 def last_sequence(state: State, author: str) -> int:
-    """The last number given out to this author; 0: none."""
+    """Return the last sequence number assigned to an author; 0 if there is none."""
     ledger_tables.open_tables(state)
     table = ledger_tables.sequences
     with state.reading() as connection:
@@ -54,7 +54,7 @@ def last_sequence(state: State, author: str) -> int:
 
 
 def days_of(state: State, trial: StoredTrial) -> CanaryDays:
-    """The pairs that a canary's trial rests on, all from its beginning."""
+    """Return all pairs of a canary's trial since its beginning, and its number of readers."""
     ledger_tables.open_tables(state)
     on, table = trial.on, ledger_tables.settled
     candidate, incumbent = f"v{on.version}", f"v{on.incumbent}"
@@ -81,7 +81,7 @@ def days_of(state: State, trial: StoredTrial) -> CanaryDays:
 
 
 def score_rate(state: State, author: str, *, now: float) -> ScoreRate:
-    """How often readers score this author's answers.
+    """Return how often readers score an author's answers.
 
     Args:
         now: seconds since the epoch.

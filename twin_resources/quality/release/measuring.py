@@ -1,4 +1,4 @@
-"""What a trial of an author could work with, measured: the input of the choice of release mode.
+"""Measure what a trial of an author can use, as input to the choice of release mode.
 
 Scope: counting prompts, certified claims and scores.
 Out of scope: the choice (`release/release_mode.py`).
@@ -35,11 +35,11 @@ def measured(
     margin: float = MARGIN,
     fewest_prompts: int = MIN_PROMPTS,
 ) -> TrialFeasibility:
-    """Certified claims, prompts to replay, and the score rate that a canary would have.
+    """Measure certified claims, prompts to replay and the score rate of a canary.
 
     Args:
         now: seconds since the epoch.
-        fewest_prompts: 300; the demo uses 60, and prints that.
+        fewest_prompts: prompts that a shadow needs: 300; the demo uses 60, and prints it.
     """
     table: dict[str, Any] = registry.routing().get(author, {})
     share = min(max(float(table.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
@@ -55,10 +55,10 @@ def measured(
 
 
 def expected_readers(rate: ScoreRate, *, share: float) -> int:
-    """Distinct readers whom the longest canary would reach.
+    """Estimate how many distinct readers the longest canary would reach.
 
-    A reader is drawn again each day, and scores on per_day/readers of the days: reached with
-    probability 1 − (1 − share)^(days with a score).
+    A reader is drawn again each day, and scores on per_day/readers of the days. The probability to
+    be reached is 1 − (1 − share)^(days with a score).
     """
     if not rate.readers:
         return 0
@@ -67,8 +67,10 @@ def expected_readers(rate: ScoreRate, *, share: float) -> int:
 
 
 def recorded_prompts(tables: Tables, author: str) -> int:
-    """Questions of readers that can be replayed; held-out ones only fill up, they call for no
-    trial."""
+    """Count readers' questions that can be replayed.
+
+    Held-out questions are not counted: they only fill up a trial.
+    """
     if not tables.exists("interactions", author):
         return 0
     count = of_readers(tables.scan("interactions", author)).select("trace_id").collect()

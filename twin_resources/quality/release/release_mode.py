@@ -1,10 +1,10 @@
-"""How a candidate is tried out, chosen from what can be measured, and canary days as pairs.
+"""Choose how a candidate is tried out from what can be measured, and pair canary days.
 
-Scope: the choice of mode with its reason, the differences of a canary, when a trial is
-parked, one line on where it stands.
-Out of scope: the test itself (`promotion.py`), the moves (`registry/moves.py`).
-Method: `promotion.py`. Parked (undecided when the prompts or the days are used up) is not rolled
-back for harm.
+Scope: the choice of mode with its reason, the differences of a canary, the rule that parks a trial,
+a line on its progress.
+Out of scope: the test (`promotion.py`), the moves (`registry/moves.py`).
+Method: `promotion.py`. A parked version (undecided when the prompts or days are used up) is not
+rolled back for harm.
 """
 # pyright: strict
 
@@ -40,16 +40,16 @@ MORE_IS_ASKED = (
 
 @dataclass(frozen=True)
 class TrialFeasibility:
-    """What a trial could work with.
+    """The measurements from which a mode is chosen.
 
     Attributes:
         certified: claims with a certified measure (`judges.py`).
-        prompts: recorded prompts that can be replayed.
+        prompts: number of recorded prompts that can be replayed.
         canary_values_per_day: settled values a day that a canary would get: measured score rate
             × share of traffic.
-        canary_readers: distinct readers expected in it.
+        canary_readers: number of distinct readers expected in a canary.
         margin, alpha: ε and α.
-        fewest_prompts: 300; the demo uses 60, and prints that.
+        fewest_prompts: prompts that a shadow needs: 300; the demo uses 60, and prints it.
     """
 
     certified: tuple[str, ...]
@@ -63,11 +63,11 @@ class TrialFeasibility:
 
 @dataclass(frozen=True)
 class Choice:
-    """A release mode and why.
+    """A release mode and its reason.
 
     Attributes:
-        expected_pairs: to promote an equal model; 0 in mode `gate`.
-        expected_days: of a canary, infinite without scores; 0 in the other modes.
+        expected_pairs: pairs needed to promote an equal model; 0 in mode `gate`.
+        expected_days: duration of a canary, infinite without scores; 0 in the other modes.
     """
 
     mode: Mode
@@ -77,8 +77,10 @@ class Choice:
 
 
 def choose(trial: TrialFeasibility) -> Choice:
-    """Shadow if a certified judge has enough prompts, else canary if short enough, else gate, which
-    then asks more of a version than before a trial (`moves.shown_no_worse`)."""
+    """Choose shadow if a certified judge has enough prompts, else a short enough canary, else gate.
+
+    The gate then requires more of a version than before a trial (`moves.shown_no_worse`).
+    """
     pairs = expected_pairs(SPREAD, margin=trial.margin, alpha=trial.alpha)
     if trial.certified and trial.prompts >= trial.fewest_prompts:
         claims = " and ".join(trial.certified)
@@ -109,22 +111,24 @@ def choose(trial: TrialFeasibility) -> Choice:
 def canary_pairs(
     values: Sequence[tuple[int, str, str, float]], *, candidate: str, incumbent: str, claim: str
 ) -> list[PairedDifference]:
-    """Each canary value minus the mean of the incumbent's values of the same class since the last.
+    """Return each canary value minus the mean of the incumbent's waiting values of the same class.
+
+    Each incumbent value is used once, for the next canary value of its class. A canary value
+    without a waiting incumbent value gives no pair. A pair has the sequence number of its canary
+    value, so that a replay is recognized.
 
     Args:
-        values: settled of one author and stream, in order, both versions mixed.
-        claim: name of the claim that the stream stands for.
-
-    Each incumbent value is used once. A canary value with no incumbent value of its class waiting
-    gives no pair. The pair has the sequence of the canary value, so that a replay is known as one.
+        values: settled values of one author and stream in order, of both versions: sequence
+            number, version, class and value.
+        claim: name of the claim that the stream measures.
     """
     waiting: dict[str, list[float]] = {}
     pairs: list[PairedDifference] = []
     for sequence, version, prompt_class, value in values:
         if version == incumbent:
             waiting.setdefault(prompt_class, []).append(value)
-        elif version == candidate and (others := waiting.pop(prompt_class, [])):
-            difference = value - math.fsum(others) / len(others)
+        elif version == candidate and (incumbent_values := waiting.pop(prompt_class, [])):
+            difference = value - math.fsum(incumbent_values) / len(incumbent_values)
             pairs.append(PairedDifference(sequence, {claim: max(-1.0, min(1.0, difference))}))
     return pairs
 
@@ -137,13 +141,13 @@ def finding(
     readers: int | None = None,
     certified: bool = True,
 ) -> Evidence:
-    """What `moves.legal_moves` is told about a version on trial.
+    """Return the evidence about a version on trial for `moves.legal_moves`.
 
     Args:
-        exhausted: prompts are used up, or 14 days of canary are over: asked once, since a trial
-            whose prompts are used up ends.
-        readers: distinct readers in the canary, if thumbs decide; under 30 they may only veto.
-        certified: whether every measure still has its certificate; without it nothing is decided.
+        exhausted: whether prompts are used up, or 14 days of canary are over; true only once, since
+            the trial then ends.
+        readers: number of distinct canary readers, if thumbs decide; under 30 may only veto.
+        certified: whether every measure still has its certificate; otherwise nothing is decided.
     """
     progress = f"{evidence.pairs} of about {pairs_expected(evidence):.0f} pairs"
     strength = _strength(evidence)
@@ -175,7 +179,7 @@ def _won(evidence: PairEvidence) -> str:
 
 
 def _on_average(evidence: PairEvidence) -> str:
-    """The mean difference, and what of it counts at the end."""
+    """Describe the mean difference, and the bound that is used at the end."""
     mean, error = mean_difference(evidence)
     least = least_mean(evidence)
     message = f"on average {mean:+.3f} ± {error:.3f}"
@@ -183,8 +187,8 @@ def _on_average(evidence: PairEvidence) -> str:
 
 
 def _strength(evidence: PairEvidence) -> str:
-    """U of the weakest claim and D of the worst, against what they need."""
-    # Beside an incumbent that passed no gate "better" is the only bet.
+    """Describe U of the weakest claim and D of the worst, with their thresholds."""
+    # Against an incumbent that passed no gate, "better" is the only bet.
     logs = evidence.highest or {"better": log_mean(evidence.better)}
     weakest = min(logs, key=lambda name: logs[name])
     worst = max(evidence.down, key=lambda name: log_mean(evidence.down[name]))

@@ -1,7 +1,7 @@
-"""What a round of release says of itself, as plain values for metadata.
+"""Summarize a round of release as plain values for metadata.
 
-Scope: mode and evidence in words and numbers, for asset, sensor and job alike.
-Out of scope: finding them out (`releasing.py`), any text of an author or reader.
+Scope: mode and evidence in words and numbers, for the asset, the sensor and the job.
+Out of scope: the round itself (`releasing.py`), any text of an author or reader.
 """
 # pyright: strict
 
@@ -21,10 +21,11 @@ NO_STABLE = "none: base model + retrieval answer"
 
 
 def untold(moves: Sequence[Move], last: int) -> list[Move]:
-    """Moves after the one of which the newest record tells, by whomever they were made.
+    """Return the moves after the last one that the newest record reports.
 
     Args:
-        moves: an author's history. last: `move` in the metadata of that record; 0: none.
+        moves: an author's history.
+        last: `move` in the metadata of that record, or 0 without a record.
     """
     return [move for move in moves if move.number > last and move.to_state != "candidate"]
 
@@ -32,10 +33,11 @@ def untold(moves: Sequence[Move], last: int) -> list[Move]:
 def release_metadata(
     stable: ModelVersion | None, moves: Sequence[Move], *, last: int = 0
 ) -> dict[str, Any]:
-    """What every record of `released_model` has.
+    """Return the metadata of every record of `released_model`.
 
     Args:
-        moves: that this record tells of. last: `move` of the record before.
+        moves: the moves that this record reports.
+        last: `move` of the previous record.
     """
     return {
         "stable": f"v{stable.version}" if stable else NO_STABLE,
@@ -46,12 +48,12 @@ def release_metadata(
 
 
 def line_of(move: Move) -> str:
-    """One move in one line."""
+    """Describe a move in one line."""
     return f"v{move.version}: {move.from_state} → {move.to_state} by {move.actor} ({move.reason})"
 
 
 def mode_metadata(choice: Choice) -> dict[str, Any]:
-    """The release mode with its reason and what it would cost."""
+    """Return the release mode with its reason, expected pairs and expected days."""
     entries: dict[str, Any] = {"release_mode": choice.mode, "mode_because": choice.reason}
     if choice.expected_pairs:
         entries["expected_pairs"] = round(choice.expected_pairs)
@@ -61,7 +63,7 @@ def mode_metadata(choice: Choice) -> dict[str, Any]:
 
 
 def trial_metadata(trial: StoredTrial | None) -> dict[str, Any]:
-    """Evidence of the trial against what it needs."""
+    """Return the evidence of a trial with its thresholds."""
     if trial is None:
         return {"trial": "none"}
     evidence, on = trial.evidence, trial.on
@@ -77,21 +79,26 @@ def trial_metadata(trial: StoredTrial | None) -> dict[str, Any]:
 
 
 def evidence_table(trial: StoredTrial) -> str:
-    """Markdown: each bet, where it stands and what it needs."""
+    """Return a Markdown table of each bet, its e-value and the e-value needed."""
     evidence = trial.evidence
-    needed_up, needed_down = _e(evidence.log_needed_up), _e(evidence.log_needed_down)
-    rows = [f"| promote: {name} | {_e(log)} | {needed_up} |" for name, log in _up(trial)]
-    rows.append(f"| promote at once: better | {_e(log_mean(evidence.better))} | {needed_up} |")
+    needed_up, needed_down = _e_value(evidence.log_needed_up), _e_value(evidence.log_needed_down)
+    rows = [
+        f"| promote: {name} | {_e_value(log)} | {needed_up} |"
+        for name, log in _promotion_bets(trial)
+    ]
+    rows.append(
+        f"| promote at once: better | {_e_value(log_mean(evidence.better))} | {needed_up} |"
+    )
     rows += [
-        f"| roll back: {name} | {_e(log_mean(logs))} | {needed_down} |"
+        f"| roll back: {name} | {_e_value(log_mean(logs))} | {needed_down} |"
         for name, logs in evidence.down.items()
     ]
     return "\n".join(["| bet | e-value | needed |", "|---|---|---|", *rows])
 
 
-def _up(trial: StoredTrial) -> list[tuple[str, float]]:
+def _promotion_bets(trial: StoredTrial) -> list[tuple[str, float]]:
     return sorted(trial.evidence.highest.items())
 
 
-def _e(log: float) -> str:
+def _e_value(log: float) -> str:
     return f"{math.exp(min(700.0, log)):.3g}"

@@ -1,6 +1,6 @@
-"""A tick of `canary_verdict`: every version on trial is taken on, and what moved is told.
+"""Run a tick of `canary_verdict`: continue every trial, and report versions that moved.
 
-Scope: which authors are looked at, what a tick says.
+Scope: the choice of authors, the messages of a tick.
 Out of scope: one round of release (`releasing.py`), Dagster (`twin_sensors`).
 """
 # pyright: strict
@@ -36,13 +36,13 @@ class ReleaseNotice:
 
 @dataclass(frozen=True)
 class ReleaseTick:
-    """What a tick did.
+    """The result of a tick.
 
     Attributes:
-        told: one an author whose versions have moved since the last record, by whomever.
-        messages: author → where its trial stands.
-        newest_move: number of the registry's newest move: with the same number and nothing on trial
-            there is nothing to do.
+        told: one notice per author whose versions have moved since the last record.
+        messages: author → progress of its trial.
+        newest_move: number of the registry's newest move: if it is unchanged and nothing is on
+            trial, there is nothing to do.
     """
 
     told: tuple[ReleaseNotice, ...]
@@ -51,9 +51,9 @@ class ReleaseTick:
 
 
 def has_canary(registry: Registry) -> bool:
-    """Whether any author has a canary: only then scores are read for this sensor."""
-    trying = registry.authors_on_trial()
-    on_trial = (trial.on_trial(registry.state, author) for author in trying)
+    """Return whether any author has a canary; scores are read for this sensor only then."""
+    authors = registry.authors_on_trial()
+    on_trial = (trial.on_trial(registry.state, author) for author in authors)
     return any(on is not None and on.mode == "canary" for on in on_trial)
 
 
@@ -70,25 +70,25 @@ def watch(
     fewest_prompts: int,
     withheld: Mapping[str, str] | None = None,
 ) -> ReleaseTick:
-    """Fold what is new for each version on trial and apply at most one verdict an author.
+    """Fold new pairs of each version on trial, and apply at most one verdict per author.
 
     Args:
-        wanted: author → release mode of its settings.
-        gate_version: the gate's version now.
+        wanted: author → release mode in the author's settings.
+        gate_version: the current version of the gate.
         newest: reads Dagster's records.
         now: seconds since the epoch.
-        known_move: `newest_move` of the last tick; 0: look at every author.
-        margin, fewest_prompts: ε, and the prompts that a shadow trial needs.
+        known_move: `newest_move` of the last tick; 0 checks every author.
+        margin, fewest_prompts: ε, and the number of prompts that a shadow trial needs.
         withheld: author → why none of the author's versions may begin to answer; see
             `registry.reconcile`.
     """
     messages: dict[str, str] = {}
-    registry.publish()  # whoever moved a version last may have died before the policy was written
+    registry.publish()  # the last mover may have died before it wrote the policy
     for author in registry.authors_on_trial():
         if author not in wanted:
             continue
         with isolate_failure("nothing decided", partial(messages.__setitem__, author)):
-            taken = take_on_measured(
+            stored = take_on_measured(
                 registry,
                 tables,
                 author,
@@ -102,17 +102,19 @@ def watch(
                 withheld=(withheld or {}).get(author, ""),
             )
             waits = "on trial, no pair yet: materialize shadow_pairs"
-            messages[author] = taken.finding.reason if taken else waits
+            messages[author] = stored.finding.reason if stored else waits
     moved = registry.newest_move()
-    to_tell = _untold(registry, newest, registry.authors_moved(after=known_move))
-    return ReleaseTick(to_tell, messages, moved)
+    notices = _unreported_moves(registry, newest, registry.authors_moved(after=known_move))
+    return ReleaseTick(notices, messages, moved)
 
 
-def _untold(
+def _unreported_moves(
     registry: Registry, newest: Newest, authors: Sequence[str]
 ) -> tuple[ReleaseNotice, ...]:
-    """Moves that no record of `released_model` tells of: made here, by the gateway's breaker, or by
-    a command while nothing ran."""
+    """Return notices of the moves without a record of `released_model`.
+
+    This tick, the gateway's breaker or a command made these moves.
+    """
     notices: list[ReleaseNotice] = []
     for author in authors:
         last = int(newest("released_model", author).get("move", 0))

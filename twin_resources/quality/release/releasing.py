@@ -1,8 +1,7 @@
-"""One round of release: mode, moves, trial, moves again; a second one at once moves nothing.
+"""Run one round of release: mode, moves, trial, moves again; an immediate repeat moves nothing.
 
-Scope: the order of these steps, for the asset `released_model` and the sensor
-`canary_verdict` alike.
-Out of scope: each step (`release/release_mode.py`, `registry.reconcile`, `trial.py`).
+Scope: the order of these steps, for the asset `released_model` and the sensor `canary_verdict`.
+Out of scope: the steps themselves (`release/release_mode.py`, `registry.reconcile`, `trial.py`).
 Source of the method: architecture.md.
 """
 # pyright: strict
@@ -43,12 +42,12 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class ReleaseRound:
-    """What one round of release found and did.
+    """The result of one round of release.
 
     Attributes:
         choice: release mode with its reason.
-        moves: made now, in order.
-        trial: of the version that is, or was until this round, on trial; None: there is none.
+        moves: moves of this round, in order.
+        trial: trial of the version that is, or was until this round, on trial; None without one.
     """
 
     choice: Choice
@@ -57,13 +56,13 @@ class ReleaseRound:
 
 
 def chosen_mode(wanted: str, known: release_mode.TrialFeasibility) -> Choice:
-    """The author's own mode, or the one that fits what was measured.
+    """Return the mode in the author's settings, or choose one from the measurements.
 
     Args:
-        wanted: `Author.release_mode`; `auto`: choose.
+        wanted: `Author.release_mode`; `auto` means to choose.
 
     Raises:
-        TwinError: no such mode.
+        TwinError: `wanted` is not a mode.
     """
     if wanted == AUTO:
         return release_mode.choose(known)
@@ -84,11 +83,12 @@ def chosen_mode(wanted: str, known: release_mode.TrialFeasibility) -> Choice:
 def with_answer_model(
     choice: Choice, known: release_mode.TrialFeasibility, stable: ModelVersion
 ) -> Choice:
-    """The choice while an answer model is stable: a trial that must be won, as a shadow unless
-    readers can decide it.
+    """Return the choice while an answer model is stable: a trial that the candidate must win.
+
+    The trial is a shadow unless readers can decide it.
 
     Args:
-        choice: what it would be otherwise.
+        choice: the choice for any other stable version.
     """
     mode: Mode = "shadow" if choice.mode == "gate" else choice.mode
     pairs = expected_pairs(SPREAD, margin=0.0, alpha=known.alpha)
@@ -114,14 +114,14 @@ def release(
     margin: float = MARGIN,
     withheld: str = "",
 ) -> ReleaseRound:
-    """Reconcile the registry with what trials have found, and take the trial on.
+    """Reconcile the registry with the findings of trials, and continue the current trial.
 
     Args:
-        gate_version: the gate's version now.
-        actor: who asks; kept in the history.
+        gate_version: the current version of the gate.
+        actor: the caller, stored in the history.
         now: seconds since the epoch.
-        replays: what `shadow_pairs` holds; None: nothing was replayed.
-        margin: ε of a canary; that of a shadow is in its pairs' terms.
+        replays: the content of `shadow_pairs`, or None if nothing was replayed.
+        margin: ε of a canary; the terms of a shadow's pairs hold its own.
         withheld: see `registry.reconcile`.
     """
     state = registry.state
@@ -131,14 +131,14 @@ def release(
     on = trial.on_trial(state, author)
     if on is None:
         return ReleaseRound(choice, tuple(moves), before)
-    now_known = take_on(registry, on, now=now, replays=replays, margin=margin)
-    finding = forsaken(registry, on, now_known, now=now)
-    if finding is None and now_known is not None and now_known.finding.finding != "undecided":
-        finding = now_known.finding
+    latest = take_on(registry, on, now=now, replays=replays, margin=margin)
+    finding = forsaken(registry, on, latest, now=now)
+    if finding is None and latest is not None and latest.finding.finding != "undecided":
+        finding = latest.finding
     if finding is not None:
         findings = {on.version: finding}
         moves += _reconcile(registry, author, findings, choice, gate_version, actor, withheld)
-    return ReleaseRound(choice, tuple(moves), now_known)
+    return ReleaseRound(choice, tuple(moves), latest)
 
 
 def release_measured(
@@ -155,16 +155,16 @@ def release_measured(
     fewest_prompts: int = MIN_PROMPTS,
     withheld: str = "",
 ) -> ReleaseRound:
-    """A round whose mode follows from what is measured, with the shadow pairs that there are.
+    """Run a round with a mode chosen from measurements and with the stored shadow pairs.
 
     Args:
         wanted: `Author.release_mode`.
-        replayed: metadata of the newest `shadow_pairs`: which trial has used its prompts up.
-        margin, fewest_prompts: ε and the prompts that a shadow trial needs.
+        replayed: metadata of the newest `shadow_pairs`: the trial that has used up its prompts.
+        margin, fewest_prompts: ε and the number of prompts that a shadow trial needs.
         withheld: see `registry.reconcile`.
 
     Raises:
-        TwinError: no such release mode, or a table that cannot be read.
+        TwinError: the release mode is unknown, or a table cannot be read.
     """
     replays = read_replays(tables, registry, author, used_up=_used_up(replayed), margin=margin)
     evidence = measured(
@@ -200,10 +200,11 @@ def take_on_measured(
     fewest_prompts: int = MIN_PROMPTS,
     withheld: str = "",
 ) -> StoredTrial | None:
-    """Fold what is new; a whole round follows only when that decides something.
+    """Fold new pairs, and run a whole round only if they decide the trial.
 
-    A round writes the policy of all authors: 200 of them on trial would cost 20 CPU seconds a tick.
-    Arguments as in `release_measured`; None: as in `take_on`, or nothing is on trial.
+    A round writes the policy of all authors: 200 authors on trial would cost 20 CPU seconds a tick.
+    The arguments are those of `release_measured`. Returns None as `take_on` does, or if no version
+    is on trial.
     """
     on = trial.on_trial(registry.state, author)
     if on is None:
@@ -239,9 +240,9 @@ def _used_up(replayed: Mapping[str, Any]) -> str:
 def take_on(
     registry: Registry, on: CandidateOnTrial, *, now: float, replays: Replays | None, margin: float
 ) -> StoredTrial | None:
-    """Begin the trial if need be and fold what is new.
+    """Begin the trial if needed, and fold new pairs.
 
-    None: a shadow of which nothing was replayed yet, or that no certified judge can decide.
+    Returns the stored trial, if any, for a shadow without replays or without a certified judge.
     """
     state = registry.state
     if on.mode == "shadow":
@@ -267,11 +268,12 @@ def take_on(
 def forsaken(
     registry: Registry, on: CandidateOnTrial, known: StoredTrial | None, *, now: float
 ) -> Evidence | None:
-    """That a shadow is to be parked: for 14 days nothing was replayed, since no judge is certified,
-    no prompt is recorded or nobody makes pairs. None: it may still decide.
+    """Return the finding that parks a shadow without a new pair in 14 days, or None.
+
+    Pairs are missing if no judge is certified, no prompt is recorded or nothing is replayed.
 
     Args:
-        known: its trial; None: not begun.
+        known: the trial of the version, or None if it has not begun.
     """
     if on.mode != "shadow" or (known is not None and known.finding.finding != "undecided"):
         return None

@@ -1,4 +1,4 @@
-"""Shadow pairs as a trial uses them.
+"""Read shadow pairs for a trial.
 
 Scope: reading the newest trial of the table `shadow_pairs` and its judges' certificates.
 Out of scope: replaying prompts and judging answers (`twin_assets/serving/shadowing.py`),
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Replays:
-    """What was replayed for one candidate.
+    """The replayed pairs of one candidate.
 
     Attributes:
-        candidate, incumbent: versions.
+        candidate, incumbent: version numbers.
         terms: claims, vetoes and judges; without a certified judge there are no claims.
-        pairs: in order.
-        exhausted: every prompt has been replayed.
-        certified: whether every judge still tells plants from the author's own answers.
+        pairs: pairs in order.
+        exhausted: whether every prompt has been replayed.
+        certified: whether every judge still distinguishes plants from the author's own answers.
     """
 
     candidate: int
@@ -53,16 +53,16 @@ class Replays:
     certified: bool
 
     def about(self, on: CandidateOnTrial) -> bool:
-        """Whether these are pairs of that trial."""
+        """Return whether these pairs belong to that trial."""
         return (self.candidate, self.incumbent) == (on.version, on.incumbent)
 
     def standing(self) -> TrialState:
-        """What a fold of them is told."""
+        """Return the state of the trial for a fold of these pairs."""
         return TrialState(exhausted=self.exhausted, certified=self.certified)
 
 
 def certified_claims(tables: Tables, author: str) -> dict[str, str]:
-    """Claim → measure (`name@revision`) that is certified for it; empty: nobody may decide."""
+    """Return claim → its certified measure (`name@revision`); empty if none may decide."""
     if not tables.exists(CERTIFICATE_TABLE, author):
         return {}
     rows = tables.read(CERTIFICATE_TABLE, author, columns=["name", "document"])
@@ -82,10 +82,10 @@ def read_replays(
     used_up: str = "",
     margin: float = MARGIN,
 ) -> Replays | None:
-    """The newest trial in the author's table; None: nothing was replayed yet.
+    """Return the newest trial in the author's table, or None if nothing was replayed.
 
     Args:
-        used_up: the trial of which every prompt has been replayed (metadata of `shadow_pairs`).
+        used_up: the trial whose prompts have all been replayed (metadata of `shadow_pairs`).
         margin: ε of the judges' certificates, and of the trial (`margin_against`).
     """
     if not tables.exists(table.TABLE, author):
@@ -98,16 +98,16 @@ def read_replays(
     versions = {checkpoint: item.version for checkpoint, item in known.items()}
     trial = str(newest["trial"])
     if not {newest["candidate"], newest["incumbent"]} <= versions.keys():
-        return None  # of a registry that was emptied since
+        return None  # the registry was emptied since
     scored_by = _judges(rows.filter(pl.col("trial") == trial))
-    # A certificate of another revision says nothing about these scores.
-    held = [
+    # A certificate of another revision does not apply to these scores.
+    certified_now = [
         claim
         for claim, measure in certified_claims(tables, author).items()
         if scored_by.get(claim) == measure
     ]
-    claims = deciding(held)
-    vetoes = tuple(claim for claim in held if claim in vetoing())
+    claims = deciding(certified_now)
+    vetoes = tuple(claim for claim in certified_now if claim in vetoing())
     pairs = table.pairs_of(rows, trial, [*claims, *vetoes])
     lost = table.lost_claims(table.plants_of(rows, trial=trial), (*claims, *vetoes), margin=margin)
     return Replays(
@@ -116,7 +116,7 @@ def read_replays(
         terms=TrialTerms(
             claims,
             vetoes,
-            judges=", ".join(scored_by[name] for name in held),
+            judges=", ".join(scored_by[name] for name in certified_now),
             margin=margin_against(known[newest["incumbent"]], margin),
             forced=passed_no_gate(registry, known[newest["incumbent"]]),
         ),
@@ -127,6 +127,6 @@ def read_replays(
 
 
 def _judges(rows: pl.DataFrame) -> dict[str, str]:
-    """Claim → measure that scored the newest row."""
+    """Return claim → measure that scored the newest row."""
     newest = rows.sort("sequence").row(-1, named=True)
     return {str(score["claim"]): str(score["judge"]) for score in newest["scores"]}

@@ -1,12 +1,12 @@
-"""A candidate's trial, kept between ticks: each pair is bet on once, each verdict stands.
+"""Store a candidate's trial between ticks: each pair is bet on once, each verdict is final.
 
-Scope: beginning a trial, folding pairs into it with their finding in one transaction.
-Out of scope: the test (`statistics/promotion.py`), where pairs come from (`canary_days.py`,
+Scope: beginning a trial, folding pairs and their finding into it in one transaction.
+Out of scope: the test (`statistics/promotion.py`), the source of pairs (`canary_days.py`,
 `replays.py`), moving the version (`releasing.py`).
 Source of the method: architecture.md; `statistics/promotion.py` has the derivation.
 
-Everything follows from the pairs in their order: a process that dies between the fold and the move
-leaves a finding that the next reconciliation applies; a replayed pair changes nothing.
+The state depends only on the ordered pairs. If a process dies between the fold and the move, the
+next reconciliation applies the stored finding. A replayed pair changes nothing.
 """
 # pyright: strict
 
@@ -34,14 +34,15 @@ from twin_resources.storage.state.state import State
 
 @dataclass(frozen=True)
 class TrialTerms:
-    """What a trial decides on, fixed before its first pair.
+    """The terms of a trial, fixed before its first pair.
 
     Attributes:
-        claims: each must be won; `vetoes` may only roll back.
-        judges: who scores, as `name@revision` in order; another judge is another trial.
-        margin, alpha: ε and α; the demo uses ε = .2, and prints that. 0: to be better
-            (`margin_against`).
-        forced: whether the incumbent passed no gate (`promotion.py` says what that changes).
+        claims: claims that must all be won.
+        vetoes: claims that may only roll back.
+        judges: the judges as `name@revision` in order; another judge makes another trial.
+        margin, alpha: ε and α; ε = 0 requires a better candidate (`margin_against`). The demo uses
+            ε = .2, and prints it.
+        forced: whether the incumbent passed no gate (`promotion.py` describes the effect).
     """
 
     claims: tuple[str, ...]
@@ -54,11 +55,11 @@ class TrialTerms:
 
 @dataclass(frozen=True)
 class TrialState:
-    """What is known at a fold besides the pairs.
+    """The state of a trial at a fold, without the pairs.
 
     Attributes:
-        exhausted: prompts are used up, or 14 days of canary are over.
-        readers: distinct readers of a canary; None: thumbs do not decide here.
+        exhausted: whether the prompts are used up, or 14 days of canary are over.
+        readers: number of distinct readers of a canary, or None if thumbs do not decide.
         certified: whether every judge still has its certificate.
     """
 
@@ -68,44 +69,45 @@ class TrialState:
 
 
 def margin_against(incumbent: ModelVersion, margin: float) -> float:
-    """ε of a trial: against an answer model 0, since a tuned version replaces it by being better.
+    """Return ε of a trial: 0 against an answer model, which only a better version replaces.
 
     Args:
-        margin: that of all other trials (`Settings.margin`), and of the judges' certificates.
+        margin: ε of all other trials (`Settings.margin`), and of the judges' certificates.
     """
     return 0.0 if incumbent.is_answer_model else margin
 
 
 def passed_no_gate(registry: Registry, incumbent: ModelVersion) -> bool:
-    """Whether a person released it past every gate: nothing says that it is good in each claim.
+    """Return whether a person released the incumbent without any passed gate.
 
-    One that was forced out of a parked trial had passed; an answer model was named, and is beaten.
+    Such a version is not shown to be good in each claim. A version forced out of a parked trial had
+    passed a gate. An answer model is excluded: a candidate must be better than it.
     """
     named = incumbent.is_answer_model
     return incumbent.forced and not named and not registry.ever_passed(incumbent.checkpoint)
 
 
 def on_trial(state: State, author: str) -> CandidateOnTrial | None:
-    """The version that is tried out now, with its incumbent; None: none is."""
+    """Return the version on trial with its incumbent, or None if there is none."""
     with state.reading() as connection:
         return trial_rows.on_trial(connection, author)
 
 
 def compared(state: State, author: str) -> ComparedVersions | None:
-    """Whom `shadow_pairs` compares: the shadow on trial or the newest candidate; None: nobody."""
+    """Return the versions that `shadow_pairs` compares: the shadow on trial or newest candidate."""
     with state.reading() as connection:
         return trial_rows.compared(connection, author)
 
 
 def current(state: State, author: str) -> StoredTrial | None:
-    """The trial of the version on trial against the version stable now; None: not begun."""
+    """Return the trial of the version on trial against the stable one; None if not begun."""
     with state.reading() as connection:
         on = trial_rows.on_trial(connection, author)
         return None if on is None else trial_rows.newest(connection, on)
 
 
 def of_version(state: State, author: str, version: int) -> StoredTrial | None:
-    """The newest trial of a version, also after its end."""
+    """Return the newest trial of a version, even if it has ended."""
     with state.reading() as connection:
         return trial_rows.of_version(connection, author, version)
 
@@ -113,12 +115,12 @@ def of_version(state: State, author: str, version: int) -> StoredTrial | None:
 def begin(
     state: State, on: CandidateOnTrial, terms: TrialTerms, *, now: float, after_sequence: int = 0
 ) -> StoredTrial:
-    """The trial on these terms, begun if it was not.
+    """Return the trial on these terms, and begin it if necessary.
 
     Args:
-        on: from `on_trial`.
+        on: the result of `on_trial`.
         now: seconds since the epoch.
-        after_sequence: the ledger's last number of this author; a canary's values come after it.
+        after_sequence: the author's last sequence number in the ledger; a canary uses later values.
 
     Raises:
         ImpossibleValue: see `promotion.begin`.
@@ -156,15 +158,15 @@ def fold(
     *,
     now: float,
 ) -> StoredTrial:
-    """The trial after more pairs, stored with its finding in one transaction.
+    """Fold pairs into a trial, store it with its finding in one transaction, and return it.
 
-    Pairs up to the last one used, and all pairs after the verdict, change nothing; a finding that
-    is not `undecided` stands.
+    Pairs that were already used, and all pairs after the verdict, change nothing. A finding other
+    than `undecided` is final.
 
     Args:
-        trial: as it was read; what is stored by now counts.
-        pairs: in order, with a difference for each claim and veto.
-        now: seconds since the epoch, kept as the time of the newest pair if one is new.
+        trial: the trial as read; its newest stored state is used.
+        pairs: pairs in order, with a difference for each claim and veto.
+        now: seconds since the epoch, stored as the time of the newest pair if one is new.
 
     Raises:
         ImpossibleValue: a difference is missing or outside [−1, 1].
@@ -183,14 +185,14 @@ def fold(
         evidence = stored.evidence
         for pair in pairs:
             evidence = promotion.fold(evidence, pair)
-        finding_now = release_mode.finding(
+        computed = release_mode.finding(
             evidence,
             mode=stored.on.mode,
             exhausted=standing.exhausted,
             readers=standing.readers,
             certified=standing.certified,
         )
-        finding = replace(finding_now, incumbent=stored.on.incumbent)
+        finding = replace(computed, incumbent=stored.on.incumbent)
         newer = evidence.pairs > stored.evidence.pairs
         done = replace(
             stored,

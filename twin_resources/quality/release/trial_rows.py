@@ -1,7 +1,7 @@
-"""Trials as rows: the value, and its SQL inside a transaction that is open.
+"""Read and write trials as rows, inside an open transaction.
 
-Scope: `StoredTrial`, reading and writing one.
-Out of scope: when a trial begins or ends (`trial.py`), the statistics (`statistics/`).
+Scope: `StoredTrial`, its SQL.
+Out of scope: the begin and end of a trial (`trial.py`), the statistics (`statistics/`).
 """
 # pyright: strict
 
@@ -24,10 +24,10 @@ TrialMode = Literal["shadow", "canary"]
 
 @dataclass(frozen=True)
 class CandidateOnTrial:
-    """A version that is tried out now, and against whom.
+    """A version on trial and its incumbent.
 
     Attributes:
-        entered: number of the move by which it came on trial; a version may come again.
+        entered: number of the move that started its trial; a version may enter a trial again.
         incumbent: the stable version.
     """
 
@@ -40,16 +40,16 @@ class CandidateOnTrial:
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """A trial as it is stored; another incumbent or judge makes another trial.
+    """A stored trial; another incumbent or judge makes another trial.
 
     Attributes:
         number: orders the trials of a state store.
-        judges: who scores, as `name@revision` in order.
+        judges: the judges as `name@revision` in order.
         began_at: seconds since the epoch.
-        after_sequence: the ledger's last number when it began; later values belong to it.
-        evidence: after the last pair.
-        finding: what follows from the evidence; final once it is not `undecided`.
-        paired_at: when a pair was folded last, seconds since the epoch; None: none was yet.
+        after_sequence: the ledger's last sequence number at the begin; the trial uses later values.
+        evidence: the evidence after the last pair.
+        finding: the finding from the evidence; final once it is not `undecided`.
+        paired_at: when a pair was last folded, seconds since the epoch, or None if none was.
     """
 
     number: int
@@ -64,14 +64,14 @@ class StoredTrial:
 
 @dataclass(frozen=True)
 class ComparedVersions:
-    """Whom shadow pairs are about."""
+    """The two versions that shadow pairs compare."""
 
     candidate: ModelVersion
     incumbent: ModelVersion
 
 
 def compared(connection: sa.Connection, author: str) -> ComparedVersions | None:
-    """The version in a shadow trial, else the newest candidate, against the stable one; or None."""
+    """Return the shadow on trial, else the newest candidate, with the stable version; or None."""
     by_number = {item.version: item for item in registry_rows.versions(connection, author)}
     on = on_trial(connection, author)
     if on is not None and on.mode == "shadow":
@@ -88,13 +88,13 @@ def compared(connection: sa.Connection, author: str) -> ComparedVersions | None:
 
 
 def on_trial(connection: sa.Connection, author: str) -> CandidateOnTrial | None:
-    """The version on trial, or None; one at a time (`legal_moves`)."""
+    """Return the version on trial, or None; there is at most one (`legal_moves`)."""
     versions = registry_rows.versions(connection, author)
     stable = next((item for item in versions if item.state == "stable"), None)
-    trying = [item for item in versions if item.state in {"shadow", "canary"}]
-    if stable is None or not trying:
+    on_trial_versions = [item for item in versions if item.state in {"shadow", "canary"}]
+    if stable is None or not on_trial_versions:
         return None
-    item = trying[-1]
+    item = on_trial_versions[-1]
     history = registry_rows.history(connection, author)
     entered = [
         move for move in history if move.version == item.version and move.to_state == item.state
@@ -104,13 +104,13 @@ def on_trial(connection: sa.Connection, author: str) -> CandidateOnTrial | None:
 
 
 def key_of(on: CandidateOnTrial, *, judges: str, margin: float, claims: Sequence[str]) -> str:
-    """The same for the same trial: asking for it twice begins it once."""
-    # former releases named a third version here
+    """Return the key of a trial, so that a repeated begin finds the stored trial."""
+    # Former releases stored a third version in place of None.
     return json.dumps([*vars(on).values(), None, judges, margin, list(claims)])
 
 
 def newest(connection: sa.Connection, on: CandidateOnTrial) -> StoredTrial | None:
-    """The trial that was begun last on these terms."""
+    """Return the trial of this candidate and incumbent that began last."""
     row = connection.execute(
         sa.select(trials)
         .where(
@@ -126,13 +126,13 @@ def newest(connection: sa.Connection, on: CandidateOnTrial) -> StoredTrial | Non
 
 
 def of_key(connection: sa.Connection, key: str) -> StoredTrial | None:
-    """The trial with this key, or None."""
+    """Return the trial with this key, or None."""
     row = connection.execute(sa.select(trials).where(trials.c.key == key)).first()
     return None if row is None else _trial(row)
 
 
 def of_version(connection: sa.Connection, author: str, version: int) -> StoredTrial | None:
-    """The newest trial of a version, also after its end."""
+    """Return the newest trial of a version, even if it has ended."""
     row = connection.execute(
         sa.select(trials)
         .where(trials.c.author == author, trials.c.version == version)
@@ -142,17 +142,19 @@ def of_version(connection: sa.Connection, author: str, version: int) -> StoredTr
 
 
 def insert(connection: sa.Connection, key: str, trial: StoredTrial) -> None:
-    """Store a new trial; `number` is given by the store."""
-    connection.execute(sa.insert(trials).values(key=key, **_fixed(trial), **_moving(trial)))
+    """Store a new trial; the database assigns `number`."""
+    connection.execute(
+        sa.insert(trials).values(key=key, **_identity_columns(trial), **_state_columns(trial))
+    )
 
 
 def update(connection: sa.Connection, trial: StoredTrial) -> None:
-    """Store evidence and finding of a trial."""
+    """Store the evidence and finding of a trial."""
     statement = sa.update(trials).where(trials.c.number == trial.number)
-    connection.execute(statement.values(**_moving(trial)))
+    connection.execute(statement.values(**_state_columns(trial)))
 
 
-def _fixed(trial: StoredTrial) -> dict[str, Any]:
+def _identity_columns(trial: StoredTrial) -> dict[str, Any]:
     return {
         **vars(trial.on),
         "judges": trial.judges,
@@ -161,7 +163,7 @@ def _fixed(trial: StoredTrial) -> dict[str, Any]:
     }
 
 
-def _moving(trial: StoredTrial) -> dict[str, Any]:
+def _state_columns(trial: StoredTrial) -> dict[str, Any]:
     return {
         "evidence": trial.evidence.to_json(),
         "finding": trial.finding.finding,

@@ -1,6 +1,6 @@
-"""The loop between ledger, evidence and runs: what is stored, and what one tick does.
+"""The loop between ledger, evidence and runs: stored rows and ticks.
 
-Scope: watches, alarms, retrainings as rows of the state store; gathering a situation; ticks.
+Scope: watches, alarms and retrainings as rows of the state store, the context of an alarm, ticks.
 Out of scope: statistics and decisions (`statistics/`), reading the trace store (`ledger/`),
 dagster (`twin_sensors`). Import from the modules; this file stays empty.
 """

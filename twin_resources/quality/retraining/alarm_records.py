@@ -1,10 +1,10 @@
-"""Alarms as rows: recorded with their notice when raised, closed with their decision.
+"""Store alarms as rows: recorded with a notice when raised, closed with their decision.
 
-Scope: recording, finding what is open, closing, counting the fleet's.
-Out of scope: raising one (`score_watch.py`), deciding (`statistics/retraining.py`).
+Scope: recording, reading and closing alarms, counting scores by status.
+Out of scope: raising an alarm (`score_watch.py`), deciding (`statistics/retraining.py`).
 
-A row is never deleted and its key (author, stream, version, number) never used twice: this is what
-keeps one drop from being answered twice, whatever else is lost.
+A row is never deleted, and its key (author, stream, version, number) is never used twice. One drop
+is therefore answered only once, whatever else is lost.
 """
 # pyright: strict
 
@@ -25,10 +25,10 @@ from twin_resources.storage.state.state_tables import alarms
 
 DAY_S = 86_400.0
 ALARM_KEY = ("author", "stream", "version", "number")
-NOT_IN_SCORES = "not in [scores]: "  # before the name of a score, as the reason why it is left out
+NOT_IN_SCORES = "not in [scores]: "  # prefix of a score's name: the reason why it is left out
 
-# What became of a score, in words; `ledger_tables.scores` says what each status means.
-_FATE = sa.case(
+# The status of a score in words; `ledger_tables.scores` describes each status.
+_STATUS_TEXT = sa.case(
     (scores.c.status == "settled", "counted"),
     (scores.c.status == "beside", "counted in one value with its reader's others of that day"),
     (scores.c.status == "open", "waits until its day is settled"),
@@ -45,17 +45,17 @@ _FATE = sa.case(
 
 @dataclass(frozen=True)
 class AlarmRecord:
-    """One alarm and what became of it.
+    """One alarm and its decision.
 
     Attributes:
         alarm: the evidence.
-        raised_at, decided_at: seconds since the epoch; None: not decided.
-        is_open: whether a tick decides it (again).
-        decision: kind of the newest decision; empty: none yet.
-        decided_by: the rule that did (`limits`, `learnt_before` …).
-        message: in the words of that tick.
+        raised_at, decided_at: seconds since the epoch; None if not decided.
+        is_open: whether the next tick decides it (again).
+        decision: kind of the newest decision; empty if there is none.
+        decided_by: the rule that decided (`limits`, `learnt_before` …).
+        message: the message of that tick.
         tags: evidence and decision, as on the run.
-        run_key: of the retraining that it started; empty: none.
+        run_key: run key of the retraining that it started; empty if it started none.
     """
 
     alarm: Alarm
@@ -72,16 +72,15 @@ class AlarmRecord:
 def record(
     connection: sa.Connection, evidence: StreamEvidence, *, threshold: float, at: float
 ) -> None:
-    """Store the alarm that this evidence raises, and tell people: once a day for a stream and
-    version.
+    """Store the alarm that this evidence raises, and notify once a day per stream and version.
 
     Args:
-        threshold: that it has reached.
+        threshold: the threshold that the evidence has reached.
         at: seconds since the epoch.
     """
     key = evidence.author, evidence.stream, evidence.version
-    mine = sa.tuple_(alarms.c.author, alarms.c.stream, alarms.c.version) == key
-    newest = connection.execute(sa.select(sa.func.max(alarms.c.number)).where(mine)).scalar()
+    same_stream = sa.tuple_(alarms.c.author, alarms.c.stream, alarms.c.version) == key
+    newest = connection.execute(sa.select(sa.func.max(alarms.c.number)).where(same_stream)).scalar()
     alarm = Alarm(
         *key,
         number=int(newest or 0) + 1,
@@ -121,7 +120,7 @@ def record(
 
 
 def open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
-    """Author → the oldest alarm that waits for a decision."""
+    """Return author → the oldest alarm that waits for a decision."""
     rows = connection.execute(
         sa.select(alarms)
         .where(alarms.c.status == "open")
@@ -136,17 +135,17 @@ def open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
 def of_author(
     connection: sa.Connection, author: str, *, stream: str = "", version: str = "", limit: int = 100
 ) -> list[AlarmRecord]:
-    """An author's alarms, newest first.
+    """Return an author's alarms, newest first.
 
     Args:
-        stream, version: of this one alone; empty: of all.
+        stream, version: the only stream or version to return; empty for all.
     """
-    mine = alarms.c.author == author
+    selected = alarms.c.author == author
     for column, value in ((alarms.c.stream, stream), (alarms.c.version, version)):
-        mine &= column == value if value else sa.true()
+        selected &= column == value if value else sa.true()
     rows = connection.execute(
         sa.select(alarms)
-        .where(mine)
+        .where(selected)
         .order_by(alarms.c.raised_at.desc(), alarms.c.number.desc())
         .limit(limit)
     ).mappings()
@@ -154,49 +153,49 @@ def of_author(
 
 
 def alarmed_together(connection: sa.Connection, *, at: float) -> list[str]:
-    """Authors with an alarm within two days of this one.
+    """Return the authors with an alarm within two days of a given time.
 
     Args:
-        at: when it was raised, seconds since the epoch.
+        at: seconds since the epoch.
     """
     near = alarms.c.raised_at.between(at - TOGETHER_S, at + TOGETHER_S)
-    found = connection.execute(sa.select(alarms.c.author).where(near).distinct()).scalars()
-    return sorted(str(one) for one in found)
+    authors = connection.execute(sa.select(alarms.c.author).where(near).distinct()).scalars()
+    return sorted(str(author) for author in authors)
 
 
-def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
-    """Scores of an author that never became a value, by reason: bad ones by theirs, those that its
-    file does not map by their name, those above their reader's share, and those that came late."""
+def not_count_by(connection: sa.Connection, author: str) -> dict[str, int]:
+    """Count an author's scores that never became a value, by reason: bad scores, names that the
+    author's file does not map, scores above their reader's share, late scores."""
     lost = scores.c.status.in_(("bad", "capped", "late", "beyond", "new"))
-    return {str(fate): count for fate, count in _counted(connection, author, lost, _FATE)}
+    return {str(fate): count for fate, count in _count_by(connection, author, lost, _STATUS_TEXT)}
 
 
 def score_fates(
     connection: sa.Connection, author: str, *, since_ms: int
 ) -> dict[str, dict[str, int]]:
-    """Name of a score → what became of an author's scores since an instant → how many.
+    """Count an author's scores since an instant: score name → status in words → count.
 
     Args:
-        since_ms: of the scores' own time, Unix milliseconds.
+        since_ms: earliest time of a score, Unix milliseconds.
     """
-    found: dict[str, dict[str, int]] = {}
-    late = scores.c.timestamp_ms >= since_ms
-    for name, fate, count in _counted(connection, author, late, scores.c.name, _FATE):
-        found.setdefault(str(name), {})[str(fate)] = count
-    return found
+    counts: dict[str, dict[str, int]] = {}
+    recent = scores.c.timestamp_ms >= since_ms
+    for name, fate, count in _count_by(connection, author, recent, scores.c.name, _STATUS_TEXT):
+        counts.setdefault(str(name), {})[str(fate)] = count
+    return counts
 
 
-def _counted(
-    connection: sa.Connection, author: str, which: sa.ColumnElement[bool], *columns: Any
+def _count_by(
+    connection: sa.Connection, author: str, condition: sa.ColumnElement[bool], *columns: Any
 ) -> list[Any]:
-    """Values of the columns, and how many scores of an author have them; the most first."""
-    # A bad score carries no author: its trace does, if it has one.
-    theirs = sa.or_(scores.c.author == author, traces.c.author == author)
+    """Return the values of the columns with their number of scores, the most frequent first."""
+    # A bad score has no author, but its trace may have one.
+    of_author = sa.or_(scores.c.author == author, traces.c.author == author)
     count = sa.func.count()
     rows = connection.execute(
         sa.select(*columns, count)
         .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
-        .where(which, theirs)
+        .where(condition, of_author)
         .group_by(*columns)
         .order_by(*columns[:-1], count.desc())
     )
@@ -206,8 +205,7 @@ def _counted(
 def decide(
     connection: sa.Connection, alarm: Alarm, decision: RetrainingDecision, *, at: float
 ) -> bool:
-    """Store a decision; False: another tick has closed this alarm meanwhile, and nothing is
-    stored."""
+    """Store a decision; return False, and store nothing, if another tick closed the alarm."""
     done = connection.execute(
         sa.update(alarms)
         .where(
@@ -230,10 +228,10 @@ def decide(
 def close_open(
     connection: sa.Connection, author: str, *, message: str, at: float, stream: str = ""
 ) -> int:
-    """Close an author's open alarms because the floor was lowered; how many there were.
+    """Close an author's open alarms because the floor was lowered, and return their number.
 
     Args:
-        stream: those of this one alone; empty: all.
+        stream: the only stream to close, or empty for all.
     """
     done = connection.execute(
         sa.update(alarms)
@@ -252,5 +250,5 @@ def close_open(
 
 def _record_of(row: dict[str, Any]) -> AlarmRecord:
     alarm = Alarm(**row.pop("evidence"))
-    kept = {name: row[name] for name in row if name not in ALARM_KEY}
-    return AlarmRecord(alarm, is_open=kept.pop("status") == "open", **kept)
+    columns = {name: row[name] for name in row if name not in ALARM_KEY}
+    return AlarmRecord(alarm, is_open=columns.pop("status") == "open", **columns)

@@ -1,7 +1,7 @@
-"""Settled values of one stream or version, as the loop asks the ledger's table for them.
+"""Query the settled values of one stream or version for the loop.
 
-Scope: queries on `ledger_settled` and the scores and traces behind a value.
-Out of scope: writing them (`ledger/`), what is concluded from them (`statistics/`).
+Scope: queries on `ledger_settled` and `sequences`.
+Out of scope: writing them (`ledger/`), conclusions from them (`statistics/`).
 """
 # pyright: strict
 
@@ -15,35 +15,37 @@ from twin_resources.statistics.poisoning import ReaderTotals
 
 RATE_DAYS = 28
 SUMMED_DAYS = 730
-TOGETHER = 10  # values that stand for a day where each is settled by itself
+TOGETHER = 10  # values that form a day if each is settled at once
 
 
 def last_sequences(connection: sa.Connection) -> dict[str, int]:
-    """Author → the last sequence number given out."""
+    """Return author → the last sequence number assigned."""
     rows = connection.execute(sa.select(sequences.c.author, sequences.c.last))
     return {str(author): int(last) for author, last in rows}
 
 
 def last_sequence_of(connection: sa.Connection, author: str) -> int:
-    """The last sequence number given out to an author; 0: none yet."""
+    """Return the last sequence number assigned to an author; 0 if there is none."""
     last = connection.execute(sa.select(sequences.c.last).where(sequences.c.author == author))
     return int(last.scalar() or 0)
 
 
 def streams_of(connection: sa.Connection, author: str, version: str) -> set[str]:
-    """Streams in which a version has a settled value."""
-    mine = (settled.c.author == author) & (settled.c.version == version)
-    return set(connection.execute(sa.select(settled.c.stream).where(mine).distinct()).scalars())
+    """Return the streams in which a version has a settled value."""
+    of_version = (settled.c.author == author) & (settled.c.version == version)
+    return set(
+        connection.execute(sa.select(settled.c.stream).where(of_version).distinct()).scalars()
+    )
 
 
 def day_sums(
     connection: sa.Connection, author: str, *, stream: str, after: int = 0, by_day: bool = True
 ) -> list[DaySum]:
-    """Sums of a stream's values by day, version and class, of the newest `SUMMED_DAYS` days.
+    """Return sums of a stream's values by day, version and class, of the newest `SUMMED_DAYS` days.
 
     Args:
-        after: sequence numbers above.
-        by_day: False: `TOGETHER` values in a row are a day (`LoopRules.by_day`).
+        after: only values with a greater sequence number are summed.
+        by_day: if False, each `TOGETHER` consecutive values are a day (`LoopRules.by_day`).
     """
     place = sa.func.row_number().over(order_by=settled.c.sequence) - 1
     value = (
@@ -82,7 +84,7 @@ def day_sums(
 def reader_totals(
     connection: sa.Connection, author: str, *, stream: str, since: int, until: int, days: int
 ) -> dict[str, ReaderTotals]:
-    """Reader → what it said in the `days` before a fall, and from the fall on.
+    """Return reader → its totals in the `days` before a fall and from the fall on.
 
     Args:
         since, until: sequence numbers of the first and last value of the fall.
@@ -106,11 +108,11 @@ def reader_totals(
         )
         .group_by(settled.c.unit)
     )
-    return {str(reader): ReaderTotals(*(float(one) for one in rest)) for reader, *rest in rows}
+    return {str(reader): ReaderTotals(*(float(total) for total in rest)) for reader, *rest in rows}
 
 
 def per_day(connection: sa.Connection, author: str, *, stream: str, today: int) -> float | None:
-    """Values a day lately: of the last 28 days, or of the days since the first; None: none yet.
+    """Return values a day in the last 28 days, or since the first value in them; None if none.
 
     Args:
         today: days since the epoch, UTC.
@@ -126,6 +128,6 @@ def per_day(connection: sa.Connection, author: str, *, stream: str, today: int) 
 
 
 def day_of(connection: sa.Connection, author: str, sequence: int) -> int:
-    """The day of a settled value, days since the epoch, UTC."""
+    """Return the day of a settled value, days since the epoch, UTC."""
     day = sa.select(settled.c.day).where(settled.c.author == author, settled.c.sequence == sequence)
     return int(connection.execute(day).scalar_one())

@@ -1,7 +1,7 @@
-"""Versions that answered before: what their readers said, and going back to one of them.
+"""Compare a fall with the values of earlier versions, and roll back to a better one.
 
-Scope: comparing a fall with an earlier version's own days, the registry's move. Out of
-scope: the comparison itself (`statistics/detector.py`), a person's `twin rollback`
+Scope: comparing a fall with an earlier version's own days, the registry's move.
+Out of scope: the statistics (`statistics/detector.py`), a person's `twin rollback`
 (`twin_sensors/rolling_back.py`).
 """
 # pyright: strict
@@ -23,20 +23,21 @@ ACTOR = "sensor quality_dropped"
 
 
 def go_back(registry: Registry, alarm: Alarm, falls: Sequence[Fall], rules: LoopRules) -> str:
-    """Make the earlier version that is surely better answer again.
+    """Roll back to the earlier version that is surely better.
 
-    Surely: its own days against those of the fall would have raised the same alarm, and each class
-    that fell is among what fell below it. A version that was left this way is rolled back and no
-    longer one to go back to, so that two never take turns.
+    An earlier version is surely better if its own days, compared with those of the fall, would have
+    raised the same alarm, and each class that fell is also below that version. The version that
+    fell is then rolled back and is no target of a later roll-back, so that two never alternate.
 
     Returns:
-        Its name; empty: none is surely better, or another version answers by now.
+        Its name; empty if none is surely better, or another version answers meanwhile.
     """
     names = {fall.prompt_class for fall in falls}
     better: dict[int, float] = {
-        version: min(found.held_to[name] for name in names)
-        for version, found in _against_earlier(registry, alarm, rules).items()
-        if found.e_value >= alarm.threshold and names <= {one.prompt_class for one in found.falls}
+        version: min(evidence.held_to[name] for name in names)
+        for version, evidence in _against_earlier(registry, alarm, rules).items()
+        if evidence.e_value >= alarm.threshold
+        and names <= {fall.prompt_class for fall in evidence.falls}
     }
     chosen = max(better, key=lambda version: (better[version], version), default=0)
     if not chosen or not names:
@@ -62,8 +63,10 @@ def go_back(registry: Registry, alarm: Alarm, falls: Sequence[Fall], rules: Loop
 def _against_earlier(
     registry: Registry, alarm: Alarm, rules: LoopRules
 ) -> Mapping[int, StreamEvidence]:
-    """Version that answered before and may again → evidence that the days of the fall are worse
-    than its own; a tainted one may not, nor one that was released by force."""
+    """Return earlier version → evidence that the days of the fall are worse than its own.
+
+    Tainted versions, and versions released by force, are left out.
+    """
     with registry.state.reading() as connection:
         sums = daily_aggregates.day_sums(
             connection,
@@ -73,13 +76,13 @@ def _against_earlier(
             by_day=rules.by_day,
         )
     fallen = [
-        one for one in sums if one.version == alarm.version
-        if alarm.since <= one.first and one.last <= alarm.sequence
+        row for row in sums if row.version == alarm.version
+        if alarm.since <= row.first and row.last <= alarm.sequence
     ]  # fmt: skip
     return {
         earlier.version: evidence_of(
             [
-                *_just_before(fallen, [one for one in sums if one.version == name_of(earlier)]),
+                *_just_before(fallen, [row for row in sums if row.version == name_of(earlier)]),
                 *fallen,
             ],
             author=alarm.author,
@@ -94,8 +97,8 @@ def _against_earlier(
 
 
 def _just_before(fallen: Sequence[DaySum], earlier: Sequence[DaySum]) -> list[DaySum]:
-    """The days of another version as if the fall had followed them."""
+    """Shift the days of another version so that they end the day before the fall."""
     if not fallen or not earlier:
         return []
-    moved = min(one.day for one in fallen) - 1 - max(one.day for one in earlier)
-    return [replace(one, day=one.day + moved) for one in earlier]
+    shift = min(row.day for row in fallen) - 1 - max(row.day for row in earlier)
+    return [replace(row, day=row.day + shift) for row in earlier]

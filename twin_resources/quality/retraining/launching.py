@@ -1,8 +1,8 @@
-"""From decided retrainings to runs: what became of those offered, and which are to be offered now.
+"""Start the runs of decided retrainings, and record the outcome of these runs.
 
-Scope: outcomes, attempts and offers as rows, and what each used.
-Out of scope: what a look at the runs amounts to (`idempotent_launch.py`), the rows
-themselves (`retrainings.py`), deciding, creating runs (the daemon does).
+Scope: outcomes, attempts and offers as rows, and the inputs of each training.
+Out of scope: the next step from the state of runs (`idempotent_launch.py`), the rows
+(`retrainings.py`), deciding, creating runs (the daemon does it).
 """
 # pyright: strict
 
@@ -26,81 +26,90 @@ from twin_resources.statistics.retraining_limits import Cause, Usage
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
-LOOK_BACK_DAYS = 400  # for the start of the last training, of which the cooldown is counted
-RETRY_AFTER_S = 300.0  # between a failed attempt and the next: what is away may be back by then
+LOOK_BACK_DAYS = 400  # to find the last training, from whose start the cooldown counts
+RETRY_AFTER_S = 300.0  # between attempts: a missing service may be available again
 
 
 def settle(
     registry: Registry, runs: RunRecords, inputs: TrainingInputs, *, now: float
 ) -> list[str]:
-    """Store what the runs of unfinished retrainings came to; returns a line for each that ended,
-    or of which it cannot be told yet."""
+    """Store the outcomes of unfinished retrainings' runs.
+
+    Returns a line for each retraining that ended or could not be settled yet.
+    """
     with registry.state.transaction() as connection:
         retrainings.mend_times(connection, now=now)
         unfinished = retrainings.unfinished(connection)
     messages: list[str] = []
-    for one in unfinished:
-        with isolate_failure(f"{one.author}: its retraining is settled later", messages.append):
-            messages += _settled(registry, runs, inputs, one, now=now)
+    for retraining in unfinished:
+        with isolate_failure(
+            f"{retraining.author}: its retraining is settled later", messages.append
+        ):
+            messages += _settle_one(registry, runs, inputs, retraining, now=now)
     return messages
 
 
-def _settled(
-    registry: Registry, runs: RunRecords, inputs: TrainingInputs, one: Retraining, *, now: float
+def _settle_one(
+    registry: Registry,
+    runs: RunRecords,
+    inputs: TrainingInputs,
+    retraining: Retraining,
+    *,
+    now: float,
 ) -> list[str]:
-    """One retraining after a look at its run.
+    """Settle one retraining from the state of its run.
 
     Raises:
-        TwinError: what it was trained on cannot be read.
+        TwinError: its training inputs cannot be read.
     """
-    state, mine, verdict = registry.state, _runs_of(runs, one), None
-    if mine:
-        one = _seen(state, one, mine[0].run_id)
-        verdict = _verdict_since(registry, one.author, mine[0])
+    state, attempt_runs, verdict = registry.state, _runs_of(runs, retraining), None
+    if attempt_runs:
+        retraining = _store_run_id(state, retraining, attempt_runs[0].run_id)
+        verdict = _verdict_since(registry, retraining.author, attempt_runs[0])
     refused = verdict is not None and verdict.outcome != "passed"
-    # What the gate refused it would refuse again, and a person can ask again.
-    no_more = refused or one.cause == "by_hand"
+    # The gate would refuse the same inputs again, and a person can repeat a request.
+    no_more = refused or retraining.cause == "by_hand"
     step = next_step(
-        mine,
+        attempt_runs,
         now=now,
-        attempt=one.attempt,
-        attempts=one.attempt if no_more else ATTEMPTS,
+        attempt=retraining.attempt,
+        attempts=retraining.attempt if no_more else ATTEMPTS,
         retry_after_s=RETRY_AFTER_S,
-        was_seen=one.run_id != "",
+        was_seen=retraining.run_id != "",
     )
     if step in ("wait", "offer"):
         return []
     if step == "retry":
         with state.transaction() as connection:
-            following = {"attempt": one.attempt + 1, "offered_at": None, "run_id": ""}
-            retrainings.advance(connection, one, **following)
+            following = {"attempt": retraining.attempt + 1, "offered_at": None, "run_id": ""}
+            retrainings.advance(connection, retraining, **following)
         return []
-    if step == "gone":  # nothing can be told of it
-        _end(state, one, step, one.learnt, now)
-        return [f"{one.author}: the record of run {one.run_id} is gone"]
+    if step == "gone":  # its outcome is unknown
+        _end(state, retraining, step, retraining.learnt, now)
+        return [f"{retraining.author}: the record of run {retraining.run_id} is gone"]
     outcome = "refused" if refused and step != "canceled" else step
-    version = _made(registry, one, mine[0], verdict)
+    version = _version_of_run(registry, retraining, attempt_runs[0], verdict)
     learnt = inputs.of(version) if version is not None else None
-    # Without a version the run has brought the dataset up to date all the same.
-    learnt = learnt or inputs.now(one.author)
-    _end(state, one, outcome, learnt, now, made=0 if version is None else version.version)
-    return [f"{one.author}: retraining {one.run_id[:8]} has ended: {outcome}"]
+    # Even without a version the run has updated the dataset.
+    learnt = learnt or inputs.now(retraining.author)
+    _end(state, retraining, outcome, learnt, now, made=0 if version is None else version.version)
+    return [f"{retraining.author}: retraining {retraining.run_id[:8]} has ended: {outcome}"]
 
 
-def _seen(state: State, one: Retraining, run_id: str) -> Retraining:
-    """The retraining with the run of this attempt, stored where it is news."""
-    if run_id != one.run_id:
+def _store_run_id(state: State, retraining: Retraining, run_id: str) -> Retraining:
+    """Return the retraining with the run of this attempt, and store the run if it is new."""
+    if run_id != retraining.run_id:
         with state.transaction() as connection:
-            retrainings.advance(connection, one, run_id=run_id)
-    return replace(one, run_id=run_id)
+            retrainings.advance(connection, retraining, run_id=run_id)
+    return replace(retraining, run_id=run_id)
 
 
-# The launches that can be started, and a line for each of the others.
+# Returns the launches that can be started, and a line for each of the others.
 Startable = Callable[[Sequence[RunLaunch]], tuple[Sequence[RunLaunch], Sequence[str]]]
 
 
 def all_startable(launches: Sequence[RunLaunch]) -> tuple[Sequence[RunLaunch], Sequence[str]]:
-    """Whoever starts them can start each."""
+    """Return all launches as startable."""
     return launches, ()
 
 
@@ -112,23 +121,23 @@ def due(
     now: float,
     startable: Startable = all_startable,
 ) -> tuple[list[RunLaunch], Sequence[str]]:
-    """The runs to start now, each claimed for this call, and a line for each that cannot start.
+    """Claim and return the runs to start now, with a line for each run that cannot start.
 
-    One that cannot start is not claimed: the next call finds it again.
+    A run that cannot start is not claimed, and the next call returns it again.
 
     Args:
-        causes: those of the sensor that asks, since run keys are unique within a sensor.
+        causes: the causes of the calling sensor, since run keys are unique within a sensor.
     """
     with state.reading() as connection:
         unfinished = retrainings.unfinished(connection)
     offered: dict[str, Retraining] = {}
-    for one in unfinished:
-        if one.cause not in causes or one.author in runs.in_flight():
-            continue  # the latter: started by hand meanwhile, or launched and not yet settled
-        step = next_step(_runs_of(runs, one), now=now, was_seen=one.run_id != "")
+    for retraining in unfinished:
+        if retraining.cause not in causes or retraining.author in runs.in_flight():
+            continue  # a run in flight was started by hand, or is not yet settled
+        step = next_step(_runs_of(runs, retraining), now=now, was_seen=retraining.run_id != "")
         if step == "offer":
-            offered[one.launch.run_key] = one
-    ready, held = startable([one.launch for one in offered.values()])
+            offered[retraining.launch.run_key] = retraining
+    ready, held = startable([retraining.launch for retraining in offered.values()])
     launches: list[RunLaunch] = []
     for launch in ready:
         with state.transaction() as connection:
@@ -137,10 +146,12 @@ def due(
     return launches, held
 
 
-def _runs_of(runs: RunRecords, one: Retraining) -> list[Run]:
-    """Those of its present attempt, newest first."""
-    attempt = str(one.attempt)
-    return [run for run in runs.of_key(one.run_key) if run.tags.get(ATTEMPT_TAG, "1") == attempt]
+def _runs_of(runs: RunRecords, retraining: Retraining) -> list[Run]:
+    """Return the runs of the current attempt, newest first."""
+    attempt = str(retraining.attempt)
+    return [
+        run for run in runs.of_key(retraining.run_key) if run.tags.get(ATTEMPT_TAG, "1") == attempt
+    ]
 
 
 def _verdict_since(registry: Registry, author: str, run: Run) -> Verdict | None:
@@ -150,23 +161,23 @@ def _verdict_since(registry: Registry, author: str, run: Run) -> Verdict | None:
     return verdict
 
 
-def _made(
-    registry: Registry, one: Retraining, run: Run, verdict: Verdict | None
+def _version_of_run(
+    registry: Registry, retraining: Retraining, run: Run, verdict: Verdict | None
 ) -> ModelVersion | None:
-    """The version that the run made or judged; None: it made none."""
-    made = [
+    """Return the version that the run made or judged, or None."""
+    versions = [
         version
-        for version in registry.versions(one.author)
+        for version in registry.versions(retraining.author)
         if _seconds(version.created_at) >= run.created and not version.is_answer_model
     ]
-    if made or verdict is None:
-        return made[-1] if made else None
-    return registry.by_checkpoint(verdict.checkpoint, author=one.author)
+    if versions or verdict is None:
+        return versions[-1] if versions else None
+    return registry.by_checkpoint(verdict.checkpoint, author=retraining.author)
 
 
 def _end(
     state: State,
-    one: Retraining,
+    retraining: Retraining,
     outcome: Outcome,
     learnt: TrainingFingerprint,
     now: float,
@@ -175,23 +186,23 @@ def _end(
 ) -> None:
     used = {"dataset": learnt.dataset, "recipe": learnt.recipe, "made": made}
     with state.transaction() as connection:
-        ended = retrainings.advance(connection, one, outcome=outcome, ended_at=now, **used)
+        ended = retrainings.advance(connection, retraining, outcome=outcome, ended_at=now, **used)
         if ended and outcome == "failed":
             notice = Notice(
-                key=f"failed:{one.run_key}",
+                key=f"failed:{retraining.run_key}",
                 event="failed",
-                author=one.author,
-                title=f"The retraining of {one.author} failed",
-                text=f"{_why(one)}{one.attempt} attempts, the last in run {one.run_id}. Nothing "
-                "more is started for it; read the run's log.",
+                author=retraining.author,
+                title=f"The retraining of {retraining.author} failed",
+                text=f"{_request_text(retraining)}{retraining.attempt} attempts, the last in run "
+                f"{retraining.run_id}. Nothing more is started for it; read the run's log.",
             )
             announce(connection, notice, at=now)
 
 
-def _why(one: Retraining) -> str:
-    """Who asked for it and why; empty where nobody did."""
-    reason = one.tags.get("twin/reason", "")
-    asked_by = one.tags.get("twin/asked_by", "")
+def _request_text(retraining: Retraining) -> str:
+    """Say who requested the retraining and why; empty without a request."""
+    reason = retraining.tags.get("twin/reason", "")
+    asked_by = retraining.tags.get("twin/asked_by", "")
     return f"Asked for by {asked_by}: {reason}. " if asked_by and reason else ""
 
 
@@ -200,13 +211,17 @@ def _seconds(moment: str) -> float:
 
 
 def usage(registry: Registry, runs: RunRecords, author: str, *, now: float) -> Usage:
-    """What an author's trainings have used, and the run that is in flight or about to start."""
-    flying = runs.in_flight().get(author, "")
+    """Return an author's usage, with the run that is in flight or about to start."""
+    run_id = runs.in_flight().get(author, "")
     with registry.state.reading() as connection:
-        waiting = [one for one in retrainings.unfinished(connection) if one.author == author]
+        waiting = [
+            retraining
+            for retraining in retrainings.unfinished(connection)
+            if retraining.author == author
+        ]
         count, ended_at = retrainings.in_vain(connection, author)
-    if waiting and not flying:
-        flying = waiting[0].run_id or waiting[0].launch.run_key
+    if waiting and not run_id:
+        run_id = waiting[0].run_id or waiting[0].launch.run_key
     since = now - LOOK_BACK_DAYS * DAY_S
-    used = usage_of(runs.of_author(author, since=since), in_flight=flying, now=now)
+    used = usage_of(runs.of_author(author, since=since), in_flight=run_id, now=now)
     return replace(used, in_vain=count, in_vain_at=ended_at)

@@ -1,7 +1,7 @@
-"""Retrainings that no alarm asks for: requests of a person or a forgetting, and growth.
+"""Start retrainings without an alarm: requests of a person, forget requests and growth.
 
-Scope: one pass over all authors for each of the two, and their decisions' rows.
-Out of scope: what may start and when (`statistics/retraining_limits.py`), dagster.
+Scope: one pass over all authors for requests and one for growth, and the rows of decisions.
+Out of scope: limits and priorities (`statistics/retraining_limits.py`), dagster.
 """
 # pyright: strict
 
@@ -29,7 +29,7 @@ GROWN: tuple[Cause, ...] = ("new_posts", "new_pairs")
 
 
 def ask_for_retraining(state: State, author: str, *, asked_by: str, reason: str, at: float) -> int:
-    """A person asks; the sensor `retraining_requested` starts it. Returns the request's number."""
+    """Store a person's request, which `retraining_requested` starts; return its number."""
     with state.transaction() as connection:
         return retrainings.ask(
             connection, author=author, cause="by_hand", asked_by=asked_by, reason=reason, at=at
@@ -37,7 +37,7 @@ def ask_for_retraining(state: State, author: str, *, asked_by: str, reason: str,
 
 
 def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
-    """Start what was asked for; requests of one author are met by one retraining."""
+    """Start requested retrainings; one retraining fulfils all requests of an author."""
     at = now.timestamp()
     notes = launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
     with loop.state.reading() as connection:
@@ -54,7 +54,7 @@ def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
 
 
 def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
-    """Start a retraining where enough posts or pairs have come since the stable version's."""
+    """Start a retraining if enough posts or pairs are new since the stable version's training."""
     at = now.timestamp()
     notes = launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
     with loop.state.reading() as connection:
@@ -63,14 +63,14 @@ def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     for author, version in stable.items():
         tell = partial(messages.__setitem__, author)
         with isolate_failure("no retraining for new material", tell):
-            if message := _grown(loop, author, version, at):
+            if message := _start_for_growth(loop, author, version, at):
                 messages[author] = message
     launches, held = loop.due(GROWN, now=at)
     return LoopTick(tuple(launches), messages, (*notes, *held))
 
 
-def _grown(loop: RetrainingLoop, author: str, version: ModelVersion, at: float) -> str:
-    """What has come since an author's stable version; empty: nobody wants to know."""
+def _start_for_growth(loop: RetrainingLoop, author: str, version: ModelVersion, at: float) -> str:
+    """Report the material since an author's stable version; empty if automatic runs are off."""
     limits = loop.limits(author)
     if not limits.automatic:
         return ""
@@ -83,7 +83,7 @@ def _grown(loop: RetrainingLoop, author: str, version: ModelVersion, at: float) 
     if cause is None:
         return message
     dataset = loop.inputs.now(author).dataset
-    # The same material asks once: what the gate refused, it would refuse again.
+    # The same material starts one run: the gate would refuse the same inputs again.
     key = f"{cause}:{author}:{score_watch.name_of(version)}:{dataset}"
     tags = {
         "twin/new_posts": str(new_material.new_posts),
@@ -101,7 +101,7 @@ def _begin(
     at: float,
     requests: Sequence[RetrainingRequest] = (),
 ) -> str:
-    """Enter a retraining, unless something holds it back; says which."""
+    """Enter a retraining unless a limit holds it back; return a message with the result."""
     used = launching.usage(loop.registry, loop.runs, author, now=at)
     waits = held_back_by(cause, used, loop.limits(author), now=at)
     learnt = loop.inputs.now(author)

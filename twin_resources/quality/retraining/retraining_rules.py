@@ -1,6 +1,7 @@
-"""What a person set for the loop, as the values that `statistics/` asks for.
+"""Convert settings of the loop to the values that `statistics/` uses.
 
-Scope: settings → threshold, limits. Out of scope: defaults (`settings.py`).
+Scope: settings → threshold, limits.
+Out of scope: defaults (`settings.py`).
 """
 # pyright: strict
 
@@ -16,7 +17,7 @@ from twin_resources.statistics.retraining_limits import RetrainingLimits
 
 @dataclass(frozen=True)
 class LoopRules:
-    """How streams are watched.
+    """The rules by which streams are watched.
 
     Attributes:
         fewest: values that a stream needs before a drop can be detected.

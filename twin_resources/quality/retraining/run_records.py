@@ -1,7 +1,7 @@
-"""Runs of the job that trains, as the loop asks whoever starts them.
+"""Define access to the runs of the training job, and sum an author's usage.
 
-Scope: the protocol, tags, and what an author's runs amount to.
-Out of scope: asking Dagster (`twin_sensors/dagster_run_records.py`).
+Scope: the protocol, tags, the usage of an author's runs.
+Out of scope: reading Dagster (`twin_sensors/dagster_run_records.py`).
 """
 # pyright: strict
 
@@ -15,7 +15,7 @@ from twin_resources.statistics.retraining_limits import Usage
 
 JOB = "retrain_twin"
 PARTITION_TAG = "dagster/partition"
-KEY_TAG = "twin/run_key"  # of the first attempt; `dagster/run_key` has the attempt in it
+KEY_TAG = "twin/run_key"  # key of the first attempt; `dagster/run_key` includes the attempt
 ATTEMPT_TAG = "twin/attempt"
 BUDGET_DAYS = 30
 DAY_S = 86_400.0
@@ -25,23 +25,23 @@ class RunRecords(Protocol):
     """Read access to the records of `retrain_twin`."""
 
     def in_flight(self) -> Mapping[str, str]:
-        """Author → id of the run that is queued or running."""
+        """Return author → id of the queued or running run."""
         ...
 
     def of_author(self, author: str, *, since: float) -> Sequence[Run]:
-        """Runs of an author created since (seconds since the epoch), newest first."""
+        """Return runs of an author created since (seconds since the epoch), newest first."""
         ...
 
     def of_key(self, run_key: str) -> Sequence[Run]:
-        """Runs of one decided retraining, all attempts, newest first."""
+        """Return the runs of one decided retraining, all attempts, newest first."""
         ...
 
 
 def usage_of(runs: Sequence[Run], *, in_flight: str, now: float) -> Usage:
-    """What an author's trainings have used.
+    """Sum the usage of an author's trainings.
 
     Args:
-        runs: of at least the last 30 days.
+        runs: runs of at least the last 30 days.
         in_flight: see `Usage`.
     """
     recent = [run for run in runs if run.created >= now - BUDGET_DAYS * DAY_S]

@@ -1,6 +1,7 @@
-"""What a training would use, and what it used: asked of whoever can train.
+"""Define access to the inputs of past and future trainings.
 
-Scope: the protocol. Out of scope: its answer (`twin_assets/training`).
+Scope: the protocol.
+Out of scope: its implementation (`twin_assets/training`).
 """
 # pyright: strict
 
@@ -15,7 +16,7 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 
 @dataclass(frozen=True)
 class CorpusGrowth:
-    """What there is that the stable version was not trained on."""
+    """Counts of the material on which the stable version was not trained."""
 
     new_posts: int
     new_pairs: int
@@ -25,7 +26,7 @@ class TrainingInputs(Protocol):
     """Dataset and recipe of an author's trainings; reads tables and manifests, trains nothing."""
 
     def now(self, author: str) -> TrainingFingerprint:
-        """As a training would use them now, posts that no dataset holds yet included.
+        """Return the inputs of a training now, including posts that are in no dataset yet.
 
         Raises:
             TwinError: the tables or the recipe cannot be read.
@@ -33,15 +34,15 @@ class TrainingInputs(Protocol):
         ...
 
     def of(self, version: ModelVersion) -> TrainingFingerprint | None:
-        """As this version was trained; None: its manifest is gone.
+        """Return the inputs of this version's training, or None if its manifest is missing.
 
         Raises:
-            TwinError: the manifest is of a newer version of this code.
+            TwinError: a newer version of this code wrote the manifest.
         """
         ...
 
     def growth(self, version: ModelVersion) -> CorpusGrowth:
-        """What came since this version's training.
+        """Return the material since this version's training.
 
         Raises:
             TwinError: the tables cannot be read.
