@@ -53,7 +53,7 @@ def check_port(host: str, port: int) -> None:
             raise TwinError(
                 f"listen on {host}:{port}",
                 found=error.strerror or str(error),
-                next_step="stop the program that uses the port, or set TWIN_GATEWAY_PORT to another",
+                next_step="stop the program that uses the port, or change TWIN_GATEWAY_PORT",
             ) from error
 
 
