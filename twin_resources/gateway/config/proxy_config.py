@@ -46,7 +46,7 @@ def proxy_config() -> dict[str, Any]:
         "router_settings": {
             "num_retries": RETRIES,
             "retry_after": 0,
-            "disable_cooldowns": True,  # a version has one deployment; a cooldown would refuse requests
+            "disable_cooldowns": True,  # with one deployment, it refuses requests
         },
         "general_settings": {
             "master_key": "os.environ/LITELLM_MASTER_KEY",
