@@ -32,10 +32,8 @@ def gateway_environment(settings: Settings, environ: Mapping[str, str]) -> dict[
     The keys of the providers of teacher and judge are removed, because the gateway does not call
     them. The paid model's key is included only if model and budget are both set.
     """
-    without_judges = settings.model_copy(update={"teacher_model": "", "judge_model": ""})
-    return child_environment(
-        without_judges, instance=environ.get(INSTANCE_VARIABLE, ""), environ=environ
-    )
+    reduced = settings.model_copy(update={"teacher_model": "", "judge_model": ""})
+    return child_environment(reduced, instance=environ.get(INSTANCE_VARIABLE, ""), environ=environ)
 
 
 def check_port(host: str, port: int) -> None:

@@ -49,7 +49,7 @@ MAX_FEEDBACK_BYTES = 64 * 1024
 MAX_EDIT_CHARACTERS = 20_000
 MAX_COMMENT_CHARACTERS = 500
 _TRACE = re.compile(r"[0-9a-f]{32}")
-_ROLES_THAT_NAME_READERS = frozenset({"admin", "site"})
+_NAMING_ROLES = frozenset({"admin", "site"})
 _THUMBS = {"up": 1.0, "down": 0.0}
 
 
@@ -109,6 +109,7 @@ def scores_of(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[Queue
         now: the time of the feedback. It is stored in the metadata, because the trace store
             records only the time of arrival.
     """
+    trace_id = feedback.trace_id
     metadata = {
         "twin.by": "reader",
         "twin.reader": feedback.reader,
@@ -119,29 +120,21 @@ def scores_of(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[Queue
     } | ({"twin.simulated": "true"} if feedback.simulated else {})
     scores: list[QueuedScore] = []
     if feedback.vote is not None:
-        identity = score_id(VOTE, feedback.reader, feedback.trace_id)
+        identity = score_id(VOTE, feedback.reader, trace_id)
         scores.append(
             QueuedScore(
-                identity,
-                feedback.trace_id,
-                VOTE,
-                feedback.vote,
-                "NUMERIC",
-                feedback.comment,
-                metadata,
+                identity, trace_id, VOTE, feedback.vote, "NUMERIC", feedback.comment, metadata
             )
         )
     if feedback.edit:
-        identity = score_id(EDIT, feedback.reader, feedback.trace_id)
+        identity = score_id(EDIT, feedback.reader, trace_id)
         scores.append(
-            QueuedScore(
-                identity, feedback.trace_id, EDIT, feedback.edit, "CORRECTION", "", metadata
-            )
+            QueuedScore(identity, trace_id, EDIT, feedback.edit, "CORRECTION", "", metadata)
         )
     if feedback.preferred:
         for trace, other, value in (
-            (feedback.trace_id, feedback.preferred, 0.0),
-            (feedback.preferred, feedback.trace_id, 1.0),
+            (trace_id, feedback.preferred, 0.0),
+            (feedback.preferred, trace_id, 1.0),
         ):
             identity = score_id(COMPARISON, feedback.reader, trace)
             metadata_of_pair = metadata | {"twin.against": other}
@@ -216,9 +209,7 @@ def _text(body: Mapping[str, Any], name: str, *, most: int) -> str:
     if not isinstance(text, str) or len(text) > most:
         raise _bad(
             name,
-            found="a value that is not text"
-            if not isinstance(text, str)
-            else f"{len(text):,} characters",
+            found="not text" if not isinstance(text, str) else f"{len(text):,} characters",
             next_step=f"send a text of at most {most:,} characters",
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
@@ -246,11 +237,9 @@ def _vote(body: Mapping[str, Any]) -> float | None:
 def _reader_of(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
     """Return the reader's hash, and whether the feedback is simulated."""
     # As in a chat request: `user` is ignored for a key that may not name a reader.
-    user = body.get("user") if key.role in _ROLES_THAT_NAME_READERS else None
+    user = body.get("user") if key.role in _NAMING_ROLES else None
     named, simulated = body.get("reader", user), body.get("simulated", False)
-    if (named is not None and key.role not in _ROLES_THAT_NAME_READERS) or (
-        simulated and key.role != "admin"
-    ):
+    if (named is not None and key.role not in _NAMING_ROLES) or (simulated and key.role != "admin"):
         raise Refused(
             403,
             "reader_not_allowed",

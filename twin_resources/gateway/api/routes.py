@@ -241,20 +241,18 @@ class RouteAllowlist:
         Raises:
             Refused: 401 if the key was revoked before the answer began.
         """
-        disconnected, begun = asyncio.Event(), asyncio.Event()
+        closed, begun = asyncio.Event(), asyncio.Event()
 
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            disconnected.set()
+            closed.set()
 
-        async def mark_and_send(message: Message) -> None:
+        async def forward(message: Message) -> None:
             begun.set()
             await send(message)
 
-        answer = asyncio.ensure_future(
-            self.proxy(scope, _replay(body, disconnected), _yielding(mark_and_send))
-        )
+        answer = asyncio.ensure_future(self.proxy(scope, _replay(body, closed), _yielding(forward)))
         watching = asyncio.ensure_future(watch())
         revoking = asyncio.ensure_future(self._revocation(_header(scope, b"authorization")))
         try:
@@ -321,14 +319,13 @@ class RouteAllowlist:
     async def _model(self, key: Key, name: str, send: Send) -> None:
         names = models_for(self.live.current, key)
         if name not in names:
+            listed = ", ".join(names[:20])
             raise Refused(
                 404,
                 "model_not_found",
                 tried=f"find the model {name}",
                 found="no model of that name for this key",
-                next_step=f"ask for one of {', '.join(names[:20])}"
-                if names
-                else "wait until a twin is ready",
+                next_step=f"ask for one of {listed}" if listed else "wait until a twin is ready",
                 param="model",
             )
         await send_json(send, 200, self._model_entry(name))

@@ -41,7 +41,7 @@ def ask_by_stream(is_ours: Callable[[str], bool]) -> None:
     client: Any = BaseOpenAILLM.get_async_http_client()
     if client is None:
         raise TypeError(
-            "LiteLLM creates no HTTP client; adapt stream_aggregation.py to this version of LiteLLM"
+            "LiteLLM creates no HTTP client: adapt stream_aggregation.py to this version"
         )
     client._transport = WholeAnswers(client._transport, is_ours)
     client.follow_redirects = False

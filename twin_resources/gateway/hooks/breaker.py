@@ -35,7 +35,7 @@ from twin_resources.statistics.bets import BETS, FRACTIONS, factor
 Cause = Literal["errors", "latency", "safety"]
 CAUSES: tuple[Cause, ...] = ("errors", "latency", "safety")
 Wealth = tuple[float, ...]
-_NO_WEALTH: Wealth = (0.0,) * BETS
+_ZEROS: Wealth = (0.0,) * BETS
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,7 @@ class Breaker:
         reason: the cause with its numbers; empty while `tripped` is None.
     """
 
-    wealth: Mapping[Cause, Wealth] = field(
-        default_factory=lambda: dict.fromkeys(CAUSES, _NO_WEALTH)
-    )
+    wealth: Mapping[Cause, Wealth] = field(default_factory=lambda: dict.fromkeys(CAUSES, _ZEROS))
     values: Mapping[Cause, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
     ones: Mapping[Cause, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
     tripped: Cause | None = None
