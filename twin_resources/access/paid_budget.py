@@ -152,14 +152,12 @@ class PaidBudget:
         from twin_resources.router.pacing import BudgetLeft  # with numpy
 
         try:
-            headrooms = self.account.rooms(purpose="answer", author=author)
+            limits = self.account.rooms(purpose="answer", author=author)
         except (SQLAlchemyError, TwinError):
             return None  # `problem` reports it, and the own model answers
-        if not headrooms:
+        if not limits:
             return None
-        tightest = min(
-            headrooms, key=lambda headroom: headroom.left_usd / max(headroom.seconds_left, 1.0)
-        )
+        tightest = min(limits, key=lambda limit: limit.left_usd / max(limit.seconds_left, 1.0))
         return BudgetLeft(tightest.left_usd, tightest.seconds_left)
 
     async def reserve(

@@ -58,13 +58,10 @@ def language_of(message: str) -> str:
     The detector is often unsure about messages of two words. The most likely language with texts is
     used then.
     """
-    known = _texts()
     guesses = _detector().detect(_line_of(message), model="lite", k=_CANDIDATES)
-    if guesses and guesses[0]["score"] >= _SURE_FROM:
-        guesses = guesses[:1]
-    return next(
-        (str(guess["lang"]) for guess in guesses if guess["lang"] in known), DEFAULT_LANGUAGE
-    )
+    sure = guesses[:1] if guesses and guesses[0]["score"] >= _SURE_FROM else guesses
+    languages = (str(guess["lang"]) for guess in sure)
+    return next((language for language in languages if language in _texts()), DEFAULT_LANGUAGE)
 
 
 def other_language_text(

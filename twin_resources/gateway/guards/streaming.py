@@ -112,10 +112,7 @@ class HeldBack:
             end = min(crossing, default=end)
         if end <= self._waits:
             return ""
-        block = next(
-            (finding for finding in acting if finding.action == "block" and finding.begin < end),
-            None,
-        )
+        block = next((span for span in acting if span.action == "block" and span.begin < end), None)
         if block is not None:
             end, self.blocked = max(block.begin, self._waits), block
         shown_findings = [finding for finding in findings if self._waits < finding.end <= end]
