@@ -51,12 +51,9 @@ def check_move(
     force: bool,
     gate_version: str,
 ) -> None:
-    """Raise MoveRefused if the move is not legal.
-
-    A version must be in a state that allows the move. It must be untainted and have a PASSED
-    verdict of this gate for a state that answers. A stable version is not refused if it has that
-    verdict, or if a person forced it.
-    """
+    """Raise MoveRefused if the version's state does not allow the move; if it is tainted or lacks a
+    PASSED verdict of this gate for a state that answers; or if it would be refused although it is
+    stable with that verdict or by force."""
     tried = f"move v{item.version} of {item.author} from {item.state} to {to}"
     nowhere: frozenset[VersionState] = frozenset()
     forcible = FORCED_MOVES.get(item.state, nowhere)

@@ -45,8 +45,7 @@ class Follower:
     """One process's view of the shared stores.
 
     Attributes:
-        behind: why this home lags the state store; empty if it is up to date, or the store cannot
-            be reached.
+        behind: why this home lags the state store; empty if it is current or the store is down.
         note: problems for a person to resolve; answers continue.
     """
 
@@ -224,8 +223,7 @@ def _names(settings: Settings, paths: tuple[str | None, ...]) -> Iterator[str]:
 
 
 def _put(folders: SharedFolders, name: str) -> bool:
-    """Store a folder; a prepared base model is stored whole, as its record may name a folder
-    outside the home."""
+    """Store a folder; that of a base model with the files outside the home that it names."""
     folder = folders.home / name
     record = folder / RECORD
     if not record.exists():

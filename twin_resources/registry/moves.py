@@ -168,8 +168,7 @@ class Evidence:
     """The result so far of a version's test against the stable one (architecture.md).
 
     Attributes:
-        incumbent: the version that was stable in that test; the finding does not apply to another
-            one. None if not recorded.
+        incumbent: the stable version in that test, to which the finding applies; None: unknown.
     """
 
     finding: Finding
@@ -192,10 +191,8 @@ class LegalMove:
 
 
 def prose_release(claims: Sequence[GateClaim]) -> ProseRelease:
-    """Return whether these claims release prose, which needs a met claim about it.
-
-    A verdict without such a claim releases quotations only.
-    """
+    """Return whether these claims release prose, which needs a met claim about it; without one
+    they release quotations only."""
     about_prose = [claim for claim in claims if claim.blocks == VOICE]
     unmet = next((claim for claim in about_prose if not claim.passed), None)
     if unmet is not None:
@@ -322,10 +319,8 @@ def _to_trial(
 
 
 def shown_no_worse(verdict: Verdict, incumbent: ModelVersion) -> tuple[bool, str]:
-    """Return whether a verdict shows a candidate to be no worse than the stable version, and why.
-
-    The upper end of the interval of their ratio must be at most `MAX_RATIO_TO_INCUMBENT`.
-    """
+    """Return whether a verdict shows a candidate to be no worse than the stable version, and why:
+    the upper end of the interval of their ratio must be at most `MAX_RATIO_TO_INCUMBENT`."""
     name = f"v{incumbent.version}"
     comparisons = [claim for claim in verdict.claims if claim.beside]
     claim = next((claim for claim in comparisons if claim.beside == name), None)

@@ -99,7 +99,7 @@ class Registry:
         }
         check_versions_known(self.state, self.policy_path)
         with self.state.transaction() as connection:
-            known = rows.find_version(connection, author=author, checkpoint=checkpoint)
+            known = rows.find(connection, author=author, checkpoint=checkpoint)
             if known is None:
                 newest = connection.execute(
                     sa.select(sa.func.max(model_versions.c.version)).where(
@@ -147,11 +147,9 @@ class Registry:
     def _here(self, item: ModelVersion) -> ModelVersion:
         """Return the version with paths of this home."""
         paths = {name: str(getattr(item, name)) for name in PATHS}
-        relative = {name: path for name, path in paths.items() if path.startswith(HOME)}
+        stored = {name: path for name, path in paths.items() if path.startswith(HOME)}
         home = self.policy_path.parent
-        return replace(
-            item, **{name: f"{home}/{path[len(HOME) :]}" for name, path in relative.items()}
-        )
+        return replace(item, **{key: f"{home}/{path[len(HOME) :]}" for key, path in stored.items()})
 
     def authors(self) -> list[str]:
         """Return every author that has a version, sorted."""
@@ -188,7 +186,7 @@ class Registry:
     def by_checkpoint(self, checkpoint: str, *, author: str | None = None) -> ModelVersion | None:
         """Return the version of a checkpoint hash, or None."""
         with self.state.reading() as connection:
-            item = rows.find_version(connection, author=author, checkpoint=checkpoint)
+            item = rows.find(connection, author=author, checkpoint=checkpoint)
         return None if item is None else self._here(item)
 
     def taint(self, author: str, version: int, *, actor: str, reason: str) -> ModelVersion:
@@ -196,14 +194,13 @@ class Registry:
         with self.state.transaction() as connection:
             item = rows.get_version(connection, author, version)
             rows.update(connection, item, tainted=True)
-            rows.record_move(connection, item, item.state, actor=actor, reason=reason, forced=False)
+            rows.record(connection, item, item.state, actor=actor, reason=reason, forced=False)
         self.publish()
         return self.get(author, version)
 
     def force_prose(self, author: str, version: int, *, actor: str, reason: str) -> Move:
-        """Let the stable version answer in prose although the gate has not released its prose.
-
-        This applies where its author's file says `voice`. The reason is kept permanently.
+        """Let the stable version answer in prose alone, where its author's file says `voice`,
+        although the gate has not released its prose; the reason is kept permanently.
 
         Raises:
             MoveRefused: the version is not stable.
@@ -216,9 +213,7 @@ class Registry:
                     found=f"that it is {item.state}",
                     next_step="release it first: `twin release` with a reason does both",
                 )
-            move = rows.record_move(
-                connection, item, "stable", actor=actor, reason=reason, forced=True
-            )
+            move = rows.record(connection, item, "stable", actor=actor, reason=reason, forced=True)
         self.publish()
         return move
 
@@ -259,10 +254,8 @@ class Registry:
             return rows.newest_verdict(connection, statement)
 
     def prose(self, item: ModelVersion) -> ProseRelease:
-        """Return whether a version's prose is released, and whether a person forced the version.
-
-        The newest verdict of its checkpoint decides, from any version of the gate.
-        """
+        """Return whether the newest verdict of a version's checkpoint, from any gate version,
+        releases its prose, and whether a person forced the version."""
         forced = (
             (moves.c.author == item.author)
             & (moves.c.version == item.version)
@@ -307,8 +300,7 @@ class Registry:
             actor, reason: who made the move and why; kept permanently.
             force: a person releases a refused or parked version; it is marked `forced`.
             gate_version: the gate's current version, for moves that need a PASSED verdict.
-            against: the version that must be stable, because the evidence is about it; None for
-                any.
+            against: the stable version that the evidence is about; None for any.
 
         Raises:
             MoveRefused: the move is not legal from the version's state, the version is tainted,
@@ -334,10 +326,7 @@ class Registry:
         return done
 
     def rollback(self, author: str, version: int | None = None, *, actor: str, reason: str) -> Move:
-        """Make a retired version stable again.
-
-        Args:
-            version: None for the untainted version that retired last.
+        """Make a retired version stable again; None means the untainted one that retired last.
 
         Raises:
             MoveRefused: there is none, or the named version is not retired or may not answer.

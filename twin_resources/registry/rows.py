@@ -37,9 +37,7 @@ def history(connection: sa.Connection, author: str) -> list[Move]:
     return [Move(**row) for row in connection.execute(statement).mappings()]
 
 
-def find_version(
-    connection: sa.Connection, *, checkpoint: str, author: str | None
-) -> ModelVersion | None:
+def find(connection: sa.Connection, *, checkpoint: str, author: str | None) -> ModelVersion | None:
     """Return the version of a checkpoint, or None."""
     statement = sa.select(model_versions).where(model_versions.c.checkpoint == checkpoint)
     if author is not None:
@@ -86,10 +84,10 @@ def change_state(
 ) -> Move:
     """Change a version's state and write the history."""
     update(connection, item, state=to)
-    return record_move(connection, item, to, actor=actor, reason=reason, forced=forced)
+    return record(connection, item, to, actor=actor, reason=reason, forced=forced)
 
 
-def record_move(
+def record(
     connection: sa.Connection,
     item: ModelVersion,
     to: VersionState,

@@ -111,10 +111,7 @@ def is_shared(settings: Settings) -> bool:
 
 
 def mark_of(state: State) -> Mark:
-    """Read a value that changes with every shared file, version, verdict or routing table.
-
-    This costs one query.
-    """
+    """Read in one query a value that changes with each file, version, verdict or routing table."""
     newest = (
         sa.func.max(shared_files.c.revision),
         sa.func.max(shared_files.c.written_at),
@@ -144,18 +141,14 @@ def follow_files(home: Path, stored: Mapping[str, str]) -> list[str]:
         if name != f"authors/{file.name}" or not file.name.endswith((".toml", SUFFIX)):
             kept.append(f"the state store's row {name!r} is no author's file or pause: ignored")
             continue
-        current = file.read_bytes() if file.exists() else None
-        if (
-            current is not None
-            and current != content.encode()
-            and _hash(current) != written.get(name)
-        ):
+        data = file.read_bytes() if file.exists() else None
+        if data is not None and data != content.encode() and _hash(data) != written.get(name):
             kept.append(
                 f"{name} was changed on this host and differs from the state store's: share it "
                 f"with `twin authors apply {file.parent}`, or delete it"
             )
             continue
-        if current != content.encode():
+        if data != content.encode():
             replace_file(file, content)
         written[name] = _hash(content.encode())
     for name in written.keys() - stored.keys():

@@ -23,7 +23,7 @@ from twin_resources.models.training_launcher import Message, TrainingJob
 from twin_resources.models.training_launcher.machine import watch
 from twin_resources.models.training_launcher.training_job import (
     AttemptEnd,
-    forward_message,
+    forward_line,
     ignore_message,
     run_with_retry,
 )
@@ -67,7 +67,7 @@ class ScriptLauncher:
                 ) as process,
             ):
                 return watch(
-                    process, job, log, lambda line: forward_message(line, say), log_start=start
+                    process, job, log, lambda line: forward_line(line, say), log_start=start
                 )
 
         return run_with_retry(job, self._home, attempt=attempt, write_line=say)

@@ -33,7 +33,7 @@ from twin_resources.models.training_launcher.reason import cause_in, reason_in
 from twin_resources.models.training_launcher.training_job import (
     AttemptEnd,
     Message,
-    forward_message,
+    forward_line,
     run_with_retry,
 )
 from twin_resources.settings import Settings
@@ -320,7 +320,7 @@ def test_what_a_rank_prints_becomes_messages_where_it_is_one() -> None:
         "starting the ranks",
         "a line about progress {",
     ):
-        forward_message(line, said.append)
+        forward_line(line, said.append)
     assert said == [
         {"progress": {"step": 3}},
         {"text": "resuming after step 3 of 9"},

@@ -189,12 +189,10 @@ class Quoter:
             return Quoted((), reason=f"{PASSAGES} of author {author} are of another embedder")
         if language and language not in calibrated.languages and calibrated.elsewhere is not None:
             calibrated = replace(calibrated, threshold=calibrated.elsewhere)
-        candidates = documents[:DOCUMENTS]
-        if not candidates:
+        posts = documents[:DOCUMENTS]
+        if not posts:
             return Quoted((), threshold=calibrated.threshold)
-        quoted = _choose(
-            passages, question, tokens, calibrated, candidates, limit=limit, shown=shown
-        )
+        quoted = _choose(passages, question, tokens, calibrated, posts, limit=limit, shown=shown)
         return replace(
             quoted, languages=calibrated.languages, known_languages=calibrated.known_languages
         )
@@ -484,18 +482,12 @@ def _normalized(text: str) -> str:
 
 def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[int, int] | None:
     """Return (start, end) in the document of the sentence whose tokens match the question best."""
-    embedded = cosines.shape[1]  # the first tokens, if the text exceeds the embedder's limit
+    size = cosines.shape[1]  # the first tokens, if the text exceeds the embedder's limit
     inside = [
-        sentence
-        for sentence in row["sentences"]
-        if sentence["first_token"] < min(sentence["end_token"], embedded)
+        part for part in row["sentences"] if part["first_token"] < min(part["end_token"], size)
     ]
     # a single word may give a short sentence a high score
-    long = [
-        sentence
-        for sentence in inside
-        if sentence["end"] - sentence["start"] >= MIN_MARKED_CHARACTERS
-    ]
+    long = [part for part in inside if part["end"] - part["start"] >= MIN_MARKED_CHARACTERS]
 
     def score(sentence: Mapping[str, int]) -> float:
         tokens = cosines[:, sentence["first_token"] : sentence["end_token"]]

@@ -13,14 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.retrieval import TABLE
 from twin_resources.models.retrieval.search import INDEXED
-from twin_resources.models.retrieval.vector_index import (
-    VECTOR_INDEX,
-    create_index,
-    plan_index,
-    read_index_state,
-)
+from twin_resources.models.retrieval.vector_index import VECTOR_INDEX
 from twin_resources.storage.tables.store import TableMissing, open_table
 
 if TYPE_CHECKING:
@@ -112,13 +108,13 @@ def keep_vector_index(tables: Tables, author: str) -> str:
     options = dict(tables.storage_options or {}) or None
     with tables.lease(TABLE, author) as lease:
         dataset = _open(tables, author)
-        existing = read_index_state(dataset)
-        plan = plan_index(dataset.count_rows(), existing)
+        existing = vector_index.read_index_state(dataset)
+        plan = vector_index.plan_index(dataset.count_rows(), existing)
         if plan is None:
             return "left"
         lease.confirm()
         database = lancedb.connect(f"{tables.base_uri}/{author}", storage_options=options)
-        create_index(database.open_table(TABLE), plan)
+        vector_index.create_index(database.open_table(TABLE), plan)
         return "rebuilt" if existing else "made"
 
 

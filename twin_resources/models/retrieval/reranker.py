@@ -91,9 +91,8 @@ class Reranker:
     def ranked(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
         """Sort the passages by their new scores, best first; ties keep their order.
 
-        Passages of a post that the question names by title stay before all others: a reader who
-        writes out a title means that post. The check `a_named_post_is_found_first` applies to every
-        reranker.
+        Passages of a post that the question names by title stay first: a reader who writes out a
+        title means that post. The check `a_named_post_is_found_first` applies to every reranker.
         """
         texts = [
             f"{passage.title}\n\n{passage.text}" if passage.title else passage.text
@@ -101,12 +100,8 @@ class Reranker:
         ]
         named = named_in(question, [passage.title for passage in passages])
         scores = self.scores(question, texts)
-        scored = [
-            replace(passage, score=score) for passage, score in zip(passages, scores, strict=True)
-        ]
-        return sorted(
-            scored, key=lambda passage: (named.get(passage.title, len(named) + 1), -passage.score)
-        )
+        scored = [replace(hit, score=score) for hit, score in zip(passages, scores, strict=True)]
+        return sorted(scored, key=lambda hit: (named.get(hit.title, len(named) + 1), -hit.score))
 
     def _batch(self, question: str, texts: Sequence[str]) -> list[float]:
         import torch

@@ -88,10 +88,8 @@ class RetrievalQuery:
 
 
 class InMemory:
-    """All rows of a table, for many searches in a row.
-
-    It returns the same nearest vectors at a tenth of the cost, and the rows of a full-text search
-    without reading the table.
+    """All rows of a table, for many searches: the same nearest vectors at a tenth of the cost, and
+    the rows of a full-text search without reading the table.
 
     Args:
         table: an open LanceDB table with at most `MAX_IN_MEMORY` rows.

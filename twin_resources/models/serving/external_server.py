@@ -18,10 +18,8 @@ LOOK_AT_MOST_S = 3.0  # the fleet waits for this check
 
 
 class NamedMember:
-    """An answer model at an address; like `fleet_member.FleetMember`, but without a process.
-
-    It is ready while the address answers.
-    """
+    """An answer model at an address; like `fleet_member.FleetMember`, but without a process: it is
+    ready while the address answers."""
 
     def __init__(self, key: str, wanted: WantedServer, *, settings: Settings) -> None:
         self.key = key

@@ -79,10 +79,8 @@ def wanted_versions(policy: Policy | None) -> dict[str, WantedServer]:
 
 
 def wanted_adapters(policy: Policy | None) -> dict[str, Path | None]:
-    """Return the PEFT folders of the versions in use, by key, for one server of the whole home.
-
-    The value is None for a version without a folder, which that server must offer by its name.
-    """
+    """Return the PEFT folders of the versions in use, by key, for one server of the whole home;
+    None for a version without a folder, which that server must offer by its name."""
     return {
         key: peft_folder(served.folder)
         for key, served in _served(policy)
@@ -90,7 +88,7 @@ def wanted_adapters(policy: Policy | None) -> dict[str, Path | None]:
     }
 
 
-def _are_of_one_author(key: str, other: str) -> bool:
+def _same_author(key: str, other: str) -> bool:
     """Return whether two keys are versions of one author."""
     return key.rpartition("/")[0] == other.rpartition("/")[0]
 
@@ -176,11 +174,7 @@ class Fleet:
         for member in [self.members[key] for key in set(self.members) - set(wanted)]:
             if member.leaving_since is None:
                 # the old version stays published until its author's new ones answer
-                if all(
-                    self.members[key].server
-                    for key in wanted
-                    if _are_of_one_author(key, member.key)
-                ):
+                if all(self.members[key].server for key in wanted if _same_author(key, member.key)):
                     member.leaving_since = now
                 else:
                     member.step(now)
@@ -228,7 +222,7 @@ class Fleet:
                 self._remote[key] = RunningServer(url, alias, secret, None, engine)
         for key in (before - {BASE, *versions}) & offered:
             # the old version stays published until its author's new ones answer
-            if any(_are_of_one_author(key, name) for name in self._remote_problems):
+            if any(_same_author(key, name) for name in self._remote_problems):
                 self._remote[key] = RunningServer(url, key, secret, None, engine)
 
     def _publish(self) -> None:

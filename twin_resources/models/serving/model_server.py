@@ -163,8 +163,7 @@ class ServerProcess:
         )
 
     def busy(self) -> int | None:
-        """Return the number of requests in progress, or None if the server does not report it in
-        time.
+        """Return the number of requests in progress; None if the server does not respond in time.
 
         Raises:
             TwinError: see `running`.
@@ -273,11 +272,8 @@ class ModelServers:
         return self._settings.model_server_precision
 
     def precision(self, version: ModelVersion) -> str:
-        """Return the precision in which a version is served.
-
-        It decides how far the answers may differ from the reference's
-        (`served_precision.limits_of`).
-        """
+        """Return the precision in which a version is served, which decides how far its answers may
+        differ from the reference's (`served_precision.limits_of`)."""
         if self._settings.model_server_url:
             return precision_elsewhere(self._set_precision, version.base)
         file = Path(version.base_gguf)

@@ -20,8 +20,8 @@ OWN, STORED = "xllamacpp", ", weights in "  # parts of an engine's name
 # precisions of stored weights, computed in fp32; fp16 and bf16 are those of the computation
 # (`--dtype` of an external server). f16 represents a bf16 model almost exactly, so a difference
 # indicates a bug. q8_0 rounds a weight to 1/254 of the largest of 32 neighbours. SmolLM2-135M (960
-# values) differed by .0061 and .046 in fp16, .054 and .49 in bf16 (`deploy/docs/deployment.md`).
-# Adapter rows in the wrong order cause a mean difference of .12.
+# values): fp16 .0061 and .046, bf16 .054 and .49 (`deploy/docs/deployment.md`); adapter rows in the
+# wrong order cause a mean difference of .12.
 LIMITS: Mapping[str, tuple[float, float]] = {
     F16: (0.01, 0.05),
     FP16: (0.02, 0.15),

@@ -153,7 +153,7 @@ def prove(
     """
     process = ServerProcess(settings, gguf, adapter_gguf, alias="proof")
     try:
-        with _LlamaCppClient(process.wait_until_ready()) as server:
+        with _Client(process.wait_until_ready()) as server:
             reference = TransformersReference(folder, adapter)
             return _compare(reference, server, precision=precision, ends=ends, folder=folder)
     finally:
@@ -162,13 +162,13 @@ def prove(
 
 def _compare(
     reference: TransformersReference,
-    server: _LlamaCppClient,
+    server: _Client,
     *,
     precision: str,
     ends: Iterable[str],
     folder: Path,
 ) -> ServedProof:
-    prompts = [_same_prompt(reference, server, messages) for messages in _conversations()]
+    prompts = [_tokens_of(reference, server, messages) for messages in _conversations()]
     for end in ends:
         _require_end(reference, server, prompts[0], end)
     differences = [
@@ -185,7 +185,7 @@ def _compare(
         *(ROUNDED_LIMITS if reference.rounded else limits_of(precision)),
     )
     if not proof.holds:
-        where = _locate_difference(reference, server, prompts, proof.allowed_largest)
+        where = _where(reference, server, prompts, proof.allowed_largest)
         raise _differs(folder, f"{proof}, {where}")
     return proof
 
@@ -202,9 +202,7 @@ def _conversations() -> list[Messages]:
     ]
 
 
-def _same_prompt(
-    reference: TransformersReference, server: _LlamaCppClient, messages: Messages
-) -> list[int]:
+def _tokens_of(reference: TransformersReference, server: _Client, messages: Messages) -> list[int]:
     """Return a prompt's tokens, on which reference and server must agree."""
     text, served = reference.rendered(messages), server.rendered(messages)
     if text != served:
@@ -230,7 +228,7 @@ def _same_prompt(
 
 
 def _require_end(
-    reference: TransformersReference, server: _LlamaCppClient, prompt: list[int], end: str
+    reference: TransformersReference, server: _Client, prompt: list[int], end: str
 ) -> None:
     token = reference.tokenizer.convert_tokens_to_ids(end)
     if not server.ends(prompt, token):
@@ -239,7 +237,7 @@ def _require_end(
 
 def _differences(
     reference: TransformersReference,
-    server: _LlamaCppClient,
+    server: _Client,
     prompt: Sequence[int],
     places: Sequence[int],
 ) -> list[float]:
@@ -253,9 +251,9 @@ def _differences(
     ]
 
 
-def _locate_difference(
+def _where(
     reference: TransformersReference,
-    server: _LlamaCppClient,
+    server: _Client,
     prompts: Sequence[Sequence[int]],
     limit: float,
 ) -> str:
@@ -280,7 +278,7 @@ def _differs(what: object, found: str) -> TwinError:
     )
 
 
-class _LlamaCppClient:
+class _Client:
     """A client of llama.cpp's server, for the routes that show how it reads a prompt.
 
     Interface: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
@@ -293,7 +291,7 @@ class _LlamaCppClient:
             headers={"Authorization": f"Bearer {server.key}"}, trust_env=False, timeout=600
         )
 
-    def __enter__(self) -> _LlamaCppClient:
+    def __enter__(self) -> _Client:
         return self
 
     def __exit__(self, *_error: object) -> None:

@@ -19,10 +19,8 @@ NAMED_IN = "deepspeed.launcher.runner"
 
 
 def main() -> None:
-    """Run accelerate's launcher with this process's arguments.
-
-    They disable DeepSpeed's own launcher (`--deepspeed_multinode_launcher standard`).
-    """
+    """Run accelerate's launcher with this process's arguments, which disable DeepSpeed's own
+    (`--deepspeed_multinode_launcher standard`)."""
     names = ModuleType(NAMED_IN)
     vars(names)["DEEPSPEED_ENVIRONMENT_NAME"] = ".deepspeed_env"
     sys.modules[NAMED_IN] = names

@@ -16,7 +16,7 @@ from twin_resources.models.training_launcher.training_job import (
     AttemptEnd,
     Message,
     TrainingJob,
-    forward_message,
+    forward_line,
     ignore_message,
     run_with_retry,
     training_lock,
@@ -79,6 +79,6 @@ class LocalLauncher:
                 process,
                 job,
                 log,
-                lambda line: forward_message(line, write_line),
+                lambda line: forward_line(line, write_line),
                 log_start=log_start,
             )

@@ -199,8 +199,8 @@ def command(job: TrainingJob, share: MachineShare) -> list[str]:
     if job.device == "cpu" and job.ranks > 1 and not job.deepspeed:
         # accelerate's launcher would start only one process
         start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks)]
-        nodes = ["--nnodes", str(share.machines)]
-        return [*start, *nodes, *_rendezvous_flags(share, torch=True), *script]
+        start += ["--nnodes", str(share.machines)]
+        return [*start, *_rendezvous_flags(share, torch=True), *script]
     if job.device == "cpu" and job.ranks == 1 and not job.deepspeed:
         # accelerate's launcher would import torch (2 CPU s) to set what `environment_of` sets
         return [sys.executable, *script]
@@ -219,9 +219,8 @@ def command(job: TrainingJob, share: MachineShare) -> list[str]:
 def forked(job: TrainingJob, share: MachineShare) -> bool:
     """Return whether a machine's ranks are forked from one process that has done the imports.
 
-    GPUs are excluded because CUDA does not survive a fork, several machines because their launchers
-    must connect, and macOS because its libraries start threads. A single rank without a launcher
-    needs no fork.
+    Not for GPUs, as CUDA does not survive a fork, several machines, whose launchers must connect,
+    or macOS, whose libraries start threads. A single rank without a launcher needs no fork.
     """
     needs_launcher = job.ranks > 1 or bool(job.deepspeed)
     can_fork = share.machines == 1 and job.device == "cpu" and platform.system() == "Linux"

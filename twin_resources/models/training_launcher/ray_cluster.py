@@ -31,7 +31,7 @@ from twin_resources.models.training_launcher.training_job import (
     Message,
     TrainingDied,
     TrainingJob,
-    forward_message,
+    forward_line,
     ignore_message,
     run_with_retry,
     training_lock,
@@ -207,7 +207,7 @@ def _follow(
                 heard = time.monotonic()
                 stream.write(line + "\n")
                 stream.flush()
-                forward_message(line, write_line)
+                forward_line(line, write_line)
             now = time.monotonic()
             if ended is not None:
                 if now - heard > LATE_S:

@@ -182,7 +182,7 @@ def ignore_message(_message: Message) -> None:
     """Discard a message that no caller requested; the log has it as well."""
 
 
-def forward_message(line: str, log: Callable[[Message], None]) -> None:
+def forward_line(line: str, log: Callable[[Message], None]) -> None:
     """Forward a line that a rank printed, if it is a message."""
     if line.startswith("progress {"):
         log({"progress": json.loads(line.removeprefix("progress "))})
