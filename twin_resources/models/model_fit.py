@@ -1,17 +1,14 @@
-"""Estimate a model's recipe, memory, training time and reply speed on this machine from its size.
+"""Estimate a model's recipe, memory and training time on this machine from its size.
 
 Scope: the rules and their figures.
 Out of scope: inspecting the machine (`preflight.py`). Because `preflight.py` imports this module,
 it uses only the standard library and the syntax of Python 3.9.
 
 The estimate is a rule, not a measurement. It scales figures of a model of 0.135 billion parameters
-on two cores with bf16 instructions, where 100,000 training tokens cost 600 CPU seconds. Reply
-speed covers the time from the question to the last word: searching, reading a prompt of 500 tokens
-with its passages (4.5 ms each on the one core of two that a server uses), and writing 64 tokens
-(110 a second). That is 3.3 s or 19 tokens/s, although the server alone writes 110. Cost grows with
-the parameters. Training without bf16 instructions costs 2.6 times as much. Memory limits the speed
-of a reply, so more than four cores do not help. Nothing was measured on a GPU; the rule there is
-arithmetic for a slow one. Without bf16 `twin up` uses a recipe of 70,000 tokens for a new author.
+on two cores with bf16 instructions, where 100,000 training tokens cost 600 CPU seconds. Cost grows
+with the parameters. Training without bf16 instructions costs 2.6 times as much. Nothing was
+measured on a GPU; the rule there is arithmetic for a slow one. Without bf16 `twin up` uses a recipe
+of 70,000 tokens for a new author.
 
 Parameters and device determine the recipe (`choose_recipe`): larger models have a lower learning
 rate, and a GPU trains on more tokens. The recipes for 1B and 8B have not been run yet.
@@ -25,13 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SIZES = {"135M": 0.135, "1.7B": 1.7, "8B": 8.0}  # billions of parameters
-REFERENCE_BILLION = 0.135
+REFERENCE_BILLION = 0.135  # billions of parameters
 TRAINING_CPU_S = 600.0
-REPLY_TOKENS_PER_S = 110.0  # decoding speed of a server on one of two cores
-PROMPT_TOKEN_S = 0.0045
-REPLY_TOKENS, PROMPT_TOKENS = 64, 500
-SEARCH_S = 0.4  # embedding the question, retrieval and the gateway
 WITHOUT_BF16 = 2.6
 RANKS = 2
 GPU_SUSTAINED_FLOPS = 20e12  # a low guess, not measured on any GPU
@@ -109,9 +101,8 @@ def choose_recipe(
 ) -> RecipeChoice:
     """Choose the recipe for a base model on a device.
 
-    One GPU is used if it holds the model, and several if each of them does (data parallel). If only
-    all of them together hold it, its weights are sharded (ZeRO-3). Two, four or eight GPUs train
-    together.
+    One GPU is used if it holds the model, or two, four or eight if each does (data parallel). If
+    only all of them together hold it, its weights are sharded (ZeRO-3).
 
     Args:
         billions: parameters of the base model; None if unknown, which counts as the embedded one.
@@ -126,8 +117,8 @@ def choose_recipe(
             return RecipeChoice("smollm2-135m-gpu", 1, f"{model}, a GPU")
         if bf16:
             return RecipeChoice(RECIPE_OF_SMALL, 0, f"{model}, a processor with bf16")
-        because = f"{model}, this processor is not faster in bf16"
-        return RecipeChoice(RECIPE_WITHOUT_BF16, 0, because)
+        slow = f"{model}, this processor is not faster in bf16"
+        return RecipeChoice(RECIPE_WITHOUT_BF16, 0, slow)
     kind = "1b" if size < LARGE_BILLION else "8b"
     if len(holding) > 1:
         ranks = _ranks_for(len(holding))
@@ -152,8 +143,7 @@ def _ranks_for(cards: int) -> int:
 
 
 def memory_need_gb(billions: float) -> float:
-    """Return the memory for a training beside the stack: two ranks with a copy each, two servers
-    in f16, and 4 GB for the rest."""
+    """Return training memory beside the stack: two ranks with a copy, two f16 servers, and 4 GB."""
     return 4 + RANKS * (2 * billions + 1.5) + 2 * 2 * billions
 
 
@@ -169,8 +159,7 @@ def weights_gb(model: str) -> float | None:
 def answering_need_gb(weights: float, *, trained_billions: float | None = None) -> float:
     """Return the memory for a server with these weights (GB) beside the stack, and a training.
 
-    The sum is the weights, a cache for 2 × 4,096 tokens (an eighth of the weights, at least 0.3 GB)
-    and 4 GB for the stack.
+    Weights, a cache for 2 × 4,096 tokens (an eighth of the weights, at least 0.3 GB) and 4 GB.
 
     Args:
         trained_billions: parameters of the model that is trained at the same time, or None.
@@ -180,7 +169,7 @@ def answering_need_gb(weights: float, *, trained_billions: float | None = None) 
 
 
 def expect(billions: float, machine: dict[str, Any], *, recipe: str = "") -> dict[str, Any]:
-    """Estimate memory, training time and reply speed of a model of this size on this machine.
+    """Estimate memory and training time of a model of this size on this machine.
 
     Args:
         billions: billions of parameters.
@@ -189,8 +178,7 @@ def expect(billions: float, machine: dict[str, Any], *, recipe: str = "") -> dic
             tokens and the device of the chosen one are used.
 
     Returns:
-        `fits`, `on` (CPU or GPU), `needs` (a phrase), `training_minutes`, `reply_tokens_per_s`
-        (from the question to the last word), `recipe` and `because`.
+        `fits`, `on` (CPU or GPU), `needs` (words), `training_minutes`, `recipe`, and `because`.
     """
     choice = choose_recipe(billions, bf16=machine["bf16"], gpus=machine["gpus"])
     tokens, on_gpu = RECIPES.get(recipe) or RECIPES[choice.recipe]
@@ -200,29 +188,24 @@ def expect(billions: float, machine: dict[str, Any], *, recipe: str = "") -> dic
         need = gpu_need_gb(billions)
         work = 6 * billions * 1e9 * tokens
         seconds = work / (GPU_SUSTAINED_FLOPS * choice.ranks) + 60
-        writing = 0.3 * 300e9 / (2 * billions * 1e9)  # a third of 300 GB/s of memory traffic
-        reply = SEARCH_S + REPLY_TOKENS / writing
         needs = f"{need:.0f} GB of GPU memory"
-        return _expectation(True, "GPU, not measured", needs, seconds, reply, chosen)
+        return _expectation(True, "GPU, not measured", needs, seconds, chosen)
     need = memory_need_gb(billions)
     seconds = TRAINING_CPU_S * scale / machine["cores"] * tokens / TRAINING_TOKENS
     if not machine["bf16"]:
         seconds *= WITHOUT_BF16
-    computing = PROMPT_TOKENS * PROMPT_TOKEN_S + REPLY_TOKENS / REPLY_TOKENS_PER_S
-    reply = SEARCH_S + computing * scale * 2 / min(max(machine["cores"], 2), 4)
     fits = machine["memory_gb"] >= need
-    return _expectation(fits, "CPU", f"{need:.0f} GB of memory", seconds, reply, chosen)
+    return _expectation(fits, "CPU", f"{need:.0f} GB of memory", seconds, chosen)
 
 
 def _expectation(
-    fits: bool, where: str, needs: str, seconds: float, reply_s: float, recipe: tuple[str, str]
+    fits: bool, where: str, needs: str, seconds: float, recipe: tuple[str, str]
 ) -> dict[str, Any]:
     return {
         "fits": fits,
         "on": where,
         "needs": needs,
         "training_minutes": round(seconds / 60, 1),
-        "reply_tokens_per_s": round(REPLY_TOKENS / reply_s, 1),
         "recipe": recipe[0],
         "because": recipe[1],
     }

@@ -1,7 +1,7 @@
 """The ASGI application that granian serves: the allow-list around the LiteLLM proxy.
 
 Scope: the order in which environment, configuration and LiteLLM come together.
-Out of scope: starting a server (`__main__.py`), the settings of LiteLLM (`config.py`).
+Out of scope: starting a server (`__main__.py`), the settings of LiteLLM (`proxy_config.py`).
 """
 
 from __future__ import annotations

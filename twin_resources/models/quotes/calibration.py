@@ -9,9 +9,8 @@ excluded. Foreign questions, which people asked other authors, are the negative 
 threshold is halfway between the medians of both, so it depends on no single question: some foreign
 questions are about this author's subjects, and some sentences do not represent their post. It
 declined 4 % of 100 own and 86 % of 50 foreign questions (tuning half of
-tests/bench/reader_questions). With few sentences this is unreliable. The nearest passage alone then
-decides, and only the foreign questions set the threshold, because the range of cosines differs
-between embedders.
+tests/bench/reader_questions). With few sentences the nearest passage alone decides, and only the
+foreign questions set the threshold, because embedders differ in the range of their cosines.
 """
 # pyright: strict
 
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 CALIBRATION_VERSION = "6"
-# Share of foreign questions to decline. In corpora of four posts 5 % of 100 own and 82 % of 360
-# foreign questions were declined with MiniLM, 9 and 85 % with multilingual-e5-small. At .9 the
-# shares were 6 and 87 %, 14 and 91 %.
+# Share of foreign questions to decline. In corpora of four posts MiniLM declined 5 % of 100 own and
+# 82 % of 360 foreign ones, multilingual-e5-small 9 and 85 %. At .9: 6, 87; 14, 91 %.
 FEW_DECLINE = 0.85
 MAX_OWN = 400
 MIN_WORDS_ASKED = 6

@@ -14,8 +14,7 @@ passage was among the first two, and for 79 among the first three. With vectors 
 sentences instead of tokens, the figures were 69 and 75.
 
 The mean plain cosine of the three nearest passages decides whether the author has written about
-the subject at all. In a corpus of fewer than fifty passages the nearest one alone decides, because
-few of its posts have three passages on one subject.
+the subject. With fewer than fifty passages the nearest one alone decides: few have three on one.
 """
 # pyright: strict
 
@@ -50,9 +49,8 @@ CLOSE_SCORES = 0.1
 RANKED_BY_TOKENS = 16  # as good as 32
 RANK_BONUS = 0.1
 TOKENS_WEIGHT, VECTOR_WEIGHT = 2.0, 0.25
-# Subtracted from the score of a passage that an earlier answer of the conversation shows. "Go on."
-# then repeats 25 of 266 passages, and 5 of 19 tuning turns lack a useful passage. At .5 it repeats
-# 3, and 7 turns lack one.
+# Subtracted from the score of a passage in an earlier answer of the conversation. "Go on." repeats
+# 25 of 266 passages, and 5 of 19 tuning turns lack a useful one; at .5 the figures are 3 and 7.
 SHOWN_BEFORE = 0.3
 MIN_MARKED_CHARACTERS = 40
 DECIDING = 3
@@ -104,8 +102,7 @@ class Quoted:
     """The quotations for a question, and the figures that decided them.
 
     Attributes:
-        quotes: best first; empty if the author has not written about the subject, or if the lookup
-            failed for `reason`.
+        quotes: best first; empty if the author has not written about it, or the lookup failed.
         best: the mean cosine of the nearest passages; below `threshold` nothing is quoted.
         reason: why the lookup failed; empty if it succeeded.
         languages: ISO 639-1 codes of the posts, that of most passages first; empty if unknown.
@@ -134,8 +131,7 @@ class Quoter:
 
     Args:
         tables_base: folder or `s3://` prefix.
-        embedder_revision: revision of the embedder that encodes questions; passages of another
-            revision are not compared with them.
+        embedder_revision: revision for questions; other revisions' passages are not compared.
         storage_options: Lance's storage options, for `s3://`.
     """
 
@@ -280,10 +276,8 @@ class _OpenTable:
         dataset: the same table opened by Lance, which returns the newest version in .01 CPU-ms on
             the caller's thread. LanceDB takes .25 ms, and two changes of thread.
         columns: the columns that `rows_of` returns.
-        rows: all rows, grouped by document, with their row numbers in `tokens`; None if they are
-            too many to keep in memory.
-        tokens: packed vectors of each row's tokens; None if `rows_of` returns them, or the table
-            has none.
+        rows: all rows by document, with row numbers in `tokens`; None if too many to keep.
+        tokens: packed vectors of each row's tokens; None if `rows_of` returns them or none exist.
         places: the first row of each document in `rows`, and its number of rows.
         calibrated: the row of the calibration's table; None if it has no row, or for other tables.
         embedder: revision that made the vectors; empty if the table has no row.

@@ -51,8 +51,7 @@ STEMMED = {
 def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, ...]:
     """Create the missing indexes, and add the new rows to the existing ones.
 
-    Only `keep_vector_index` creates a vector index, on a schedule; this adds rows to an existing
-    one.
+    Only `keep_vector_index` creates a vector index, on a schedule; this adds rows to it.
 
     Args:
         author: slug; the author's `embeddings` table has at least one row.

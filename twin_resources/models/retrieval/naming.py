@@ -3,10 +3,9 @@
 Scope: titles and questions as words, and the titles that a question contains, longest
 first. Out of scope: searching, and the score of a named post (`fusion.py`).
 
-Search alone ranks a title badly among many similar ones. A question with the title of one of 940
-short notes (jbranchaud-til) did not find that note first for 7 % of them, because another note on
-the same subject had the words more often or the nearer vector. With this rule it finds all but one.
-A reader who writes out a title means that post.
+Search alone ranks a title badly among many similar ones. For 7 % of 940 short notes
+(jbranchaud-til) a question with the title did not find the note first, because another note had the
+words more often or the nearer vector. With this rule it finds all but one.
 """
 # pyright: strict
 

@@ -65,8 +65,7 @@ class RetrievalResult:
         nearest: the best passage of each top-ranked post, whether or not it fit the budget; at most
             `NEAREST_POSTS`.
         embedder: revision that made the vector; empty without a vector.
-        tokens: vectors of the question's tokens, float32 of shape (tokens, dimension); None if they
-            were not requested.
+        tokens: the question's token vectors, float32, (tokens, dimension); None if not requested.
     """
 
     passages: tuple[Passage, ...]
@@ -91,8 +90,7 @@ class Retriever:
             if `other` returns it.
         storage_options: Lance's storage options, for `s3://`.
         reranker: reranks the search results; None keeps the search's ranking.
-        other: returns the embedder of a revision, or None. The former embedder answers until the
-            home is embedded again.
+        other: returns the embedder of a revision, or None; used until the home is embedded again.
     """
 
     def __init__(

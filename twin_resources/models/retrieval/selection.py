@@ -48,8 +48,7 @@ def with_neighbours(
         beside: neighbours by the hit's chunk id, better first.
 
     Returns:
-        Runs of adjacent passages of one post, in the post's order; the run of the best hit is
-        first.
+        Runs of adjacent passages of one post, in the post's order; that of the best hit first.
     """
     remaining = token_budget - sum(hit.token_count for hit in hits)
     shown = {(hit.document_id, hit.position): hit for hit in hits}

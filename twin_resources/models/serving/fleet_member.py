@@ -17,8 +17,7 @@ from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.settings import Settings
 
 HEALTH_EVERY_S = 5.0
-# Idle time of a server that does not answer. A busy server uses the processor; readers wait for a
-# stuck one.
+# Idle time of a server that does not answer; a busy one uses the processor.
 HEALTH_IDLE_S = 30.0
 # The gateway follows servers.json within a second; a request that chose the old server by then is
 # still on its way.

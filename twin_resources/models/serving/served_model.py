@@ -66,8 +66,8 @@ class PromptQueue:
         """
         Args:
             prompts: messages of each prompt.
-            tokens: maximum length of each answer. With several, a prompt is asked that often in a
-                row, so that a server's cache has it after the first request.
+            tokens: maximum length of each answer; several ask a prompt that often in a row, so that
+                a server's cache has it after the first request.
             frequency_penalty: applied to the choice of tokens, not to their log-probabilities.
             texts_only: omit log-probabilities, which not every server reports.
             advance: called with 1 after each answer.
@@ -103,8 +103,7 @@ class PromptQueue:
         Args:
             at_once: number of requests in flight.
             timeout_s: limit for an answer; longer while the server computes (`timeouts.py`).
-            slot: slot of this home's server for these prompts. The slot's cache keeps their common
-                prefix, whatever the other slots answer. None for any slot.
+            slot: slot of this home's server, whose cache keeps the prompts' prefix; None for any.
 
         Raises:
             TwinError: the server has ended or refuses, or reports no token ids (llama.cpp and vLLM

@@ -236,10 +236,7 @@ def _require_end(
 
 
 def _differences(
-    reference: TransformersReference,
-    server: _Client,
-    prompt: Sequence[int],
-    places: Sequence[int],
+    reference: TransformersReference, server: _Client, prompt: Sequence[int], places: Sequence[int]
 ) -> list[float]:
     """Return the differences of the best tokens' log-probabilities after each position."""
     plain = reference.cut("a")[-1]
@@ -252,10 +249,7 @@ def _differences(
 
 
 def _where(
-    reference: TransformersReference,
-    server: _Client,
-    prompts: Sequence[Sequence[int]],
-    limit: float,
+    reference: TransformersReference, server: _Client, prompts: list[list[int]], limit: float
 ) -> str:
     alone = [
         max(_differences(reference, server, [token], [0]))

@@ -76,9 +76,5 @@ class LocalLauncher:
         share = MachineShare(forks=self._settings.train_forks)
         with run_share(job, share, log, environment=environment) as process:
             return watch(
-                process,
-                job,
-                log,
-                lambda line: forward_line(line, write_line),
-                log_start=log_start,
+                process, job, log, lambda line: forward_line(line, write_line), log_start=log_start
             )

@@ -122,8 +122,7 @@ def run_share(
 def give_way(pid: int) -> None:
     """Lower the priority of a process and of those that it starts from now on.
 
-    With autogroups, Linux shares the processor between sessions, and a training is a session of its
-    own. The group's niceness then counts, not the process's (man 7 sched, autogroup).
+    With autogroups, Linux counts the niceness of a session, which a training has (man 7 sched).
     """
     niceness = min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
     # The process may have ended, there may be no autogroup, or the kernel may refuse a second

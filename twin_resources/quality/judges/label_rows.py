@@ -20,11 +20,12 @@ import numpy as np
 import polars as pl
 
 from twin_resources.quality.judges.judge import digest
-from twin_resources.quality.judges.pairs import PLANT
+from twin_resources.quality.judges.pairs import PLANT, differences
 from twin_resources.router.features import Floats
 
 TABLE = "routing_labels"
 LABELS_VERSION = "labels-1"
+OF_MODELS = ("paid", "own")
 # What decides a row: it is bought once for these.
 ASKED: Mapping[str, pl.DataType] = {
     "label_id": pl.String(),
@@ -130,7 +131,7 @@ def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> Lab
     pairs = [
         (row, gains)
         for row in mine.sort("sequence").iter_rows(named=True)
-        if len(gains := gains_by_claim(row, claims)) == len(claims) and claims
+        if len(gains := differences(row, claims, OF_MODELS)) == len(claims) and claims
     ]
     rows_with_gains = [row for row, _ in pairs]
     return LabelArrays(
@@ -194,31 +195,6 @@ def kept_answers(
                 scores, row["prompt_tokens"], row["answer_tokens"], row["usd"]
             )
     return kept
-
-
-def gains_by_claim(row: Mapping[str, object], claims: tuple[str, ...]) -> dict[str, float]:
-    """Paid − own of a row's scores, for the claims that are asked for."""
-    scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
-    return {
-        str(score["claim"]): float(score["paid"]) - float(score["own"])  # pyright: ignore[reportArgumentType]
-        for score in scores
-        if score["claim"] in claims
-    }
-
-
-def plant_gains(rows: pl.DataFrame, purchase: str, claim: str) -> list[float]:
-    """Own answer of the author − planted one, for a purchase's plants in order."""
-    mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") == PLANT))
-    gains_of_rows = (
-        gains_by_claim(row, (claim,)) for row in mine.sort("sequence").iter_rows(named=True)
-    )
-    return [gains[claim] for gains in gains_of_rows if claim in gains]
-
-
-def planted_in(rows: pl.DataFrame, purchase: str) -> set[tuple[str, str]]:
-    """(Sample id, kind) of the plants that a purchase has had."""
-    mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") == PLANT))
-    return set(mine.select("prompt_id", "plant").iter_rows())
 
 
 def no_rows() -> pl.DataFrame:
