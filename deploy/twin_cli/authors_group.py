@@ -27,8 +27,8 @@ command = commands_of(group)
 @command("authors_command.run_apply", TYPED, name="apply")
 def apply(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of author files; those not in it are taken away.")
+        Path, typer.Argument(help="Folder of author files; shared files not in it are deleted.")
     ],
     agreed: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
 ) -> None:
-    """Make the shared author files those of a folder, after saying what changes."""
+    """Replace the shared author files with a folder's, after showing the changes."""

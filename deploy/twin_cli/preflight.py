@@ -38,7 +38,6 @@ from twin_cli import forecast
 from twin_resources.models.model_fit import (
     RECIPES,
     REFERENCE_BILLION,
-    SIZES,
     answering_need_gb,
     expect,
     licence_of,
@@ -150,7 +149,7 @@ def look_at_model(model: str, machine: Machine, *, recipe: str = "") -> list[Fin
     billions = parameters_of(model)
     if billions is None:
         message = f"{model}: neither a folder with *.safetensors nor a size in its name"
-        return [_note("base model", message, "see the table below for what fits")]
+        return [_note("base model", message, "its memory and time are not told beforehand")]
     expected = expect(billions, machine, recipe=recipe)
     if RECIPES.get(recipe, (0, False))[1] and not machine["gpus"]:
         message = f"recipe {recipe} trains on a GPU, and torch can use none here"
@@ -174,7 +173,7 @@ def look_at_answer_model(name: str, trained: str, machine: Machine) -> list[Find
     weights = weights_gb(name)
     if weights is None:
         message = f"{name}: neither a file, a folder with *.safetensors nor a size in its name"
-        return [_note("answer model", message, "see the table below for what fits")]
+        return [_note("answer model", message, "its memory is not told beforehand")]
     here = machine["memory_gb"]
     alone, beside = (
         answering_need_gb(weights),
@@ -391,7 +390,6 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
         "findings": findings,
         "download_gb": download,
         "disk_gb": round(on_disk + in_home, 1),
-        "models": {name: expect(billions, machine) for name, billions in SIZES.items()},
         "forecast": forecast.forecast(
             machine,
             billions=parameters_of(options.base_model) or REFERENCE_BILLION,
@@ -410,7 +408,7 @@ def as_text(report: Report, *, verbose: bool = True) -> str:
     """The report for a person: findings, what to expect, and what stops it.
 
     Args:
-        verbose: also what is as it should be, and how other models would fare.
+        verbose: also what is as it should be.
     """
     words = {"ok": "ok  ", "note": "note", "stop": "STOP"}
     lines = []
@@ -428,29 +426,12 @@ def as_text(report: Report, *, verbose: bool = True) -> str:
         f"on disk in the end: about {report['disk_gb']:.1f} GB",
         *forecast.as_lines(report["forecast"]),
     ]
-    if verbose:
-        lines += _models_table(report)
     lines += [
         f"Cannot go on. {finding['name']}: {finding['found']}. Next: {finding['next_step']}."
         for finding in report["findings"]
         if finding["verdict"] == "stop"
     ]
     return "\n".join(lines)
-
-
-def _models_table(report: Report) -> list[str]:
-    lines = ["  model   fits   training, expected   a reader sees         needs"]
-    for name, model in report["models"].items():
-        minutes = model["training_minutes"]
-        training = f"{max(1, minutes):.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-        lines.append(
-            f"  {name:<7} {'yes' if model['fits'] else 'no':<6} about {training:<14} "
-            f"about {model['reply_tokens_per_s']:>6.1f} tokens/s  {model['needs']} ({model['on']})"
-        )
-    return [
-        *lines,
-        "  (by rule from a 135M model on two cores: forecast.py and model_fit.py say how)",
-    ]
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -1,7 +1,7 @@
 """Retrieval: recall and cost of the nearest vectors at 20,000 to 1,000,000, and what is found.
 
     python tests/bench/bench_retrieval.py --quick|--full
-        [--only PART …] [--peers NAME …] [--json FILE]
+        [--only PART …] [--json FILE]
 
 `--full` runs `20k`, `200k` and `readers`; `1m` only when it is named. Vectors lie
 between near neighbours of real chunk vectors; queries are real ones that were held out. Ours is the
@@ -22,7 +22,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 from tests.bench.knowledge import corpus, readers
-from tests.bench.knowledge.peers import PEERS, K
 from tests.bench.knowledge.rows import row, show
 from tests.bench.knowledge.tables import in_folder, opened, write
 from tests.bench.retraining.rows import Row
@@ -44,6 +43,7 @@ from twin_resources.models.retrieval.search import RetrievalQuery, nearest
 from twin_resources.settings import Settings
 
 HELD_OUT = 100  # queries
+K = 10
 
 
 def timed(ask: Callable[[np.ndarray], list[int]], queries: np.ndarray) -> tuple[float, list[Any]]:
@@ -54,10 +54,8 @@ def timed(ask: Callable[[np.ndarray], list[int]], queries: np.ndarray) -> tuple[
     return (time.process_time() - before) / len(queries), found
 
 
-def at_size(
-    base: np.ndarray, held: np.ndarray, size: int, *, goals: bool, peers: Sequence[str]
-) -> list[Row]:
-    """Recall and queries per CPU second of one size, ours and the peers' in one process."""
+def at_size(base: np.ndarray, held: np.ndarray, size: int, *, goals: bool) -> list[Row]:
+    """Recall and queries per CPU second of one size."""
     vectors = corpus.many_vectors(base, size)
     exact = corpus.exact_nearest(vectors, held, K)
     schema = dict(embedding_columns(vectors.shape[1]))
@@ -92,24 +90,15 @@ def at_size(
                 peers={"flat scan": corpus.recall(flat, exact[: len(flat)])},
             )
         )
-    others: dict[str, float] = {"flat scan": 1 / flat_s}
-    for name in peers:
-        asked = PEERS[name].build(vectors)
-        seconds, found = timed(asked, held)
-        others[name] = 1 / seconds
-        rows[0].peers[name] = round(corpus.recall(found, exact), 3)
     rows.append(
         row(
             f"queries per CPU second, {label}",
             1 / ours_s,
             "1/s",
             at_least=100.0 if goals else None,
-            peers=others,
+            peers={"flat scan": 1 / flat_s},
         )
     )
-    if "qdrant local" in others:
-        ratio = 1 / ours_s / others["qdrant local"]
-        rows.append(row(f"times Qdrant local mode, {label}", ratio, "×", at_least=1.0))
     rows.append(row(f"CPU seconds to make the index, {label}", built_s, "s"))
     return rows
 
@@ -117,29 +106,22 @@ def at_size(
 Part = Callable[..., list[Row]]
 
 
-def at(size: int, *, goals: bool, possible: Sequence[str]) -> Part:
-    """The part that measures one size, with those peers that can hold it."""
+def at(size: int, *, goals: bool) -> Part:
+    """The part that measures one size."""
 
-    def measured(home: Settings, *, quick: bool, peers: Sequence[str]) -> list[Row]:
+    def measured(home: Settings, *, quick: bool) -> list[Row]:
         vectors = corpus.chunk_vectors(700 if quick else 2500, home)
-        asked = [name for name in possible if name in peers]
-        base, held = vectors[:-HELD_OUT], vectors[-HELD_OUT:]
-        return at_size(base, held, size, goals=goals or quick, peers=asked)
+        return at_size(vectors[:-HELD_OUT], vectors[-HELD_OUT:], size, goals=goals or quick)
 
     return measured
 
 
-def readers_questions(home: Settings, *, quick: bool, peers: Sequence[str]) -> list[Row]:
-    """Questions in readers' own words to all five authors, the two halves apart."""
-    del peers  # they have no full text
-    return readers.figures(home, quick=quick)
-
-
+# `readers`: questions in readers' own words to all five authors, the two halves apart
 PARTS: dict[str, Part] = {
-    "20k": at(20_000, goals=False, possible=list(PEERS)),
-    "200k": at(200_000, goals=True, possible=["numpy", "hnswlib", "usearch"]),
-    "1m": at(1_000_000, goals=False, possible=["numpy"]),  # the others want memory or hours
-    "readers": readers_questions,
+    "20k": at(20_000, goals=False),
+    "200k": at(200_000, goals=True),
+    "1m": at(1_000_000, goals=False),
+    "readers": readers.figures,
 }
 QUICK, FULL = ("20k", "readers"), ("20k", "200k", "readers")
 
@@ -147,7 +129,6 @@ QUICK, FULL = ("20k", "readers"), ("20k", "200k", "readers")
 def main() -> int:
     parser = bench_parser(__doc__, quick="20,000 vectors, 30 posts an author")
     parser.add_argument("--only", nargs="+", choices=list(PARTS))
-    parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     options = parser.parse_args()
     home = corpus.settings()
     print(
@@ -156,11 +137,9 @@ def main() -> int:
     )
     rows: list[Row] = []
     for name in options.only or (QUICK if options.quick else FULL):
-        found = PARTS[name](home, quick=options.quick, peers=options.peers)
+        found = PARTS[name](home, quick=options.quick)
         rows += found
         print("\n".join(show(one) for one in found), flush=True)
-    for name, peer in PEERS.items():
-        print(f"  {name} lacks {peer.lacks}")
     if options.json:
         options.json.write_text(json.dumps([asdict(one) for one in rows], indent=1), "utf-8")
     return 0

@@ -131,6 +131,7 @@ WRONG = (
     CIRCLE,
     ("twin_resources.storage.tables.tables", "twin_resources.registry.registry"),
     ("twin_resources.quality.ledger.ledger", "twin_resources.quality.judges.judge"),
+    ("twin_resources.gateway.stages.prompt", "twin_resources.gateway.api.routes"),
     ("twin_assets.corpus.cleaning", "twin_assets.training.train"),
     ("twin_resources.statistics.bounds", "polars"),
     ("twin_resources.gateway.hooks.plugin", "dagster"),

@@ -1,10 +1,10 @@
-"""Making one mart: what it reads into DuckDB, its query, its tests, its rows into the table.
+"""Build one mart: load its inputs into DuckDB, run its query and tests, store its rows.
 
 Scope: the steps of one model, in order.
 Out of scope: Dagster (`sql_models.py`), SQL text, how rows are stored (`Tables.sync`).
 
-The query runs over everything it reads; written are the rows that differ. Tests run on the rows
-after they were written, as in dbt: a failed test stops what is downstream and hides no row.
+The query runs over all of its inputs; only changed rows are written. Tests run on the rows after
+they are written, as in dbt: a failed test stops what is downstream and hides no row.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def make_mart(
 def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
     """The rows with a column `row_key`: the key's values, numbered where several rows share them.
 
-    Numbered and not refused: that a key is unique is for a test to say, and a test sees the rows.
+    Duplicates are numbered, not rejected: checking uniqueness is the job of a test, which must see
+    them.
     """
     parts = [pl.col(name).cast(pl.String).fill_null("∅") for name in unique_key]
     keyed = rows.with_columns(pl.concat_str(parts, separator="/").alias(ROW_KEY))

@@ -1,11 +1,11 @@
-"""MDX: Markdown with `import`, `{expressions}` and components in it; only the words are a post.
+"""MDX: Markdown with `import`, `{expressions}` and components; only the prose is a post.
 
 Scope: the parser's rules for these, and when a post is MDX. Out of scope: Markdown
 of the parsed post (`markdown_cleaning`), the elements of HTML (`html_in_markdown`).
 
-Grammar: https://mdxjs.com/docs/what-is-mdx/. A component is its contents, as an unknown element of
-HTML is; one that is called a quotation is a quotation. What a component shows of its attributes
-is not known here. There is no indented code in MDX, and between tags there is Markdown.
+Grammar: https://mdxjs.com/docs/what-is-mdx/. A component is reduced to its children, like an
+unknown HTML element; one that is named a quotation becomes a block quotation. Text that a component
+renders from its attributes is lost. MDX has no indented code, and Markdown between tags.
 """
 # pyright: strict
 
@@ -37,7 +37,7 @@ _BRACES = re.compile(r"[{}]")
 
 
 def begins_like_mdx(text: str) -> bool:
-    """Whether the first line of a post, whatever the name of its file, imports something."""
+    """Whether the first line of a post is an import, whatever its file is called."""
     first = text.lstrip()[:400].split("\n", 1)[0]
     return first.startswith("import") and bool(_IMPORT.match(first))
 
@@ -55,7 +55,7 @@ def parser() -> MarkdownIt:
 
 
 def _module(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """`import` and `export`: to the empty line after which no brace is open."""
+    """Match `import` and `export` up to the first blank line outside braces."""
     first = state.bMarks[start]
     if state.tShift[start] or not state.src.startswith(("import", "export"), first):
         return False
@@ -142,7 +142,7 @@ def _as_html(tag: str) -> str:
 
 
 def _end_of_tag(source: str, start: int, limit: int) -> int:
-    """Where the tag or the expression ends that begins at `start`; 0: none does."""
+    """Return the end of the tag or expression that starts at `start`, or 0 if there is none."""
     if source[start] == "{":
         return _end_of_braces(source, start, limit)
     match = _TAG_NAME.match(source, start)

@@ -1,7 +1,6 @@
 """The picture of a stream: what readers or a judge said, what it is held to, and the evidence.
 
-Scope: drawing. Out of scope: computing
-(`twin_resources/quality/retraining/evidence_history.py`).
+Scope: drawing. Out of scope: what a day says (`twin_resources/quality/retraining`).
 Method: Matplotlib without a display, https://matplotlib.org/stable/users/explain/figure/backends.html
 """
 
@@ -9,43 +8,69 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from twin_resources.quality.retraining.evidence_history import StreamHistory
+    from twin_resources.quality.retraining.score_watch import StreamDays
+    from twin_resources.statistics.detector import StreamEvidence
+
+PLOTTED_DAYS = 90
 
 
-def draw(history: StreamHistory) -> bytes:
+def draw(days: StreamDays, *, until: int, threshold: float) -> bytes:
     """A PNG of about 30 KB: above, the mean of each day and what it is held to; below, the evidence
-    against its threshold on a log scale; alarms as vertical lines."""
+    against its threshold on a log scale.
+
+    Args:
+        until: sequence number of the last value that was looked at; of the days up to it the newest
+            90 are drawn.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    steps = history.steps
-    at = [step.sequence for step in steps]
+    at = [end for end in days.ends_after(0) if end <= until]
+    known = [days.evidence(until=end) for end in at]
+    shown = [
+        day_of(days, evidence, after=after)
+        for after, evidence in zip([0, *at], known, strict=False)
+    ][-PLOTTED_DAYS:]
+    at, known = at[-PLOTTED_DAYS:], known[-PLOTTED_DAYS:]
     figure = Figure(figsize=(7.2, 4.4), dpi=80, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    above.plot(at, [step.mean for step in steps], label="mean of a day")
-    bounds = [float("nan") if step.bound is None else step.bound for step in steps]
-    above.plot(at, bounds, linestyle="--", label="held to")
+    above.plot(at, [mean for mean, _ in shown], label="mean of a day")
+    above.plot(at, [bound for _, bound in shown], linestyle="--", label="held to")
     above.set_ylim(-0.02, 1.02)
     above.set_ylabel("value")
-    below.plot(at, [max(step.e_value, 0.01) for step in steps], label="likelihood ratio")
-    below.axhline(history.threshold, linestyle="--", color="tab:red", label="threshold")
+    below.plot(at, [max(one.e_value, 0.01) for one in known], label="likelihood ratio")
+    below.axhline(threshold, linestyle="--", color="tab:red", label="threshold")
     below.set_yscale("log")
     below.set_ylabel("likelihood ratio")
     below.set_xlabel("last value of the day (sequence number)")
-    for step in steps:
-        if step.alarm is not None:
-            for part in (above, below):
-                part.axvline(step.sequence, color="tab:red", alpha=0.5)
     above.legend(loc="lower left", fontsize="small")
     below.legend(loc="upper left", fontsize="small")
-    watch = history.watch
-    figure.suptitle(f"{watch.author} {watch.version}, {watch.stream}: {watch.seen:,} values")
+    figure.suptitle(f"{days.author} {days.version}, {days.stream}")
     written = io.BytesIO()
     FigureCanvasAgg(figure).print_png(written)
     return written.getvalue()
+
+
+def day_of(days: StreamDays, evidence: StreamEvidence, *, after: int) -> tuple[float, float]:
+    """The mean of the last day that `evidence` knows, and what its classes are held to, weighted
+    by their values; NaN: arming.
+
+    Args:
+        after: sequence number of the last value of the day before.
+    """
+    mine = [
+        one
+        for one in days.sums
+        if after < one.last <= evidence.last and one.version == days.version
+    ]
+    held = [one for one in mine if one.prompt_class in evidence.held_to]
+    total = math.fsum(one.count * evidence.held_to[one.prompt_class] for one in held)
+    bound = total / sum(one.count for one in held) if held else math.nan
+    return math.fsum(one.total for one in mine) / sum(one.count for one in mine), bound
 
 
 def inline(png: bytes, *, title: str) -> str:

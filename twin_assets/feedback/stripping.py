@@ -1,10 +1,10 @@
-"""Readers' text without personal data: what `interactions` stores, and the count of what is left.
+"""Redact personal data in readers' texts for `interactions`, and count what remains.
 
 Scope: which columns hold text, applying the patterns to a frame, the table's columns.
 Out of scope: the patterns (`twin_resources/privacy`), the ledger's query.
 
-The ledger strips texts when it reads them; they are stripped again here, so that texts read under
-older patterns are rebuilt when the patterns change.
+The ledger redacts texts when it reads them. They are redacted again here, so that texts stored
+under older patterns follow when the patterns change.
 """
 # pyright: strict
 
@@ -18,7 +18,7 @@ import polars as pl
 from twin_resources.privacy import PRIVACY_VERSION, count_personal, replace_personal
 from twin_resources.quality.ledger.interactions_frame import columns
 
-STRIPPING_VERSION = f"2:{PRIVACY_VERSION}"  # 2: rejections are told
+STRIPPING_VERSION = f"2:{PRIVACY_VERSION}"  # 2: rejections are recorded
 TEXT_COLUMNS = ("question", "answer", "edit")
 
 
@@ -28,14 +28,14 @@ def interaction_columns() -> Mapping[str, Any]:
 
 
 def strip_personal(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with personal data replaced in its text columns; nulls stay."""
+    """Replace personal data in the text columns of a frame; nulls stay."""
     return frame.with_columns(
         pl.col(name).map_elements(replace_personal, return_dtype=pl.String) for name in TEXT_COLUMNS
     )
 
 
 def personal_data_left(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows (`trace_id`, `kinds`) of which a text still matches a pattern."""
+    """Return the rows (`trace_id`, `kinds`) whose text still matches a pattern."""
     leaking = [
         {"trace_id": str(row["trace_id"]), "kinds": sorted(kinds)}
         for row in frame.iter_rows(named=True)

@@ -31,9 +31,9 @@ from twin_resources.privacy import redact
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.judge import Embed, JudgedAnswer, digest, identity
-from twin_resources.quality.judges.label_rows import TABLE, KeptAnswer, LabelPurchase
+from twin_resources.quality.judges.label_rows import OF_MODELS, TABLE, KeptAnswer, LabelPurchase
 from twin_resources.quality.judges.negative_probes import NegativeProbe, drawn_for_batch
-from twin_resources.quality.judges.pairs import PLANT
+from twin_resources.quality.judges.pairs import PLANT, lost_claims, planted, plants_of
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.statistics import judges as certification
 
@@ -141,7 +141,7 @@ def buy(
             stopped = "every prompt has been used"
         elif usd + sum(work.most_usd(prompt) for prompt in batch) > most_usd:
             stopped = f"the sum of ${most_usd:g} allows no further batch"
-        elif lost := lost_claims(stored, purchase, panel, margin=margin):
+        elif lost := work.lost_claims(stored, margin=margin):
             stopped = f"the judge of {', '.join(lost)} no longer tells plants apart"
         elif work.is_past_judging(batch):
             stopped = "a limit of the account leaves the judge too little for a further batch"
@@ -166,7 +166,7 @@ def buy(
         new_labels=count - before,
         usd=usd,
         stopped=stopped,
-        withdrawn=lost_claims(stored, purchase, panel, margin=margin),
+        withdrawn=work.lost_claims(stored, margin=margin),
         data_version=tables.data_version(TABLE, author.slug) or "none",
     )
 
@@ -176,19 +176,6 @@ def stored_labels(tables: Tables, author: str) -> pl.DataFrame:
     if not tables.exists(TABLE, author):
         return label_rows.no_rows()
     return tables.read(TABLE, author).select(list(label_rows.COLUMNS))
-
-
-def lost_claims(
-    stored: pl.DataFrame, purchase: LabelPurchase, panel: Panel, *, margin: float
-) -> tuple[str, ...]:
-    """Claims whose judge has failed on the plants of this purchase."""
-    return tuple(
-        claim
-        for claim in panel.claims
-        if certification.withdrawn(
-            label_rows.plant_gains(stored, purchase.id, claim), margin=margin
-        )
-    )
 
 
 def _of(stored: pl.DataFrame, purchase: LabelPurchase) -> tuple[set[str], int]:
@@ -224,6 +211,11 @@ class _Work:
             if member.certified
             for one in member.plants
         }
+
+    def lost_claims(self, stored: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
+        """Claims whose judge has failed on the plants of this purchase."""
+        plants = plants_of(stored, purchase=self._purchase.id)
+        return lost_claims(plants, self._panel.claims, margin=margin, of=OF_MODELS)
 
     def most_usd(self, prompt: ShadowPrompt) -> float:
         """The most that a label of this prompt can cost."""
@@ -275,13 +267,13 @@ class _Work:
         rows = self.rows(
             batch,
             after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
-            planted=label_rows.planted_in(stored, self._purchase.id),
+            planted=planted(plants_of(stored, purchase=self._purchase.id)),
         )
         tables.sync(
             pl.concat(
                 [
-                    stored.select(list(label_rows.ASKED)),
-                    pl.DataFrame(rows, schema=dict(label_rows.ASKED)),
+                    stored.select(list(label_rows.IDENTITY_COLUMNS)),
+                    pl.DataFrame(rows, schema=dict(label_rows.IDENTITY_COLUMNS)),
                 ]
             ),
             TABLE,

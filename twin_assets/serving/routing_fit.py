@@ -41,13 +41,11 @@ class FitOutcome:
     Attributes:
         policy: in force from now on; None: nothing is routed.
         adopted: what was decided about the new one.
-        steps: of the new one, for the frontier; empty with too few labels.
         withdrawn: why the policy that was in force is not any more; empty: it stays, or was none.
     """
 
     policy: RoutingPolicy | None
     adopted: AdoptionDecision
-    steps: tuple[PriceStep, ...] = ()
     withdrawn: str = ""
 
 
@@ -93,21 +91,21 @@ def refit(
     if len(labels) < FEWEST:
         missing = adoption.labels_missing((), labels=len(labels), spread=0.3, margin=margin)
         reason = f"{len(labels)} labels; about {missing} more are missing at {margin:g}"
-        return FitOutcome(standing, AdoptionDecision(False, None, missing, reason), (), withdrawn)
+        return FitOutcome(standing, AdoptionDecision(False, None, missing, reason), withdrawn)
     scale = scale_of(labels.lengths, labels.closeness)
     features = rows(labels.vectors, labels.lengths, labels.closeness, scale=scale)
     fitted = fit(features, labels.gains, folds_of(labels.groups))
     order = steps(labels.gains, fitted.cross_fitted, [model.usd for model in models], margin=margin)
     decided = _decision(labels, standing, order, fitted.cross_fitted, models, margin=margin)
     if not decided.adopted or decided.step is None:
-        return FitOutcome(standing, decided, order, withdrawn)
+        return FitOutcome(standing, decided, withdrawn)
     if (
         before is not None
         and not withdrawn
         and before.label_ids == labels.label_ids
         and len(before.usd)
     ):
-        return FitOutcome(before, decided, order)  # nothing was learnt: the file stays as it is
+        return FitOutcome(before, decided)  # nothing was learnt: the file stays as it is
     fresh = RoutingPolicy(
         author=author,
         models=models,
@@ -126,7 +124,7 @@ def refit(
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         usd=labels.usd,
     )
-    return FitOutcome(fresh, decided, order, withdrawn)
+    return FitOutcome(fresh, decided, withdrawn)
 
 
 def _decision(

@@ -1,14 +1,14 @@
 """Fitting an author's routing in a home, and what Dagster shows of it.
 
 Scope: reading labels and the policy in force, writing the fitted file, metadata.
-Out of scope: the fit (`routing_fit.py`), the picture (`routing_plot.py`), the asset.
+Out of scope: the fit (`routing_fit.py`), the asset.
 
 Without a paid model there is nothing to choose between: no file, no metadata.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,10 @@ import polars as pl
 
 from twin_assets.serving import routing_fit, routing_table
 from twin_assets.serving.labelling import stored_labels
-from twin_assets.serving.routing_plot import frontier_plot
 from twin_resources.access.paid_budget import price_of
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.label_rows import LabelArrays, arrays_of, plant_gains
+from twin_resources.quality.judges.label_rows import OF_MODELS, LabelArrays, arrays_of
+from twin_resources.quality.judges.pairs import lost_claims, plants_of
 from twin_resources.quality.judges.panel import deciding
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import (
@@ -30,14 +30,12 @@ from twin_resources.quality.ledger.routed import (
     routed_answers,
     saved_usd,
 )
-from twin_resources.router.fixed_order import PriceStep
 from twin_resources.router.policy_file import (
     RoutingPolicy,
     policy_file,
     read_routing_policy,
     write_routing_policy,
 )
-from twin_resources.statistics import judges as certification
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -57,7 +55,6 @@ class RoutedAuthor:
         hidden: there is no paid model.
         reason: why it is as it is, one sentence.
         policy: in force; None: nothing is routed.
-        steps: of the newest fit, for the frontier.
         answers: of this month, and since the policy in force was written.
         own_since: answers of the own model since then.
         paid_usd: of the paid answers to labels like those that the own model answers.
@@ -66,7 +63,6 @@ class RoutedAuthor:
     hidden: bool
     reason: str = ""
     policy: RoutingPolicy | None = None
-    steps: tuple[PriceStep, ...] = ()
     labels: int = 0
     missing: int = 0
     answers: RoutedAnswers = field(default_factory=RoutedAnswers)
@@ -166,15 +162,6 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
             "saved_this_month": f"${usd:.4f} (95 %: ${low:.4f} to ${high:.4f})",
             "who_answers_which_class": dg.MetadataValue.md(class_rows(policy, routed.answers)),
         }
-    if routed.steps:
-        margin = policy.margin if policy else 0.0
-        picture = frontier_plot(
-            routed.steps,
-            margin=margin,
-            in_force=policy.step if policy else None,
-            title="cost against quality",
-        )
-        entries["cost_against_quality"] = dg.MetadataValue.md(picture)
     return entries
 
 
@@ -209,12 +196,8 @@ def _claims(
     mine = rows.filter(pl.col("purchase") == purchase)
     scored = {str(score["claim"]) for scores in mine["scores"].to_list() for score in scores}
     claims = deciding(sorted(scored))
-    lost = tuple(
-        claim
-        for claim in claims
-        if certification.withdrawn(plant_gains(rows, purchase, claim), margin=margin)
-    )
-    return claims, lost
+    plants = plants_of(mine, purchase=purchase)
+    return claims, lost_claims(plants, claims, margin=margin, of=OF_MODELS)
 
 
 def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
@@ -250,15 +233,13 @@ def _told(
     reason = outcome.adopted.reason
     if outcome.withdrawn:
         reason = f"the policy in force was withdrawn: {outcome.withdrawn}; {reason}"
-    routed = RoutedAuthor(
+    return RoutedAuthor(
         hidden=False,
         reason=reason + unreadable,
         policy=outcome.policy,
-        steps=outcome.steps,
         labels=len(labels),
         missing=outcome.adopted.missing,
         answers=answers,
         own_since=since.own,
         paid_usd=tuple(float(usd) for usd in outcome.policy.usd_of_own) if outcome.policy else (),
     )
-    return replace(routed, steps=outcome.policy.steps if outcome.policy else outcome.steps)

@@ -127,7 +127,9 @@ def replay(
     return ReplayResult(
         trial=trial.id,
         evidence=evidence,
-        withdrawn=withdrawn(stored, trial.id, panel, margin=margin),
+        withdrawn=pairs.lost_claims(
+            pairs.plants_of(stored, trial=trial.id), (*panel.claims, *panel.vetoes), margin=margin
+        ),
         exhausted=not waiting and evidence.verdict == "undecided",
         new_pairs=new_pairs,
         new_plants=new_plants,
@@ -162,15 +164,6 @@ def evidence_of(
     for pair in pairs.pairs_of(rows, trial, [*claims, *vetoes]):
         evidence = promotion.fold(evidence, pair)
     return evidence
-
-
-def withdrawn(rows: pl.DataFrame, trial: str, panel: Panel, *, margin: float) -> tuple[str, ...]:
-    """Claims whose judge has failed on the plants of this trial's batches."""
-    return tuple(
-        claim
-        for claim in (*panel.claims, *panel.vetoes)
-        if certification.withdrawn(pairs.plant_differences(rows, trial, claim), margin=margin)
-    )
 
 
 def _stored(tables: Tables, author: str) -> pl.DataFrame:
@@ -221,7 +214,7 @@ class _Work:
         rows = self.rows(
             batch,
             after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
-            planted=pairs.planted_before(stored, self._trial.id),
+            planted=pairs.planted(pairs.plants_of(stored, trial=self._trial.id)),
         )
         tables.sync(
             pl.concat([stored.select(list(pairs.ASKED)), pl.DataFrame(rows, schema=pairs.ASKED)]),

@@ -1,17 +1,14 @@
-"""What a model of some size does on this machine: recipe, memory, training time, reply speed.
+"""What a model of some size does on this machine: recipe, memory, training time.
 
 Scope: the rules and their figures.
 Out of scope: looking at the machine (`preflight.py`), and for its sake any import outside
 the standard library and syntax newer than Python 3.9.
 
 It is a rule, not a measurement: it scales what was measured on two cores with bf16 instructions and
-a model of 0.135 billion parameters. There 100,000 training tokens cost 600 CPU seconds. A reader's
-tokens a second are those of a reply from the question to its last word: searching, reading a prompt
-of 500 tokens with its passages (4.5 ms each on the one core that a server takes of two), and 64
-tokens (110 a second). That is 3.3 s and 19 tokens/s where the server alone says 110. Work grows
-with the parameters; training without bf16 instructions costs 2.6 times as much; a reply is read
-from memory, so cores past four do not help it. Nothing was measured on a GPU: there the rule is
-arithmetic on a slow one. Without bf16 `twin up` names a recipe of 70,000 tokens for a new author.
+a model of 0.135 billion parameters. There 100,000 training tokens cost 600 CPU seconds. Work grows
+with the parameters; training without bf16 instructions costs 2.6 times as much. Nothing was
+measured on a GPU: there the rule is arithmetic on a slow one. Without bf16 `twin up` names a recipe
+of 70,000 tokens for a new author.
 
 A recipe follows from parameters and device (`choose_recipe`): larger models take a lower learning
 rate, and a card pays for more tokens. Those for 1B and 8B were run nowhere yet.
@@ -25,13 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SIZES = {"135M": 0.135, "1.7B": 1.7, "8B": 8.0}  # billions of parameters
-REFERENCE_BILLION = 0.135
+REFERENCE_BILLION = 0.135  # billions of parameters
 TRAINING_CPU_S = 600.0
-REPLY_TOKENS_PER_S = 110.0  # of a server on half of two cores, once it writes
-PROMPT_TOKEN_S = 0.0045
-REPLY_TOKENS, PROMPT_TOKENS = 64, 500
-SEARCH_S = 0.4  # embedding the question, passages, the way through the gateway
 WITHOUT_BF16 = 2.6
 RANKS = 2
 GPU_SUSTAINED_FLOPS = 20e12  # a guess at the low end; no figure of a GPU was taken for it
@@ -185,8 +177,7 @@ def expect(billions: float, machine: dict[str, Any], *, recipe: str = "") -> dic
             for those of the chosen one. Empty: the chosen one.
 
     Returns:
-        `fits`, `on` (CPU or GPU), `needs` (words), `training_minutes`, `reply_tokens_per_s`: as a
-        reader sees it, from the question to the last word; `recipe`, and `because`.
+        `fits`, `on` (CPU or GPU), `needs` (words), `training_minutes`, `recipe`, and `because`.
     """
     choice = choose_recipe(billions, bf16=machine["bf16"], gpus=machine["gpus"])
     tokens, on_gpu = RECIPES.get(recipe) or RECIPES[choice.recipe]
@@ -196,29 +187,24 @@ def expect(billions: float, machine: dict[str, Any], *, recipe: str = "") -> dic
         need = gpu_need_gb(billions)
         work = 6 * billions * 1e9 * tokens
         seconds = work / (GPU_SUSTAINED_FLOPS * choice.ranks) + 60
-        writing = 0.3 * 300e9 / (2 * billions * 1e9)  # a third of 300 GB/s of memory traffic
-        reply = SEARCH_S + REPLY_TOKENS / writing
         needs = f"{need:.0f} GB of GPU memory"
-        return _expectation(True, "GPU, not measured", needs, seconds, reply, told)
+        return _expectation(True, "GPU, not measured", needs, seconds, told)
     need = memory_need_gb(billions)
     seconds = TRAINING_CPU_S * scale / machine["cores"] * tokens / TRAINING_TOKENS
     if not machine["bf16"]:
         seconds *= WITHOUT_BF16
-    computing = PROMPT_TOKENS * PROMPT_TOKEN_S + REPLY_TOKENS / REPLY_TOKENS_PER_S
-    reply = SEARCH_S + computing * scale * 2 / min(max(machine["cores"], 2), 4)
     fits = machine["memory_gb"] >= need
-    return _expectation(fits, "CPU", f"{need:.0f} GB of memory", seconds, reply, told)
+    return _expectation(fits, "CPU", f"{need:.0f} GB of memory", seconds, told)
 
 
 def _expectation(
-    fits: bool, where: str, needs: str, seconds: float, reply_s: float, recipe: tuple[str, str]
+    fits: bool, where: str, needs: str, seconds: float, recipe: tuple[str, str]
 ) -> dict[str, Any]:
     return {
         "fits": fits,
         "on": where,
         "needs": needs,
         "training_minutes": round(seconds / 60, 1),
-        "reply_tokens_per_s": round(REPLY_TOKENS / reply_s, 1),
         "recipe": recipe[0],
         "because": recipe[1],
     }

@@ -46,20 +46,6 @@ class TrainingFingerprint:
 
 
 @dataclass(frozen=True)
-class LastRetraining:
-    """How the last retraining that an alarm started has ended.
-
-    Attributes:
-        outcome: `refused` by the gate, `failed` (with how many attempts), or `passed` it.
-        learnt: what it used.
-    """
-
-    outcome: Literal["refused", "failed", "passed"]
-    attempts: int
-    learnt: TrainingFingerprint
-
-
-@dataclass(frozen=True)
 class AlarmContext:
     """All that the decision on an alarm rests on, for one author at one tick.
 
@@ -67,10 +53,8 @@ class AlarmContext:
         version: now stable.
         alarm: the oldest one that is still open.
         now_there_is: hashes of dataset and recipe as a training would use them now.
-        stable_learnt: of the stable version's manifest; None: the base model answers.
-        learnt_before: who was trained on `now_there_is` already, in words (`v4, parked`), whatever
-            became of it; empty: nobody was.
-        last: None: no alarm of this author has started one.
+        learnt_before: who was trained on `now_there_is` already, in words (`v4, parked, was trained
+            on it`), whatever became of it; empty: nobody was.
         raised_at: when the alarm was, seconds since the epoch.
         alarmed_authors: authors with an alarm within two days of it, this one included.
         armed_authors: authors with an armed stream.
@@ -81,11 +65,9 @@ class AlarmContext:
     version: str
     alarm: Alarm
     now_there_is: TrainingFingerprint
-    stable_learnt: TrainingFingerprint | None
     usage: Usage
     limits: RetrainingLimits
     now: float
-    last: LastRetraining | None = None
     alarmed_authors: int = 0
     armed_authors: int = 1
     falls: Sequence[Fall] = ()
@@ -115,24 +97,6 @@ class RetrainingDecision:
 def run_key(alarm: Alarm) -> str:
     """`quality:<author>:<version>:<stream>:<alarm number>`: one run an alarm."""
     return f"quality:{alarm.author}:{alarm.version}:{alarm.stream}:{alarm.number}"
-
-
-def disarmed(last: LastRetraining | None, now_there_is: TrainingFingerprint) -> str | None:
-    """Why alarms of this author start no run; None: they do. They are raised and told all the same.
-
-    After a retraining that the gate refused, or that failed three times, until the dataset or the
-    recipe changes: the same again would end the same way.
-    """
-    if last is None or last.learnt != now_there_is:
-        return None
-    if last.outcome == "refused":
-        return "disarmed: the gate refused the last retraining, and the dataset is the same"
-    if last.outcome == "failed" and last.attempts >= ATTEMPTS:
-        return (
-            f"disarmed: the last retraining failed {last.attempts} times, and the dataset is the "
-            "same"
-        )
-    return None
 
 
 def is_incident(alarmed_authors: int, armed_authors: int) -> bool:
@@ -172,18 +136,10 @@ def decide(situation: AlarmContext) -> RetrainingDecision:
     if situation.few_readers:
         why = f"{situation.few_readers}: a person looks, nothing is trained"
         return closed("held_back", why, "few_readers")
-    if off := disarmed(situation.last, situation.now_there_is):
-        return closed("nothing_to_learn", off, "disarmed")
-    if situation.stable_learnt == situation.now_there_is:
-        why = (
-            "nothing to learn from: dataset and recipe are those of the stable version, and the "
-            "same data gives the same weights"
-        )
-        return closed("nothing_to_learn", why, "same_data")
     if situation.learnt_before:
         why = (
-            f"nothing to learn from: {situation.learnt_before}, was trained on this dataset and "
-            "recipe already, and the same data gives the same weights"
+            f"nothing to learn from: {situation.learnt_before}, and the same dataset and recipe "
+            "give the same weights"
         )
         return closed("nothing_to_learn", why, "learnt_before")
     waits = held_back_by("quality", situation.usage, situation.limits, now=situation.now)

@@ -15,8 +15,6 @@ class Form:
         samples: that each runner trains on once; a multiple of every runner's samples a step.
         held_out: samples whose loss is compared afterwards.
         rounds: turns in which each runner trains once.
-        overhead_steps: of the training that is run bare and through Dagster, in the tiny model.
-        overhead_rounds: turns of both.
         author: whose posts; a key of `material.SHARED_AUTHORS` or `BUNDLED_AUTHORS`.
     """
 
@@ -25,8 +23,6 @@ class Form:
     samples: int
     held_out: int
     rounds: int
-    overhead_steps: int
-    overhead_rounds: int
     author: str = "skeeto"
 
     @property
@@ -40,8 +36,6 @@ FULL = Form(
     samples=48,
     held_out=32,
     rounds=3,
-    overhead_steps=75,  # those of five minutes of SmolLM2-135M
-    overhead_rounds=3,
 )
 QUICK = Form(
     posts=40,
@@ -49,6 +43,4 @@ QUICK = Form(
     samples=16,
     held_out=8,
     rounds=1,
-    overhead_steps=20,
-    overhead_rounds=1,
 )

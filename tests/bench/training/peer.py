@@ -1,12 +1,11 @@
-"""One rank of a peer's training: TRL's SFTTrainer or transformers' Trainer on the same samples.
+"""One rank of a peer's training: TRL's SFTTrainer on the same samples.
 
     python -m torch.distributed.run … -m tests.bench.training.peer --kind KIND --folder FOLDER
 
-Scope: what a user of these libraries writes. Out of scope: starting it (`speed.py`).
+Scope: what a user of the library writes. Out of scope: starting it (`speed.py`).
 Given alike to all: model, samples (one pass), LoRA, AdamW, learning rate and its schedule, seed,
 loss over the answers alone. `trl-defaults` leaves everything else as TRL has it; `trl-tuned` has
-our dtype, batch, packing and padding; `trainer` is one process with as many samples a step. On the
-device of the job's launch configuration.
+our dtype, batch, packing and padding. On the device of the job's launch configuration.
 Source: https://huggingface.co/docs/trl/sft_trainer.
 """
 
@@ -22,9 +21,8 @@ from typing import Any
 import torch
 
 from twin_assets.checkpoints.job import Job, read_job, read_rows
-from twin_assets.checkpoints.samples import tokenize_samples
 
-KINDS = ("trl-defaults", "trl-tuned", "trainer")
+KINDS = ("trl-defaults", "trl-tuned")
 
 
 def common(job: Job) -> dict[str, Any]:
@@ -89,43 +87,6 @@ def trl_trainer(job: Job, *, tuned: bool) -> Any:
     )
 
 
-def plain_trainer(job: Job) -> Any:
-    """transformers' Trainer as a careful user sets it up: bf16, lengths padded to a multiple."""
-    from datasets import Dataset
-    from peft import get_peft_model
-    from transformers import (
-        AutoModelForCausalLM,
-        AutoTokenizer,
-        DataCollatorForSeq2Seq,
-        Trainer,
-        TrainingArguments,
-    )
-
-    recipe = job.recipe
-    tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
-    rows = read_rows(job.samples)
-    samples, _ = tokenize_samples(rows, tokenizer, max_length=recipe.max_length)
-    dataset = Dataset.from_list(
-        [
-            {
-                "input_ids": list(sample.tokens),
-                "attention_mask": [1] * sample.length,
-                "labels": [-100] * sample.answer_start + list(sample.tokens[sample.answer_start :]),
-            }
-            for sample in samples
-        ]
-    )
-    model = AutoModelForCausalLM.from_pretrained(job.base_folder, dtype=torch.bfloat16)
-    return Trainer(
-        model=get_peft_model(model, lora(job)),
-        args=TrainingArguments(
-            **common(job), bf16=True, per_device_train_batch_size=recipe.samples_per_step
-        ),
-        train_dataset=dataset,
-        data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=recipe.bucket),
-    )
-
-
 class Counting:
     """A collator that counts the tokens it hands over, padding left out."""
 
@@ -164,10 +125,7 @@ def main() -> None:
     options = parser.parse_args()
     job = read_job(options.folder / "job.json")
     torch.manual_seed(job.recipe.seed)
-    if options.kind == "trainer":
-        trainer = plain_trainer(job)
-    else:
-        trainer = trl_trainer(job, tuned=options.kind == "trl-tuned")
+    trainer = trl_trainer(job, tuned=options.kind == "trl-tuned")
     trainer.data_collator = counting = Counting(trainer.data_collator)
     clock = stopwatch()
     trainer.add_callback(clock)

@@ -2,7 +2,7 @@
 
 Scope: commands, environment, CPU and wall time of a process with its children, and a word
 on stderr while it runs. Out of scope: what is trained (`material.py`), the comparison
-(`speed.py`, `overhead.py`).
+(`speed.py`).
 """
 
 from __future__ import annotations
@@ -170,7 +170,5 @@ def peer_command(job: Job, kind: str) -> tuple[list[str], dict[str, str]]:
     environment = threads(job.ranks)
     if kind != "trl-defaults":
         environment["GLIBC_TUNABLES"] = MALLOC
-    if job.ranks == 1:
-        return [sys.executable, *script], environment
     count = ["--nproc-per-node", str(job.ranks)]
     return [sys.executable, "-m", "torch.distributed.run", *ALONE, *count, *script], environment

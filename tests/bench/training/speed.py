@@ -1,4 +1,4 @@
-"""Tokens a second of the same training: ours, TRL's SFTTrainer as it comes and tuned, Trainer.
+"""Tokens a second of the same training: ours, TRL's SFTTrainer as it comes and tuned.
 
 Scope: the turns, and the loss on held-out answers that says whether they trained alike.
 Each runner passes once over the same samples; tokens are counted without padding, seconds are those
@@ -28,11 +28,7 @@ from twin_assets.training.losses import answer_losses
 RANKS = 2
 OURS = "ours"
 MAX_LOSS = 1.01  # ours against the same training by TRL
-NAMES = {
-    "trl-defaults": "TRL defaults",
-    "trl-tuned": "TRL tuned",
-    "trainer": "Trainer, one process",
-}
+NAMES = {"trl-defaults": "TRL defaults", "trl-tuned": "TRL tuned"}
 
 
 def speed(form: Form, material: Material, scratch: Path) -> list[Row]:
@@ -46,8 +42,7 @@ def speed(form: Form, material: Material, scratch: Path) -> list[Row]:
                 continue
             name = f"turn {turn + 1} of {form.rounds}, {NAMES.get(kind, kind)}"
             sys.stderr.write(f"{name}: {material.tokens} tokens\n")
-            ranks = 1 if kind == "trainer" else RANKS
-            job = write(scratch / f"{kind}-{turn}", material, recipe(), ranks=ranks)
+            job = write(scratch / f"{kind}-{turn}", material, recipe(), ranks=RANKS)
             try:
                 found = _ours(job, name) if kind == OURS else _peer(job, kind, name)
                 _require_same_tokens(kind, found["tokens"], material.tokens)

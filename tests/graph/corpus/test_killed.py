@@ -234,28 +234,3 @@ def test_killed_twenty_times_it_ends_the_same(trial: Trial) -> None:
     recovered = list(_killed_and_run_again(trial, 20))
     assert [one for one in recovered if one.differs] == []
     assert sum(one.died for one in recovered) >= 15
-
-
-def test_a_row_too_few_or_too_many_is_seen(trial: Trial) -> None:
-    import lance
-
-    for rows in ("gone", "twice"):
-        trial.set_back("imported")
-        before = Content.of(trial.home)
-        torn = lance.dataset(str(Path(trial.home.tables_base, SLUG, "cleaned_documents.lance")))
-        if rows == "gone":
-            torn.delete(f"document_id = '{torn.to_table()['document_id'][0].as_py()}'")
-        else:
-            lance.write_dataset(torn.to_table(limit=1), torn.uri, mode="append")
-
-        after = Content.of(trial.home)
-
-        assert after.differs_from(before) == ["cleaned_documents"], rows
-        assert before.differs_from(before) == []
-
-
-def test_the_tries_are_the_same_for_the_same_seed_and_meet_every_place() -> None:
-    tries = drawn(20)
-    assert tries == drawn(20)
-    assert {(one.table, one.sign) for one in tries} == {(t, s) for t in TABLES for s in SIGNS}
-    assert {one.start for one in drawn(4)} == {"empty", "imported"}

@@ -44,7 +44,7 @@ def test_the_version_that_answered_before_answers_again(second: LoopWorld) -> No
     assert (record.is_open, record.decision, record.decided_by) == (
         False,
         "rolled_back",
-        "same_data",
+        "learnt_before",
     )
     notice = queued_notices(second.state, author="ada")[0]
     assert (notice.event, notice.title) == ("rolled_back", "ada was rolled back to v1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ import pytest
 
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from tests.materialized import materialize_assets, metadata_of
+from twin_assets.feedback.evidence_plot import day_of
 from twin_assets.feedback.quality_evidence import quality_evidence
-from twin_resources.quality.retraining.evidence_history import histories_of
-from twin_resources.quality.retraining.score_watch import watches_now
+from twin_resources.quality.retraining.score_watch import (
+    StreamDays,
+    stable_versions,
+    watches_now,
+)
 
 
 def materialize(world: LoopWorld, author: str) -> dict[str, Any]:
@@ -47,11 +52,11 @@ def test_numbers_plot_and_alarms_are_shown(watched: LoopWorld) -> None:
 
 def test_the_plot_ends_where_the_stored_detector_stands(watched: LoopWorld) -> None:
     with watched.state.reading() as connection:
-        [history] = histories_of(connection, "ada", watched.rules)
         [watch] = watches_now(connection)["ada"]
-
-    assert history.steps[-1].e_value == watch.e_value
-    assert [step.alarm for step in history.steps if step.alarm] == [1]
-    assert {step.bound for step in history.steps[:15]} == {None}
-    assert history.steps[17].bound == pytest.approx(0.77)
-    assert history.steps[17].mean == pytest.approx(0.8)
+        stable = stable_versions(connection)["ada"]
+        days = StreamDays.of(connection, stable, "thumbs", watched.rules)
+    ends = days.ends_after(0)
+    assert days.evidence(until=ends[-1]).e_value == watch.e_value
+    assert math.isnan(day_of(days, days.evidence(until=ends[14]), after=ends[13])[1])
+    shown = day_of(days, days.evidence(until=ends[17]), after=ends[16])
+    assert shown == pytest.approx((0.8, 0.77))

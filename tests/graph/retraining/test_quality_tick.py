@@ -125,7 +125,7 @@ def test_what_a_version_was_trained_on_is_not_trained_on_again(
     done = world.tick()
 
     assert done.launches == ()
-    assert f"v2, {became.replace('_', ' ')}, was trained on this" in done.messages["ada"]
+    assert f"v2, {became.replace('_', ' ')}, was trained on it" in done.messages["ada"]
     notice = queued_notices(world.state, author="ada")[0]
     assert notice.event == "nothing_to_learn"
     assert notice.text.count(";") >= 2

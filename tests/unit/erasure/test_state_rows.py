@@ -225,6 +225,19 @@ def test_a_forgotten_post_is_known_by_its_name_and_by_its_text(instance: Install
     assert (others.holds("2019/a.md"), others.holds_text("hash-of-text")) == (False, False)
 
 
+def test_a_post_was_forgotten_when_it_was_last_asked_for(instance: Installation) -> None:
+    state, subject = instance.state, ErasureSubject("post", "ada", "2019/a.md")
+    assert journal.forgotten_at(state, "ada", "2019/a.md") is None
+    journal.remember(state, "ada", ["2019/a.md"], [])
+    number = journal.ask(state, subject, asked_by="ann")
+    first = journal.forgotten_at(state, "ada", "2019/a.md")
+    journal.close(state, number, "certificate")
+    last = journal.forgotten_at(state, "ada", "2019/a.md")
+    assert first is not None
+    assert last is not None
+    assert last > first
+
+
 def test_an_account_that_was_never_opened_names_nobody(instance: Installation) -> None:
     with instance.state.transaction() as connection:
         assert unname(connection, "author", "ada") == 0

@@ -38,6 +38,13 @@ MAIL, KEY = "ann.bell@gmail.com", "sk-ant-" + "a1B2" * 8
 TEXT = f"Write to {MAIL} about Project  Heron, the key is {KEY}. Nothing else matters here at all."
 
 
+def test_of_two_named_words_the_longer_one_is_found() -> None:
+    guards = read_guards({"block_list": ["Heron", "Heron Project"]})
+    text = "The Heron Project is late."
+    (finding,) = Scanner(guards, "answer").scan(text).findings
+    assert text[finding.begin : finding.end] == "Heron Project"
+
+
 def test_settings_round_trip_and_a_wrong_one_says_what_it_is(home: Settings) -> None:
     table = {"personal": "block", "secrets": {"input": "record"}, "block_list": ["Heron"]}
     author = Author("ann", "Ann", guards=read_guards(table))

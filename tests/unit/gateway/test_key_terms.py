@@ -81,7 +81,7 @@ def test_a_minute_slides(requests: KeyRequests, clock: Clock) -> None:
         requests.begin(mine)
     error = refused(requests, mine)
     assert (error.status, error.code, error.retry_after_s) == (429, "key_rate_limited", 20)
-    assert "3 requests within a minute" in error.found
+    assert "3 requests per minute" in error.found
     requests.begin(key("k2", per_minute=3))
     clock.now += error.retry_after_s or 0
     requests.begin(mine)

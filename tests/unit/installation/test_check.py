@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -100,71 +98,6 @@ def test_what_shares_a_stack_or_a_checkpoint_goes_to_one_worker() -> None:
     assert "whole/test_posts_to_answer.py" not in groups
     folders = {path.name for path in live.iterdir() if path.is_dir()}
     assert {*ONE_WORKER, *LONGEST_FIRST} <= folders, "a folder that is no more"
-
-
-RAN = """import os, pathlib, time, pytest
-@pytest.mark.parametrize('number', range({tests}))
-def test_ran(number):
-    with open(os.environ['RAN'], 'a') as ran:
-        print(pathlib.Path(__file__).parent.name, os.environ['PYTEST_XDIST_WORKER'], file=ran)
-    time.sleep({seconds})
-"""
-
-
-def ran_where(folder: Path, files: dict[str, tuple[int, float]]) -> Counter[tuple[str, str]]:
-    """How many tests of which folder ran on which of two real workers, by the live tests' own
-    conftest.
-
-    Args:
-        files: name → how many tests, and how long each takes.
-    """
-    shutil.copy(ROOT / "tests" / "live" / "conftest.py", folder)
-    (folder / "pytest.ini").write_text("[pytest]\n")
-    for name, (tests, seconds) in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(RAN.format(tests=tests, seconds=seconds))
-    live = check.pytest_stages([], "short")[1]
-    chosen = live.command[live.command.index("-n") : -1]
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "xdist", *chosen, "."],
-        cwd=folder,
-        env=os.environ
-        | {
-            "RAN": str(folder / "ran"),
-            "TWIN_TEST_LOGS": str(folder / "logs"),
-            "PYTHONPATH": str(ROOT),
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        },
-        check=True,
-    )
-    lines = (line.split() for line in (folder / "ran").read_text().splitlines())
-    return Counter((name, worker) for name, worker in lines)
-
-
-def test_a_worker_takes_what_belongs_together(tmp_path: Path) -> None:
-    files = ("whole/test_first.py", "whole/test_second.py", "training/test_third.py")
-    ran = ran_where(tmp_path, dict.fromkeys(files, (3, 0.0)))
-    assert sorted((name, count) for (name, _), count in ran.items()) == [
-        ("training", 3),
-        ("whole", 6),
-    ]
-
-
-def test_behind_one_long_test_waits_what_is_short(tmp_path: Path) -> None:
-    """A worker is given a second group at once beside a group of one test: the last of all, or the
-    next longest would wait for half an hour beside a worker that has nothing to do."""
-    ran = ran_where(
-        tmp_path,
-        {
-            "whole/test_demo.py": (1, 5.0),
-            "gateway/test_paid.py": (4, 0.1),
-            "evaluation/test_gate.py": (4, 0.1),
-            "weights/test_small.py": (1, 0.0),
-        },
-    )
-    workers = dict(ran.keys())
-    assert workers["evaluation"] == workers["gateway"] != workers["whole"]
-    assert workers["weights"] == workers["whole"]
 
 
 def test_a_named_test_is_the_only_one() -> None:

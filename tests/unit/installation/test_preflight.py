@@ -54,7 +54,6 @@ def test_this_machine(tmp_path: Path) -> None:
     assert code == (0 if report["go_on"] else 1)
     assert report["machine"]["cores"] >= 1
     assert {finding["name"] for finding in report["findings"]} >= {"python", "disk", "compiler"}
-    assert set(report["models"]) == {"135M", "1.7B", "8B"}
 
 
 def test_only_the_standard_library_and_syntax_of_3_9() -> None:
@@ -139,12 +138,8 @@ def test_what_fits_follows_from_memory_and_cores() -> None:
     small, large = (model_fit.expect(size, LAPTOP) for size in (0.135, 8.0))
     assert (small["fits"], large["fits"]) == (True, False)
     assert small["training_minutes"] == pytest.approx(600 / 2 / 60, abs=0.1)
-    # as a reader sees it, the reading of the prompt with its passages included
-    assert 10 <= small["reply_tokens_per_s"] <= 20
     slow = model_fit.expect(0.135, LAPTOP | {"bf16": False})
     assert slow["training_minutes"] == pytest.approx(2.6 * 0.7 * 600 / 2 / 60, abs=0.1)
-    twice = model_fit.expect(0.27, LAPTOP)
-    assert twice["reply_tokens_per_s"] == pytest.approx(small["reply_tokens_per_s"] / 2, rel=0.1)
     gpu = model_fit.expect(8.0, LAPTOP | {"gpus": [("a GPU", 48.0)]})
     assert (gpu["fits"], gpu["on"], gpu["recipe"]) == (True, "GPU, not measured", "8b-gpu")
 
@@ -370,4 +365,3 @@ def test_the_text_ends_with_what_stops_it(
     lines = capsys.readouterr().out.splitlines()
     assert code == 1
     assert lines[-1].startswith("Cannot go on. ")
-    assert any("135M" in line and "expected" not in line for line in lines)

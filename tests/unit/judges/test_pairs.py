@@ -10,8 +10,10 @@ from twin_resources.quality.judges.pairs import (
     COLUMNS,
     PLANT,
     JudgedComparison,
+    differences,
     pairs_of,
-    plant_differences,
+    planted,
+    plants_of,
 )
 
 TRIAL = JudgedComparison("c" * 8, "i" * 8, ("topic@1", "voice@1"), "sampling")
@@ -49,8 +51,10 @@ def test_pairs_come_in_order_without_plants_or_other_trials() -> None:
         {"topic": 0.5, "voice": 0.25},
         {"topic": -0.25, "voice": 0.25},
     ]
-    assert plant_differences(rows, TRIAL.id, "topic") == [0.75]
-    assert plant_differences(rows, other.id, "topic") == []
+    [plant] = plants_of(rows, trial=TRIAL.id).to_dicts()
+    assert differences(plant, ["topic"]) == {"topic": 0.75}
+    assert planted(plants_of(rows, trial=TRIAL.id)) == {("s1", "shuffled")}
+    assert plants_of(rows, trial=other.id).is_empty()
 
 
 def test_another_judge_or_sampling_is_another_trial() -> None:

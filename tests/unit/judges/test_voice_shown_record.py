@@ -38,9 +38,6 @@ SHOWN = VoiceShown(
             tuned_apart=40,
         ),
     ),
-    author_texts=126,
-    base_texts=40,
-    tuned_texts=40,
 )
 
 

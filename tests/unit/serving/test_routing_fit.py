@@ -11,15 +11,15 @@ import pytest
 
 from tests.unit.gateway.routing.labelled import MARGIN, OWN, PAID, Drawn, drawn
 from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, models_of, refit
-from twin_assets.serving.routing_plot import frontier_plot
 from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import (
+    OF_MODELS,
     LabelArrays,
     LabelPurchase,
     arrays_of,
-    plant_gains,
 )
+from twin_resources.quality.judges.pairs import differences, plants_of
 from twin_resources.quality.ledger.routed import ClassCounts, RoutedAnswers, saved_usd
 from twin_resources.router.policy_file import RoutingPolicy
 
@@ -171,8 +171,8 @@ def test_rows_become_arrays_and_plants_do_not() -> None:
     assert found.groups == ("s1", "r")
     assert found.gains == pytest.approx(np.array([[0.1], [0.1]]))
     assert found.vectors.shape == (2, 2)
-    assert plant_gains(rows, purchase.id, "topic") == pytest.approx([0.4])
-    assert label_rows.planted_in(rows, purchase.id) == {("s1", "off_topic")}
+    [plant] = plants_of(rows, purchase=purchase.id).to_dicts()
+    assert differences(plant, ["topic"], OF_MODELS) == pytest.approx({"topic": 0.4})
     assert len(arrays_of(rows, "another", ("topic",))) == 0
     assert len(arrays_of(rows, purchase.id, ())) == 0
 
@@ -180,21 +180,14 @@ def test_rows_become_arrays_and_plants_do_not() -> None:
 def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
     counted = RoutedAnswers({"easy": ClassCounts(90, 10), "fact": ClassCounts(1, 0)}, 91, 10, 0.01)
     usd = (0.001,) * 9
-    shown = metadata(
-        RoutedAuthor(False, "certified", in_force, in_force.steps, 350, 0, counted, 91, usd)
-    )
+    shown = metadata(RoutedAuthor(False, "certified", in_force, 350, 0, counted, 91, usd))
     assert shown["routed"] is True
     assert shown["saved_this_month"].startswith("$0.0910 (95 %:")
     assert "| easy |" in shown["who_answers_which_class"].value
     assert "| fact | 0 | – | 1 | 0 |" in class_rows(in_force, counted)
-    assert shown["cost_against_quality"].value.startswith("![cost against quality](data:image/png")
     assert metadata(RoutedAuthor(hidden=True)) == {}
     missing = metadata(RoutedAuthor(False, "60 labels", missing=120))
     assert (missing["routed"], missing["labels_missing"]) == (False, 120)
-
-
-def test_the_picture_is_drawn_without_a_policy(in_force: RoutingPolicy) -> None:
-    assert frontier_plot(in_force.steps, margin=MARGIN, in_force=None, title="x").startswith("![x]")
 
 
 def test_what_was_saved_has_an_interval() -> None:

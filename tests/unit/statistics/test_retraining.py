@@ -9,11 +9,9 @@ import pytest
 from twin_resources.statistics.detector import Alarm, Fall, StreamEvidence
 from twin_resources.statistics.retraining import (
     AlarmContext,
-    LastRetraining,
     RetrainingDecision,
     TrainingFingerprint,
     decide,
-    disarmed,
     is_incident,
     progress,
     run_key,
@@ -30,12 +28,10 @@ from twin_resources.statistics.retraining_limits import (
 
 ALARM = Alarm("mara", "thumbs", "v3", 2, 917, 123_456.7, 100_000.0, 84, 820)
 NOW = 1_000 * DAY
-NEW, OLD = TrainingFingerprint("data 2", "recipe 1"), TrainingFingerprint("data 1", "recipe 1")
 SITUATION = AlarmContext(
     version="v3",
     alarm=ALARM,
-    now_there_is=NEW,
-    stable_learnt=OLD,
+    now_there_is=TrainingFingerprint("data 2", "recipe 1"),
     usage=Usage(),
     limits=RetrainingLimits(automatic=True),
     now=NOW,
@@ -128,48 +124,12 @@ def test_a_tenth_and_at_least_three(alarmed: int, armed: int, incident: bool) ->
     assert is_incident(alarmed, armed) is incident
 
 
-@pytest.mark.parametrize(
-    ("last", "silent"),
-    [
-        (LastRetraining("refused", 1, NEW), "the gate refused"),
-        (LastRetraining("failed", 3, NEW), "failed 3 times"),
-        (LastRetraining("failed", 2, NEW), None),
-        (LastRetraining("passed", 1, NEW), None),
-        (LastRetraining("refused", 1, OLD), None),
-        (None, None),
-    ],
-)
-def test_disarmed_until_the_dataset_changes(
-    last: LastRetraining | None, silent: str | None
-) -> None:
-    said = disarmed(last, NEW)
-    assert (said is None) == (silent is None)
-    if silent:
-        assert silent in (said or "")
-        held = on(last=last)
-        assert (held.kind, held.closes_alarm, held.tags["twin/decided_by"]) == (
-            "nothing_to_learn",
-            True,
-            "disarmed",
-        )
-    else:
-        assert on(last=last).kind == "train"
-
-
-def test_nothing_new_is_nothing_to_learn_from() -> None:
-    same = on(now_there_is=OLD, falls=FALLS)
-    assert (same.kind, same.closes_alarm, same.run_key) == ("nothing_to_learn", True, "")
-    assert "nothing to learn from" in same.message
-    assert on(now_there_is=TrainingFingerprint("data 1", "recipe 2")).kind == "train"
-    assert on(stable_learnt=None).kind == "train"
-
-
 def test_what_any_version_was_trained_on_is_not_trained_on_again() -> None:
     """After a roll-back each alarm trained the same data again: 32 times in 120 days."""
-    again = on(learnt_before="v4, rolled back", falls=FALLS)
+    again = on(learnt_before="v4, rolled back, was trained on it", falls=FALLS)
     assert (again.kind, again.closes_alarm, again.run_key) == ("nothing_to_learn", True, "")
     assert again.tags["twin/decided_by"] == "learnt_before"
-    assert "v4, rolled back, was trained on this dataset and recipe already" in again.message
+    assert "nothing to learn from: v4, rolled back, was trained on it, and" in again.message
 
 
 def test_what_only_waits_stays_open() -> None:

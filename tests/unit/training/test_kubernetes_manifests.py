@@ -1,20 +1,16 @@
-"""The Ray cluster's manifests fit together, fit the code, and use only fields that KubeRay has.
+"""The Ray cluster's manifests fit together and fit the code.
 
-The fields are those of https://ray-project.github.io/kuberay/reference/api/ (RayCluster, v1) that
-the manifests use; the whole of them was validated once against KubeRay's own schema.
+They were validated once against KubeRay's own schema (RayCluster, v1):
+https://ray-project.github.io/kuberay/reference/api/
 """
 
 from __future__ import annotations
 
-import copy
 import tomllib
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import pytest
 import yaml
 
 from tests.conftest import ROOT
@@ -22,72 +18,6 @@ from twin_resources.settings import Settings
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 Documents = dict[str, dict[str, Any]]
-
-
-def strict(required: list[str] | None = None, /, **properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties) if required is None else required,
-        "additionalProperties": False,
-    }
-
-
-TEXT = {"type": "string"}
-COUNT = {"type": "integer", "minimum": 0}
-TEXTS = {"type": "object", "additionalProperties": TEXT}
-SIZES = {
-    "type": "object",
-    "additionalProperties": {"type": "string", "pattern": r"^\d+(m|Gi|Mi)?$"},
-}
-CONTAINER = strict(
-    ["name", "image", "env", "resources", "volumeMounts"],
-    name=TEXT,
-    image={"type": "string", "pattern": r"^[^:]+:(?!latest)[^:]+$"},
-    ports={"type": "array", "items": strict(name=TEXT, containerPort=COUNT)},
-    env={"type": "array", "items": strict(name=TEXT, value=TEXT)},
-    resources=strict(requests=SIZES, limits=SIZES),
-    volumeMounts={"type": "array", "items": strict(name=TEXT, mountPath=TEXT)},
-)
-POD = strict(
-    ["containers", "volumes"],
-    containers={"type": "array", "items": CONTAINER, "minItems": 1},
-    volumes={
-        "type": "array",
-        "items": strict(
-            ["name"],
-            name=TEXT,
-            persistentVolumeClaim=strict(claimName=TEXT),
-            emptyDir=strict(medium={"const": "Memory"}, sizeLimit=TEXT),
-        ),
-    },
-    terminationGracePeriodSeconds=COUNT,
-    tolerations={
-        "type": "array",
-        "items": strict(key=TEXT, operator={"const": "Exists"}, effect=TEXT),
-    },
-)
-TEMPLATE = strict(metadata=strict(labels=TEXTS), spec=POD)
-WORKERS = strict(
-    groupName=TEXT,
-    replicas=COUNT,
-    minReplicas=COUNT,
-    maxReplicas=COUNT,
-    rayStartParams=TEXTS,
-    template=TEMPLATE,
-)
-CLUSTER = strict(
-    apiVersion={"const": "ray.io/v1"},
-    kind={"const": "RayCluster"},
-    metadata=strict(name=TEXT, labels=TEXTS),
-    spec=strict(
-        rayVersion=TEXT,
-        enableInTreeAutoscaling={"type": "boolean"},
-        autoscalerOptions=strict(version={"const": "v2"}, idleTimeoutSeconds=COUNT),
-        headGroupSpec=strict(rayStartParams=TEXTS, template=TEMPLATE),
-        workerGroupSpecs={"type": "array", "items": WORKERS, "minItems": 1},
-    ),
-)
 
 
 def read() -> Documents:
@@ -98,13 +28,7 @@ def read() -> Documents:
 def wrong_with(documents: Documents) -> list[str]:
     """Everything that would keep the cluster from training, in words."""
     cluster = documents["RayCluster"]
-    schema = jsonschema.Draft202012Validator(CLUSTER)
-    wrong = [
-        f"{'.'.join(map(str, error.path))}: {error.message}"
-        for error in schema.iter_errors(cluster)
-    ]
-    if wrong:
-        return wrong
+    wrong: list[str] = []
     spec = cluster["spec"]
     if spec["rayVersion"] != version("ray"):
         wrong.append(f"rayVersion {spec['rayVersion']}, installed {version('ray')}")
@@ -157,46 +81,12 @@ def head(documents: Documents) -> dict[str, Any]:
     return documents["RayCluster"]["spec"]["headGroupSpec"]
 
 
-def worker(documents: Documents, place: int = 0) -> dict[str, Any]:
-    return documents["RayCluster"]["spec"]["workerGroupSpecs"][place]
-
-
 def container(group: dict[str, Any]) -> dict[str, Any]:
     return group["template"]["spec"]["containers"][0]
 
 
 def test_the_manifests_fit_together() -> None:
     assert wrong_with(read()) == []
-
-
-SPOIL: dict[str, Callable[[Documents], Any]] = {
-    "rayVersion 2.1.0": lambda all_: all_["RayCluster"]["spec"].update(rayVersion="2.1.0"),
-    "rayversion": lambda all_: all_["RayCluster"]["spec"].update(rayversion="2.60.0"),
-    "imag": lambda all_: container(head(all_)).update(imag="x"),
-    "latest": lambda all_: container(head(all_)).update(image="llm-twin-ray:latest"),
-    "several images": lambda all_: container(worker(all_)).update(image="other:1"),
-    "the head takes ranks": lambda all_: head(all_).update(rayStartParams={}),
-    "one node alone": lambda all_: all_["PersistentVolumeClaim"]["spec"].update(
-        accessModes=["ReadWriteOnce"]
-    ),
-    "cpu: the home is not": lambda all_: container(worker(all_))["env"].pop(0),
-    "gpu: the home is not": lambda all_: container(worker(all_, 1))["volumeMounts"].pop(0),
-    "cpu: no volume": lambda all_: worker(all_)["template"]["spec"]["volumes"].pop(1),
-    "usage statistics": lambda all_: container(head(all_))["env"].pop(1),
-    "GPUs asked for": lambda all_: container(worker(all_, 1))["resources"]["limits"].pop(
-        "nvidia.com/gpu"
-    ),
-    "out of bounds": lambda all_: worker(all_).update(replicas=9),
-    "other pods": lambda all_: all_["NetworkPolicy"]["spec"]["podSelector"].update(matchLabels={}),
-    "everybody reaches": lambda all_: all_["NetworkPolicy"]["spec"]["ingress"][1].pop("from"),
-}
-
-
-@pytest.mark.parametrize("said", SPOIL)
-def test_each_thing_that_would_keep_it_from_training_is_seen(said: str) -> None:
-    documents = copy.deepcopy(read())
-    SPOIL[said](documents)
-    assert any(said in each for each in wrong_with(documents)), wrong_with(documents)
 
 
 def test_what_the_manifest_tells_a_person_to_set_are_settings() -> None:

@@ -1,6 +1,6 @@
-"""What platforms and other people put into a post's HTML: embedded posts, cards, buttons, quotes.
+"""Remove third-party HTML from a post: embedded posts, cards, buttons, quotes.
 
-Scope: taking those out of a fragment. Out of scope: Markdown from HTML
+Scope: removing them from a fragment. Out of scope: Markdown from HTML
 (`html_cleaning`), one platform's own marks (its importer).
 
 Marks: https://oembed.com (each provider's HTML), https://developer.wordpress.org/block-editor/
@@ -18,11 +18,11 @@ from typing import Any
 from twin_assets.corpus.importers.html_head import parse_html
 
 _CLASSES = frozenset(
-    # another person's post, shown within this one
+    # another person's post, embedded in this one
     {"twitter-tweet", "twitter-video", "instagram-media", "tiktok-embed", "bluesky-embed"}
     | {"reddit-embed-bq", "reddit-card", "mastodon-embed", "fb-post", "wp-embedded-content"}
     | {"wp-block-embed", "kg-embed-card", "kg-bookmark-card", "quote-inline", "threads-embed"}
-    # what asks the reader to do something
+    # calls to action
     | {"wp-block-button", "wp-block-buttons", "sharedaddy", "jp-relatedposts", "kg-button-card"}
     | {"kg-signup-card", "kg-cta-card", "kg-product-card", "kg-file-card", "kg-header-card"}
     | {"wp-block-latest-posts", "wp-block-latest-comments", "wp-block-rss", "wp-block-file"}
@@ -33,7 +33,7 @@ _TAG = re.compile(r"<[^<>]*>")
 
 
 def without_foreign_parts(fragment: str) -> str:
-    """HTML without embedded posts, cards of other pages and buttons; else as it was."""
+    """Remove embedded posts, link cards and buttons; leave everything else unchanged."""
     if not _MARKED.search(fragment):
         return fragment
     tree = parse_html(f"<div>{fragment}</div>")

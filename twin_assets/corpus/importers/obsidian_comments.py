@@ -1,8 +1,8 @@
-"""Obsidian's comments, `%%…%%`: what the author wrote and shows to nobody.
+"""Remove Obsidian's comments, `%%…%%`, which no reader is shown.
 
-Scope: taking them out of a note. Out of scope: links, embeds and callouts.
-Rule: https://help.obsidian.md/syntax#Comments (within a line, or as a block; never in code). One
-that is never closed goes to the end of the note where it stands in a line of its own.
+Scope: removing them from a note. Out of scope: links, embeds and callouts.
+Rule: https://help.obsidian.md/syntax#Comments (within a line, or as a block; never in code). An
+unclosed `%%` on a line of its own hides the rest of the note.
 """
 # pyright: strict
 
@@ -14,9 +14,9 @@ from twin_assets.corpus.importers.code_regions import code_regions
 
 
 def without_comments(markdown: str) -> str:
-    """Markdown without what stands between `%%`; the very object that was given when it has none.
+    """Remove the text between `%%`; return the same object if there is none.
 
-    A comment may hold code, and then ends behind it; `%%` within code begins none.
+    A comment may contain code and then ends after it; `%%` inside code starts no comment.
     """
     if "%%" not in markdown:
         return markdown

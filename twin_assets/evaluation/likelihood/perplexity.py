@@ -62,17 +62,6 @@ class AnswerLikelihood:
         return math.exp(nats) if nats < MAX_NATS else math.inf
 
 
-def perplexity_of(
-    model: AnswerLikelihood,
-    *,
-    documents: Sequence[Hashable] | None = None,
-    level: float = LEVEL,
-) -> Interval:
-    """A model's perplexity with its interval; `documents` and `level` as in `perplexity_ratio`."""
-    columns = [model.negative_log_likelihoods, list(map(float, model.tokens))]
-    return of_means(columns, _ratio, groups=documents, level=level)
-
-
 def perplexity_ratio(
     model: AnswerLikelihood,
     reference: AnswerLikelihood,

@@ -84,9 +84,6 @@ def measure_voice_shown(
                 most=OPENINGS_SHOWN,
             ),
         ),
-        author_texts=len(own),
-        base_texts=len(base),
-        tuned_texts=len(tuned),
     )
 
 

@@ -2,12 +2,13 @@
 
 Scope: what an export may differ by, and measuring it by the software that will load it
 (transformers, PEFT, llama.cpp). Out of scope: writing exports (`exporting.py`), the gate's
-own comparison of what is served (`evaluation/served/parity.py`, whose reference is used).
+own comparison of what is served (`evaluation/served/parity.py`), GGUF files beside transformers
+(`twin_resources/models/serving/serving_parity.py`, which is used).
 
 The reference is the base model with its unmerged adapter in float32 (or the fully trained model).
 Measured on SmolLM2-135M with matrices B of standard deviation .02: merged in float16 mean .0023 and
-largest .017, in bfloat16 .015 and .12; GGUF may differ by what the gate allows (there .002 and .02,
-and .1 on average with rows in the wrong order).
+largest .017, in bfloat16 .015 and .12; GGUF may differ by what a base model may (there .002 and
+.02, and .1 on average with rows in the wrong order).
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.serving.export.exported_weights import GGUF_NAMES, Dtype, ExportSource, Format
 from twin_resources.errors import TwinError
+from twin_resources.models.serving.serving_parity import QUESTIONS, prove
 
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
-TOKENS = 8  # of an answer by llama.cpp
 BEST = 5  # tokens of a position that are compared: those that an answer may be made of
 # mean and largest difference in nats, by what the weights are stored in
 TOLERANCES: dict[str, tuple[float, float]] = {
@@ -31,19 +32,7 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     "float32": (1e-4, 1e-3),
     "float16": (0.005, 0.05),
     "bfloat16": (0.05, 0.5),
-    "gguf": (0.01, 0.05),
 }
-QUESTIONS = (
-    "What changed between 1984 and 2026, in 12,345 words?",
-    "Quote:\n\n> naïve café – “déjà vu”\n\n```c\nint x = 0xFF;\n```\nWhy?",
-    "Which clock keeps time best, and who winds it?",
-    "Name three things that you would never write about.",
-    "How do I undo my last commit?",
-    "Warum ist der Himmel blau?",
-    "What did you learn from your largest mistake?",
-    "Summarise your view of tests in one sentence.",
-)
-Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -88,10 +77,6 @@ def agreement_of(
     return _by_transformers(source, export, wanted=wanted, allowed=allowed)
 
 
-def _prompts() -> list[Messages]:
-    return [[{"role": "user", "content": question}] for question in QUESTIONS]
-
-
 def _by_transformers(
     source: ExportSource, export: Path, *, wanted: Format, allowed: tuple[float, float]
 ) -> LogprobDifferences:
@@ -104,11 +89,14 @@ def _by_transformers(
         torch.tensor(
             [
                 tokenizer.apply_chat_template(
-                    prompt, tokenize=True, add_generation_prompt=True, return_dict=False
+                    [{"role": "user", "content": question}],
+                    tokenize=True,
+                    add_generation_prompt=True,
+                    return_dict=False,
                 )
             ]
         )
-        for prompt in _prompts()
+        for question in QUESTIONS
     ]
     expected = _values(_model(source.whole, source.adapter), inputs)
     adapter = export if wanted == "adapter" else None
@@ -117,7 +105,13 @@ def _by_transformers(
     for one, other in zip(expected, values, strict=True):
         best = one.topk(BEST, dim=-1).indices
         differences += (one - other).abs().gather(-1, best).flatten().tolist()
-    return _agreement(differences, prompts=len(inputs), allowed=allowed)
+    return LogprobDifferences(
+        len(inputs),
+        len(differences),
+        sum(differences) / len(differences),
+        max(differences),
+        *allowed,
+    )
 
 
 def _model(folder: Path, adapter: Path | None) -> Any:
@@ -142,60 +136,30 @@ def _values(model: Any, inputs: Sequence[Any]) -> list[Any]:
 def _by_llama_cpp(
     source: ExportSource, export: Path, *, wanted: Format, settings: Settings
 ) -> LogprobDifferences:
-    """Answers of a llama.cpp server, each asked twice: the second comes from its cache."""
-    from twin_assets.evaluation.served import parity
-    from twin_resources.models.serving import served_model
-    from twin_resources.models.serving.model_server import ServerProcess
-
-    file = export / GGUF_NAMES[wanted]
-    base_gguf, adapter = (
-        (file, None) if wanted == "gguf" else (_base_gguf(source, export, settings), file)
-    )
-    process = ServerProcess(settings, base_gguf, adapter, alias="export")
-    try:
-        server = process.wait_until_ready()
-        once = served_model.ask(server, _prompts(), max_tokens=TOKENS)
-        again = served_model.ask(server, _prompts(), max_tokens=TOKENS)
-    finally:
-        process.end()
-        if adapter is not None:
-            base_gguf.unlink()
-    compared = parity.compare(
-        parity.Reference(source.whole, source.adapter), _prompts(), once, again
-    )
-    if compared is None:
-        raise TwinError(
-            f"compare {file.name} with its checkpoint",
-            found="llama.cpp answered every prompt with nothing",
-            next_step=f"read {process.log_path}",
-        )
-    allowed_mean, allowed_largest = TOLERANCES["gguf"]
-    return LogprobDifferences(
-        compared.prompts,
-        compared.compared,
-        compared.mean,
-        compared.largest,
-        allowed_mean,
-        allowed_largest,
-    )
-
-
-def _base_gguf(source: ExportSource, export: Path, settings: Settings) -> Path:
-    """The base's own f16 GGUF, made for the comparison beside the export."""
+    """By a llama.cpp server that has loaded it, as a base model is proved."""
     from twin_resources.storage.weights.kept_converter import write_model
 
-    wheels = settings.weights_dir / "wheels"
-    return write_model(source.base, export.parent / "base.gguf", wheels=wheels)
-
-
-def _agreement(
-    differences: Sequence[float], *, prompts: int, allowed: tuple[float, float]
-) -> LogprobDifferences:
+    file = export / GGUF_NAMES[wanted]
+    base = export.parent / "base.gguf"  # made for the comparison, beside the export
+    try:
+        if wanted == "gguf":
+            proof = prove(settings, source.whole, file, adapter=source.adapter)
+        else:
+            write_model(source.base, base, wheels=settings.weights_dir / "wheels")
+            proof = prove(settings, source.base, base, adapter=source.adapter, adapter_gguf=file)
+    except TwinError as error:
+        raise TwinError(
+            f"compare {file.name} with its checkpoint",
+            found=error.found,
+            next_step="report this with the base model's name; nothing was kept",
+        ) from error
+    finally:
+        base.unlink(missing_ok=True)
     return LogprobDifferences(
-        prompts=prompts,
-        compared=len(differences),
-        mean=sum(differences) / len(differences),
-        largest=max(differences),
-        allowed_mean=allowed[0],
-        allowed_largest=allowed[1],
+        proof.prompts,
+        proof.prompts * proof.places * BEST,
+        proof.mean,
+        proof.largest,
+        proof.allowed_mean,
+        proof.allowed_largest,
     )

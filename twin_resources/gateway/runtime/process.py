@@ -1,10 +1,10 @@
-"""The objects of this one gateway process; LiteLLM's configuration names three of them.
+"""Create the objects of one gateway process; LiteLLM's configuration names three of them.
 
-Scope: building path, plugin, trace logger, keyring and background from the settings of
+Scope: building path, plugin, trace logger, keyring and background tasks from the settings of
 `TWIN_HOME`.
-Out of scope: what they do. Importing this module reads the settings and imports LiteLLM, so
-only the server process does it (`app.py`), once: a module beside config.yaml would be executed once
-per reference.
+Out of scope: their behaviour. Importing this module reads the settings and imports LiteLLM, so
+only the server process imports it (`app.py`). LiteLLM would execute a module beside config.yaml
+once per reference.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _find_router() -> Any:
 
 
 def _roll_back(author: str, version: int, reason: str) -> None:
-    """Tell the registry that a canary was stopped; one that is none any more is left as it is."""
+    """Roll a version back in the registry if it is still a canary."""
     from twin_resources.registry.registry import Registry
 
     with contextlib.closing(State.open(settings.state_address)) as state:
@@ -78,14 +78,14 @@ def _language_of(author: str) -> str:
 
 
 def _flush() -> None:
-    """What waits to be written, before the process ends."""
+    """Write waiting settlements and spans before the process ends."""
     if budget is not None:
         budget.flush()
     trace_logger.flush()
 
 
 def _paid_prices() -> tuple[float, float] | None:
-    """Of a million prompt tokens and of a million answer tokens, US dollars."""
+    """Return the prices of a million prompt tokens and a million answer tokens, in US dollars."""
     if budget is None:
         return None
     model, million = settings.paid_model, 1_000_000
@@ -94,7 +94,7 @@ def _paid_prices() -> tuple[float, float] | None:
 
 
 def follows() -> tuple[str, str]:
-    """Why this home is behind the state store, and what a person should see to."""
+    """Return why this home lags behind the state store, and a note for the operator."""
     return (follower.behind, follower.note) if follower else ("", "")
 
 

@@ -1,13 +1,13 @@
-"""The table `routing_labels`: own and paid answer to one prompt, what judges said of both.
+"""The table `routing_labels`: the own and the paid model's answers to a prompt, with their scores.
 
 Scope: its columns, ids, and reading it as arrays for the router, which asset and command
 share. Out of scope: buying labels (`twin_assets/serving/labelling.py`), the router
 (`router/`).
 
-Beside the claims of judges `scores` has one of no judge, `AT_HAND`: what the gateway itself can
-tell of each answer. A row holds no text: scores, features and ids; by `prompt_id` and `reader`
-forgetting finds it. A planted pair is a row too, with the author's own answer in the paid model's
-place and the planted one in the own model's.
+Besides the judges' claims, `scores` has the claim `AT_HAND`, which the gateway computes without a
+judge. A row holds scores, features and ids, but no text. Erasure finds rows by `prompt_id` and
+`reader`. A planted pair is a row too: the author's own answer stands for the paid model, and the
+planted answer for the own model.
 """
 # pyright: strict
 
@@ -20,13 +20,14 @@ import numpy as np
 import polars as pl
 
 from twin_resources.quality.judges.judge import digest
-from twin_resources.quality.judges.pairs import PLANT
+from twin_resources.quality.judges.pairs import PLANT, differences
 from twin_resources.router.features import Floats
 
 TABLE = "routing_labels"
 LABELS_VERSION = "labels-1"
-# What decides a row: it is bought once for these.
-ASKED: Mapping[str, pl.DataType] = {
+OF_MODELS = ("paid", "own")
+# Columns that identify a label: each combination is bought once.
+IDENTITY_COLUMNS: Mapping[str, pl.DataType] = {
     "label_id": pl.String(),
     "sequence": pl.Int64(),
     "purchase": pl.String(),
@@ -40,7 +41,7 @@ ASKED: Mapping[str, pl.DataType] = {
 }
 SCORED = pl.Struct({"claim": pl.String(), "own": pl.Float64(), "paid": pl.Float64()})
 COLUMNS: Mapping[str, pl.DataType] = {
-    **ASKED,
+    **IDENTITY_COLUMNS,
     "reader": pl.String(),
     "prompt_class": pl.String(),
     "length": pl.Int64(),
@@ -55,14 +56,14 @@ COLUMNS: Mapping[str, pl.DataType] = {
 
 @dataclass(frozen=True)
 class LabelPurchase:
-    """What the labels of two models are about; another value is another set of labels.
+    """The models and settings that a set of labels belongs to.
 
     Attributes:
         own: checkpoint of the stable version.
         paid: LiteLLM name.
-        embedder: revision of who makes the vectors.
+        embedder: revision of the embedder.
         judges: `name@revision` of every judge, in order.
-        answers: hash of what else decides an answer (sampling, the author's settings).
+        answers: hash of the other inputs of an answer (sampling, the author's settings).
     """
 
     own: str
@@ -77,7 +78,7 @@ class LabelPurchase:
         return digest(LABELS_VERSION, self.own, self.paid, self.embedder, self.judges, self.answers)
 
     def row(self, sequence: int, source: str, prompt_id: str, plant: str = "") -> dict[str, object]:
-        """The columns of `ASKED` for one label."""
+        """The columns of `IDENTITY_COLUMNS` for one label."""
         return {
             "label_id": digest(self.id, source, prompt_id, plant),
             "sequence": sequence,
@@ -130,7 +131,7 @@ def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> Lab
     pairs = [
         (row, gains)
         for row in mine.sort("sequence").iter_rows(named=True)
-        if len(gains := gains_by_claim(row, claims)) == len(claims) and claims
+        if len(gains := differences(row, claims, OF_MODELS)) == len(claims) and claims
     ]
     rows_with_gains = [row for row, _ in pairs]
     return LabelArrays(
@@ -194,31 +195,6 @@ def kept_answers(
                 scores, row["prompt_tokens"], row["answer_tokens"], row["usd"]
             )
     return kept
-
-
-def gains_by_claim(row: Mapping[str, object], claims: tuple[str, ...]) -> dict[str, float]:
-    """Paid − own of a row's scores, for the claims that are asked for."""
-    scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
-    return {
-        str(score["claim"]): float(score["paid"]) - float(score["own"])  # pyright: ignore[reportArgumentType]
-        for score in scores
-        if score["claim"] in claims
-    }
-
-
-def plant_gains(rows: pl.DataFrame, purchase: str, claim: str) -> list[float]:
-    """Own answer of the author − planted one, for a purchase's plants in order."""
-    mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") == PLANT))
-    gains_of_rows = (
-        gains_by_claim(row, (claim,)) for row in mine.sort("sequence").iter_rows(named=True)
-    )
-    return [gains[claim] for gains in gains_of_rows if claim in gains]
-
-
-def planted_in(rows: pl.DataFrame, purchase: str) -> set[tuple[str, str]]:
-    """(Sample id, kind) of the plants that a purchase has had."""
-    mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") == PLANT))
-    return set(mine.select("prompt_id", "plant").iter_rows())
 
 
 def no_rows() -> pl.DataFrame:

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 import polars as pl
 
 from twin_resources.quality.judges.judge import digest
+from twin_resources.statistics.judges import withdrawn
 from twin_resources.statistics.promotion import PairedDifference
 
 TABLE = "shadow_pairs"
 RECORDED, HELD_OUT, PLANT = "recorded", "held_out", "plant"
+OF_VERSIONS = ("candidate", "incumbent")
 SCORED = pl.Struct(
     {
         "claim": pl.String(),
@@ -90,29 +92,45 @@ def pairs_of(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[Pair
     return [
         PairedDifference(
             sequence=row["sequence"],
-            incumbent=_differences(row, claims),
+            incumbent=differences(row, claims),
         )
         for row in chosen.iter_rows(named=True)
     ]
 
 
-def plant_differences(rows: pl.DataFrame, trial: str, claim: str) -> list[float]:
-    """Own − planted, for the plants among one trial's batches, in order (`judges.withdrawn`)."""
-    chosen = rows.filter((pl.col("trial") == trial) & (pl.col("source") == PLANT)).sort("sequence")
-    differences_by_row = (_differences(row, [claim]) for row in chosen.iter_rows(named=True))
-    return [differences[claim] for differences in differences_by_row if claim in differences]
-
-
-def planted_before(rows: pl.DataFrame, trial: str) -> set[tuple[str, str]]:
-    """(Sample id, kind) of the plants that one trial has had."""
-    chosen = rows.filter((pl.col("trial") == trial) & (pl.col("source") == PLANT))
-    return set(chosen.select("prompt_id", "plant").iter_rows())
-
-
-def _differences(row: Mapping[str, object], claims: Sequence[str]) -> dict[str, float]:
+def differences(
+    row: Mapping[str, object], claims: Sequence[str], of: tuple[str, str] = OF_VERSIONS
+) -> dict[str, float]:
+    """First − second of a row's scores, for the claims that are asked for."""
     scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
     return {
-        str(score["claim"]): float(score["candidate"]) - float(score["incumbent"])  # pyright: ignore[reportArgumentType]
+        str(score["claim"]): float(score[of[0]]) - float(score[of[1]])  # pyright: ignore[reportArgumentType]
         for score in scores
         if score["claim"] in claims
     }
+
+
+def plants_of(rows: pl.DataFrame, **what: str) -> pl.DataFrame:
+    """The plants among one trial's batches (`trial`), or one purchase's (`purchase`), in order."""
+    return rows.filter(pl.col("source") == PLANT, **what).sort("sequence")
+
+
+def planted(plants: pl.DataFrame) -> set[tuple[str, str]]:
+    """(Sample id, kind) of these plants."""
+    return set(plants.select("prompt_id", "plant").iter_rows())
+
+
+def lost_claims(
+    plants: pl.DataFrame,
+    claims: Sequence[str],
+    *,
+    margin: float,
+    of: tuple[str, str] = OF_VERSIONS,
+) -> tuple[str, ...]:
+    """Claims whose judge no longer tells these plants from the author's own answers."""
+
+    def own_above(claim: str) -> list[float]:
+        found = (differences(row, [claim], of) for row in plants.iter_rows(named=True))
+        return [one[claim] for one in found if claim in one]
+
+    return tuple(claim for claim in claims if withdrawn(own_above(claim), margin=margin))

@@ -63,12 +63,9 @@ class ShownHabit:
 
 @dataclass(frozen=True)
 class VoiceShown:
-    """All habits, and of how many texts of each writer they were counted."""
+    """All habits."""
 
     habits: tuple[ShownHabit, ...]
-    author_texts: int
-    base_texts: int
-    tuned_texts: int
 
     @property
     def verdict(self) -> str:

@@ -26,7 +26,6 @@ from twin_resources.quality.release.trial import (
 )
 from twin_resources.quality.release.trial_rows import CandidateOnTrial
 from twin_resources.statistics.baseline import MARGIN
-from twin_resources.statistics.judges import withdrawn
 from twin_resources.statistics.promotion import PairedDifference
 
 if TYPE_CHECKING:
@@ -110,11 +109,7 @@ def read_replays(
     claims = deciding(held)
     vetoes = tuple(claim for claim in held if claim in vetoing())
     pairs = table.pairs_of(rows, trial, [*claims, *vetoes])
-    lost = [
-        claim
-        for claim in (*claims, *vetoes)
-        if withdrawn(table.plant_differences(rows, trial, claim), margin=margin)
-    ]
+    lost = table.lost_claims(table.plants_of(rows, trial=trial), (*claims, *vetoes), margin=margin)
     return Replays(
         candidate=versions[newest["candidate"]],
         incumbent=versions[newest["incumbent"]],

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.ledger.ledger_tables import scores, traces
 from twin_resources.quality.ledger.scores import NOT_MAPPED
-from twin_resources.statistics.detector import Alarm
+from twin_resources.statistics.detector import Alarm, StreamEvidence
 from twin_resources.statistics.retraining import TOGETHER_S, RetrainingDecision
 from twin_resources.storage.state.state_tables import alarms
 
@@ -52,7 +52,7 @@ class AlarmRecord:
         raised_at, decided_at: seconds since the epoch; None: not decided.
         is_open: whether a tick decides it (again).
         decision: kind of the newest decision; empty: none yet.
-        decided_by: the rule that did (`limits`, `same_data` …).
+        decided_by: the rule that did (`limits`, `learnt_before` …).
         message: in the words of that tick.
         tags: evidence and decision, as on the run.
         run_key: of the retraining that it started; empty: none.
@@ -69,12 +69,28 @@ class AlarmRecord:
     decided_at: float | None = None
 
 
-def record(connection: sa.Connection, alarm: Alarm, *, at: float) -> None:
-    """Store an alarm that was just raised, and tell people: once a day for a stream and version.
+def record(
+    connection: sa.Connection, evidence: StreamEvidence, *, threshold: float, at: float
+) -> None:
+    """Store the alarm that this evidence raises, and tell people: once a day for a stream and
+    version.
 
     Args:
+        threshold: that it has reached.
         at: seconds since the epoch.
     """
+    key = evidence.author, evidence.stream, evidence.version
+    mine = sa.tuple_(alarms.c.author, alarms.c.stream, alarms.c.version) == key
+    newest = connection.execute(sa.select(sa.func.max(alarms.c.number)).where(mine)).scalar()
+    alarm = Alarm(
+        *key,
+        number=int(newest or 0) + 1,
+        sequence=evidence.last,
+        e_value=evidence.e_value,
+        threshold=threshold,
+        bets=evidence.values,
+        since=evidence.since,
+    )
     connection.execute(
         sa.insert(alarms).values(
             **{name: getattr(alarm, name) for name in ALARM_KEY},
@@ -135,13 +151,6 @@ def of_author(
         .limit(limit)
     ).mappings()
     return [_record_of(dict(row)) for row in rows]
-
-
-def next_number(connection: sa.Connection, author: str, stream: str, version: str) -> int:
-    """Of an alarm that is raised now."""
-    mine = (alarms.c.author == author, alarms.c.stream == stream, alarms.c.version == version)
-    newest = connection.execute(sa.select(sa.func.max(alarms.c.number)).where(*mine)).scalar()
-    return int(newest or 0) + 1
 
 
 def alarmed_together(connection: sa.Connection, *, at: float) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from twin_resources.quality.retraining import daily_aggregates
 from twin_resources.quality.retraining.retraining_rules import LoopRules
-from twin_resources.quality.retraining.score_watch import history_until
+from twin_resources.quality.retraining.score_watch import history_until, name_of
 from twin_resources.registry.checks import MoveRefused
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import Alarm, DaySum, Fall, StreamEvidence, evidence_of
@@ -33,36 +33,37 @@ def go_back(registry: Registry, alarm: Alarm, falls: Sequence[Fall], rules: Loop
         Its name; empty: none is surely better, or another version answers by now.
     """
     names = {fall.prompt_class for fall in falls}
-    better = {
+    better: dict[int, float] = {
         version: min(found.held_to[name] for name in names)
         for version, found in _against_earlier(registry, alarm, rules).items()
         if found.e_value >= alarm.threshold and names <= {one.prompt_class for one in found.falls}
     }
-    chosen = max(better, key=lambda version: (better[version], version), default="")
+    chosen = max(better, key=lambda version: (better[version], version), default=0)
     if not chosen or not names:
         return ""
     reason = (
         f"{run_key(alarm)}: {alarm.version} fell in {', '.join(sorted(names))} below what readers "
-        f"said of {chosen}"
+        f"said of v{chosen}"
     )
     try:
         registry.move(
             alarm.author,
-            number_of(chosen),
+            chosen,
             "stable",
             actor=ACTOR,
             reason=reason,
-            against=number_of(alarm.version),
+            against=int(alarm.version.removeprefix("v")),
         )
     except MoveRefused:  # another release came between: the next tick sees its version
         return ""
-    return chosen
+    return f"v{chosen}"
 
 
 def _against_earlier(
     registry: Registry, alarm: Alarm, rules: LoopRules
-) -> Mapping[str, StreamEvidence]:
-    """Retired version → evidence that the days of the fall are worse than its own."""
+) -> Mapping[int, StreamEvidence]:
+    """Version that answered before and may again → evidence that the days of the fall are worse
+    than its own; a tainted one may not, nor one that was released by force."""
     with registry.state.reading() as connection:
         sums = daily_aggregates.day_sums(
             connection,
@@ -76,15 +77,19 @@ def _against_earlier(
         if alarm.since <= one.first and one.last <= alarm.sequence
     ]  # fmt: skip
     return {
-        version: evidence_of(
-            [*_just_before(fallen, [one for one in sums if one.version == version]), *fallen],
+        earlier.version: evidence_of(
+            [
+                *_just_before(fallen, [one for one in sums if one.version == name_of(earlier)]),
+                *fallen,
+            ],
             author=alarm.author,
             stream=alarm.stream,
             version=alarm.version,
             tolerance=rules.tolerance,
             fewest=rules.fewest,
         )
-        for version in sorted(retired(registry, alarm.author))
+        for earlier in registry.versions(alarm.author)
+        if earlier.state == "retired" and not earlier.tainted and not earlier.forced
     }
 
 
@@ -94,17 +99,3 @@ def _just_before(fallen: Sequence[DaySum], earlier: Sequence[DaySum]) -> list[Da
         return []
     moved = min(one.day for one in fallen) - 1 - max(one.day for one in earlier)
     return [replace(one, day=one.day + moved) for one in earlier]
-
-
-def retired(registry: Registry, author: str) -> set[str]:
-    """Versions that answered before and may again: not tainted, and not released by force."""
-    return {
-        f"v{version.version}"
-        for version in registry.versions(author)
-        if version.state == "retired" and not version.tainted and not version.forced
-    }
-
-
-def number_of(name: str) -> int:
-    """3 of `v3`."""
-    return int(name.removeprefix("v"))

@@ -8,7 +8,6 @@ Out of scope: what may start and when (`statistics/retraining_limits.py`), dagst
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -17,8 +16,8 @@ from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop
 from twin_resources.quality.retraining.retrainings import RetrainingRequest
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics.retraining_limits import (
+    PRIORITY,
     Cause,
-    first_cause,
     growth,
     held_back_by,
 )
@@ -45,14 +44,11 @@ def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
         requests_by_author = retrainings.open_requests(connection)
     messages: dict[str, str] = {}
     for author, requests in requests_by_author.items():
-        cause = first_cause(_causes(requests))
-        if cause is None:
-            continue
-        first = next(request for request in requests if request.cause == cause)
+        first = max(requests, key=lambda request: PRIORITY[request.cause])
         tags = {"twin/asked_by": first.asked_by, "twin/reason": first.reason}
-        wanted = _Wanted(author, cause, f"{cause}:{author}:{first.number}", tags, tuple(requests))
-        with isolate_failure(f"{cause} waits", partial(messages.__setitem__, author)):
-            messages[author] = _begin(loop, wanted, at)
+        key = f"{first.cause}:{author}:{first.number}"
+        with isolate_failure(f"{first.cause} waits", partial(messages.__setitem__, author)):
+            messages[author] = _begin(loop, author, first.cause, key, tags, at, requests)
     launches, held = loop.due(REQUESTED, now=at)
     return LoopTick(tuple(launches), messages, (*notes, *held))
 
@@ -93,22 +89,19 @@ def _grown(loop: RetrainingLoop, author: str, version: ModelVersion, at: float) 
         "twin/new_posts": str(new_material.new_posts),
         "twin/new_pairs": str(new_material.new_pairs),
     }
-    return f"{message}; {_begin(loop, _Wanted(author, cause, key, tags), at)}"
+    return f"{message}; {_begin(loop, author, cause, key, tags, at)}"
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """A retraining to be entered, unless something holds it back."""
-
-    author: str
-    cause: Cause
-    run_key: str
-    tags: dict[str, str]
-    requests: tuple[RetrainingRequest, ...] = ()
-
-
-def _begin(loop: RetrainingLoop, wanted: _Wanted, at: float) -> str:
-    author, cause = wanted.author, wanted.cause
+def _begin(
+    loop: RetrainingLoop,
+    author: str,
+    cause: Cause,
+    run_key: str,
+    tags: dict[str, str],
+    at: float,
+    requests: Sequence[RetrainingRequest] = (),
+) -> str:
+    """Enter a retraining, unless something holds it back; says which."""
     used = launching.usage(loop.registry, loop.runs, author, now=at)
     waits = held_back_by(cause, used, loop.limits(author), now=at)
     learnt = loop.inputs.now(author)
@@ -117,17 +110,13 @@ def _begin(loop: RetrainingLoop, wanted: _Wanted, at: float) -> str:
     with loop.state.transaction() as connection:
         begun = retrainings.begin(
             connection,
-            run_key=wanted.run_key,
+            run_key=run_key,
             author=author,
             cause=cause,
-            tags=wanted.tags,
+            tags=tags,
             learnt=learnt,
             at=at,
         )
-        if begun and wanted.requests:
-            retrainings.answer(connection, list(wanted.requests), wanted.run_key)
+        if begun:
+            retrainings.answer(connection, requests, run_key)
     return f"{cause}: one retraining starts" if begun else f"{cause}: started before"
-
-
-def _causes(requests: Sequence[RetrainingRequest]) -> list[Cause]:
-    return [cause for cause in REQUESTED if any(request.cause == cause for request in requests)]

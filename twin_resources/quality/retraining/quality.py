@@ -44,7 +44,6 @@ from twin_resources.statistics.retraining import (
     RetrainingDecision,
     TrainingFingerprint,
     decide,
-    disarmed,
     progress,
     rolled_back,
 )
@@ -141,7 +140,6 @@ class _Deciding:
     def __post_init__(self) -> None:
         with self.loop.state.reading() as connection:
             self.stable = score_watch.stable_versions(connection)
-            self.last = retrainings.last_by_alarm(connection)
             self._has_news = score_watch.has_news(connection)
 
     def follow_all(self) -> None:
@@ -156,9 +154,11 @@ class _Deciding:
                 left += 1
                 continue
             with isolate_failure(author, self.notes.append):
-                done = score_watch.follow(self.loop.state, stable, self.loop.rules, now=self.at)
-                if done.more:
-                    self.notes.append(f"{author}: {done.days:,} days looked at, more wait")
+                days, more = score_watch.follow(
+                    self.loop.state, stable, self.loop.rules, now=self.at
+                )
+                if more:
+                    self.notes.append(f"{author}: {days:,} days looked at, more wait")
         if left:
             self.notes.append(f"no time left: new values of {left} authors wait for the next tick")
 
@@ -193,12 +193,9 @@ class _Deciding:
         return self.loop.clock() >= self.ends
 
     def _quiet(self, author: str, held: list[StreamEvidence], armed: int) -> str:
-        """The numbers of an author without an alarm, and why one would start no run."""
-        rules, last = self.loop.rules, self.last.get(author)
+        """The numbers of an author without an alarm."""
+        rules, lines = self.loop.rules, list[str]()
         limit = rules.threshold(armed)
-        ended_badly = last is not None and last.outcome in ("refused", "failed")
-        off = disarmed(last, self.loop.inputs.now(author)) if ended_badly else None
-        lines = [off] if off else []
         today = int(self.at * 1000) // DAY_MS
         with self.loop.state.reading() as connection:
             for watch in held:
@@ -228,11 +225,9 @@ class _Deciding:
             version=score_watch.name_of(stable),
             alarm=alarm,
             now_there_is=inputs_now,
-            stable_learnt=self.loop.inputs.of(stable),
             usage=launching.usage(self.loop.registry, self.loop.runs, author, now=self.at),
             limits=self.loop.limits(author),
             now=self.at,
-            last=self.last.get(author),
             alarmed_authors=len(alarmed),
             armed_authors=armed_authors,
             # as the stream stands while its alarm waits
@@ -246,13 +241,13 @@ class _Deciding:
         self._store(record, decision, situation, alarmed)
 
     def _learnt_before(self, author: str, learnt: TrainingFingerprint) -> str:
-        """Which version was trained on that, in words, whatever became of it; empty: none was."""
+        """Who was trained on that, in words, whatever became of it; empty: nobody was."""
         for version in reversed(self.loop.registry.versions(author)):
             if not version.is_answer_model and self.loop.inputs.of(version) == learnt:
-                return f"{score_watch.name_of(version)}, {version.state.replace('_', ' ')}"
+                name = score_watch.name_of(version)
+                return f"{name}, {version.state.replace('_', ' ')}, was trained on it"
         with self.loop.state.reading() as connection:
-            run_key = retrainings.trained_on(connection, author, learnt)
-        return f"a version that is gone, of {run_key}" if run_key else ""
+            return retrainings.trained_on(connection, author, learnt)
 
     def _store(
         self,

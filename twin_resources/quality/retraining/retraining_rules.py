@@ -19,11 +19,11 @@ class LoopRules:
     """How streams are watched.
 
     Attributes:
-        fewest: values that a stream needs before a fall can be seen.
-        horizon, alpha: at most this share of quiet homes alarms within so many values.
-        tolerance: a fall of the mean by less is none.
-        by_day: whether values of a day may depend on each other; not where a value is settled as
-            soon as it is there (`reader_days`, in tests and the demo).
+        fewest: values that a stream needs before a drop can be detected.
+        horizon, alpha: the false-alarm rate is `alpha` within `horizon` values.
+        tolerance: smallest drop of the mean that counts.
+        by_day: whether values of one day may depend on each other. False where each value is
+            settled at once (`reader_days`, in tests and the demo).
     """
 
     fewest: int = detector.MIN_VALUES
@@ -33,13 +33,13 @@ class LoopRules:
     by_day: bool = True
 
     def threshold(self, armed_streams: int) -> float:
-        """C·N with so many streams in which a fall would be seen; one at least."""
+        """Return C·N for this number of streams that can detect a drop; at least one."""
         count = max(1, armed_streams)
         return detector.threshold(armed_streams=count, horizon=self.horizon, alpha=self.alpha)
 
 
 def rules_of(settings: Settings) -> LoopRules:
-    """The rules of this home."""
+    """Return the rules of this home."""
     return LoopRules(
         settings.baseline_values,
         horizon=settings.alarm_horizon,
@@ -50,7 +50,8 @@ def rules_of(settings: Settings) -> LoopRules:
 
 
 def limits_of(settings: Settings, author: Author) -> RetrainingLimits:
-    """What this author's retrainings may use; the author's own word on automatic ones counts."""
+    """Return the limits of an author's retrainings; the author's auto-retrain setting takes
+    precedence."""
     return RetrainingLimits(
         automatic=settings.auto_retrain if author.auto_retrain is None else author.auto_retrain,
         cooldown_days=settings.retrain_cooldown_days,

@@ -13,7 +13,7 @@ looks for the run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, KEY_TAG
-from twin_resources.statistics.retraining import LastRetraining, TrainingFingerprint
+from twin_resources.statistics.retraining import ATTEMPTS, TrainingFingerprint
 from twin_resources.statistics.retraining_limits import PRIORITY, Cause
 from twin_resources.storage.state.state_tables import moves, retraining_requests, retrainings
 
@@ -158,23 +158,6 @@ def advance(connection: sa.Connection, one: Retraining, **changed: Any) -> bool:
     return done.rowcount == 1
 
 
-def last_by_alarm(connection: sa.Connection) -> dict[str, LastRetraining]:
-    """Author → how the newest retraining that an alarm started has ended."""
-    rows = connection.execute(
-        sa.select(retrainings)
-        .where(
-            retrainings.c.cause == "quality",
-            retrainings.c.outcome.in_(("passed", "refused", "failed")),
-        )
-        .order_by(retrainings.c.number)
-    ).mappings()
-    by_alarm: dict[str, LastRetraining] = {}
-    for one in (_retraining_of(dict(row)) for row in rows):
-        if one.outcome in ("passed", "refused", "failed"):
-            by_alarm[one.author] = LastRetraining(one.outcome, one.attempt, one.learnt)
-    return by_alarm
-
-
 def in_vain(connection: sa.Connection, author: str) -> tuple[int, float]:
     """How many trainings by alarm have led to no release since the last promotion of a trained
     version, and when the newest ended (0: there is none).
@@ -213,19 +196,26 @@ def mend_times(connection: sa.Connection, *, now: float) -> None:
 
 
 def trained_on(connection: sa.Connection, author: str, learnt: TrainingFingerprint) -> str:
-    """Run key of a retraining that used this dataset and recipe and reached the gate; empty: none
-    did. It is known also where its version's folder is gone."""
-    found = connection.execute(
-        sa.select(retrainings.c.run_key)
+    """The newest retraining that used this dataset and recipe and reached the gate, or failed
+    `ATTEMPTS` times, in words; empty: there is none. It is known also where its version's folder is
+    gone."""
+    reached = retrainings.c.outcome.in_(("passed", "refused"))
+    failed = (retrainings.c.outcome == "failed") & (retrainings.c.attempt >= ATTEMPTS)
+    newest = connection.execute(
+        sa.select(retrainings.c.run_key, retrainings.c.outcome)
         .where(
             retrainings.c.author == author,
-            retrainings.c.outcome.in_(("passed", "refused")),
+            reached | failed,
             retrainings.c.dataset == learnt.dataset,
             retrainings.c.recipe == learnt.recipe,
         )
         .order_by(retrainings.c.number.desc())
-    )
-    return str(found.scalars().first() or "")
+    ).first()
+    if newest is None:
+        return ""
+    if newest.outcome == "failed":
+        return f"{newest.run_key} failed {ATTEMPTS} times with it"
+    return f"a version that is gone, of {newest.run_key}, was trained on it"
 
 
 def ask(
@@ -266,7 +256,7 @@ def open_requests(connection: sa.Connection) -> dict[str, list[RetrainingRequest
     return requests
 
 
-def answer(connection: sa.Connection, requests: list[RetrainingRequest], run_key: str) -> None:
+def answer(connection: sa.Connection, requests: Sequence[RetrainingRequest], run_key: str) -> None:
     """These requests are met by one retraining."""
     numbers = [request.number for request in requests]
     connection.execute(

@@ -19,7 +19,6 @@ Compared with are the days of every version of the author that a gate has releas
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +30,6 @@ from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics.detector import (
     MIN_DAYS,
-    Alarm,
     DaySum,
     StreamEvidence,
     evidence_of,
@@ -49,20 +47,6 @@ ALARMS = 1_000  # of a stream that are looked at: three years of one a day
 DAYS_AT_ONCE = 400  # of an author that one call looks at: a few CPU seconds
 
 
-@dataclass(frozen=True)
-class FoldResult:
-    """What one call of `follow` did.
-
-    Attributes:
-        alarms: raised by this call; at most one a stream.
-        days: looked at; `more`: whether there are days left for the next call.
-    """
-
-    alarms: tuple[Alarm, ...]
-    days: int
-    more: bool
-
-
 def name_of(version: ModelVersion) -> str:
     """A version as traces and settled values name it: `v3`."""
     return f"v{version.version}"
@@ -75,13 +59,16 @@ def follow(
     *,
     now: float,
     limit: int = DAYS_AT_ONCE,
-) -> FoldResult:
+) -> tuple[int, bool]:
     """Look at each day that was settled since the last call, up to the next alarm of each stream.
 
     Args:
         stable: the author's stable version.
         now: seconds since the epoch, for the record of an alarm.
         limit: of days.
+
+    Returns:
+        How many days were looked at, and whether some are left for the next call.
     """
     author, version = stable.author, name_of(stable)
     with state.transaction() as connection:
@@ -93,7 +80,6 @@ def follow(
             connection.execute(sa.update(watches).where(mine).values(armed=False))
             held = []
         last = daily_aggregates.last_sequence_of(connection, author)
-        alarms: list[Alarm] = []
         streams = {one.stream for one in held}
         streams |= daily_aggregates.streams_of(connection, author, version)
         reached = last
@@ -107,9 +93,9 @@ def follow(
             for end in news:
                 done += 1
                 evidence = days.evidence(until=end)
-                limit_now = _threshold(connection, evidence, rules)
+                limit_now = rules.threshold(armed_streams(connection, beside=evidence) + 1)
                 if evidence.e_value >= limit_now and not days.waits:
-                    alarms.append(_alarm(connection, evidence, limit_now, at=now))
+                    alarm_records.record(connection, evidence, threshold=limit_now, at=now)
                     reached = min(reached, end)
                     break
             _store(connection, evidence)
@@ -125,7 +111,7 @@ def follow(
                 }
             ],
         )
-    return FoldResult(tuple(alarms), done, reached < last)
+    return done, reached < last
 
 
 @dataclass(frozen=True)
@@ -147,15 +133,9 @@ class StreamDays:
 
     @classmethod
     def of(
-        cls,
-        connection: sa.Connection,
-        stable: ModelVersion,
-        stream: str,
-        rules: LoopRules,
-        *,
-        before: int | None = None,
+        cls, connection: sa.Connection, stable: ModelVersion, stream: str, rules: LoopRules
     ) -> StreamDays:
-        """The days as they are compared now; `before`: as before the alarm of this number."""
+        """The days as they are compared now."""
         author, version = stable.author, name_of(stable)
         after = history_until(connection, author, stream)
         sums = daily_aggregates.day_sums(
@@ -168,9 +148,7 @@ class StreamDays:
             alarm = record.alarm
             if alarm.version not in allowed:
                 continue
-            if alarm.version == version and (
-                record.is_open or alarm.number >= (before or math.inf)
-            ):
+            if alarm.version == version and record.is_open:
                 continue
             later = [of for of in sums if of.version == alarm.version and of.first > alarm.sequence]
             if alarm.version == version or _certifies(later, rules):
@@ -214,36 +192,6 @@ def _certifies(sums: Sequence[DaySum], rules: LoopRules) -> bool:
     """Whether these days are enough to be compared with."""
     days = {one.day for one in sums}
     return len(days) >= MIN_DAYS and sum(one.count for one in sums) >= rules.fewest
-
-
-def _threshold(connection: sa.Connection, evidence: StreamEvidence, rules: LoopRules) -> float:
-    """C·N with this stream and the armed ones beside it."""
-    mine = (
-        (watches.c.author == evidence.author)
-        & (watches.c.stream == evidence.stream)
-        & (watches.c.version == evidence.version)
-    )
-    counted = sa.select(sa.func.count()).select_from(watches).where(watches.c.armed, sa.not_(mine))
-    others = int(connection.execute(counted).scalar_one())
-    return rules.threshold(others + 1)
-
-
-def _alarm(
-    connection: sa.Connection, evidence: StreamEvidence, limit: float, *, at: float
-) -> Alarm:
-    """The recorded alarm of this evidence."""
-    key = evidence.author, evidence.stream, evidence.version
-    alarm = Alarm(
-        *key,
-        alarm_records.next_number(connection, *key),
-        sequence=evidence.last,
-        e_value=evidence.e_value,
-        threshold=limit,
-        bets=evidence.values,
-        since=evidence.since,
-    )
-    alarm_records.record(connection, alarm, at=at)
-    return alarm
 
 
 def _released(connection: sa.Connection, author: str) -> set[str]:
@@ -349,9 +297,13 @@ def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
     return {row["author"]: ModelVersion(**row) for row in rows}
 
 
-def armed_streams(connection: sa.Connection) -> int:
-    """N: streams of the whole fleet that are bet on now."""
+def armed_streams(connection: sa.Connection, *, beside: StreamEvidence | None = None) -> int:
+    """N: streams of the whole fleet that are bet on now; `beside`: without this one."""
     counted = sa.select(sa.func.count()).select_from(watches).where(watches.c.armed)
+    if beside is not None:
+        key = beside.author, beside.stream, beside.version
+        columns = sa.tuple_(watches.c.author, watches.c.stream, watches.c.version)
+        counted = counted.where(columns != key)
     return int(connection.execute(counted).scalar_one())
 
 

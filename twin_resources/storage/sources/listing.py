@@ -1,11 +1,11 @@
-"""What lies at a source now, by name and stamp: enough to see that something came, changed or went.
+"""List a source's files by name and stamp, to detect additions, changes and deletions.
 
 Scope: listing folders, files and S3 prefixes without reading a byte of them.
-Out of scope: which files are posts (`twin_assets`), feeds (`polling`), deciding anything
+Out of scope: which files are posts (`twin_assets`), feeds (`polling`), decisions
 (`arrivals`).
 
-A stamp is size and modification time, or S3's ETag. A file that changes without either is seen by
-the nightly import, which reads everything.
+A stamp is size and modification time, or S3's ETag. The nightly import reads
+everything, so it sees a file that changes without either.
 """
 # pyright: strict
 
@@ -33,18 +33,18 @@ _MEDIA = re.compile(
     r"|ttf|otf|eot|css|scss)$",
     re.IGNORECASE,
 )
-# Written by tools all day, and never a post.
-_MACHINERY = frozenset({"node_modules", "__pycache__", "_site", "venv", "site-packages"})
-# Of a git repository what a commit touches; its objects are many and say no more.
-_GIT_MARKS = ("HEAD", "packed-refs", "logs/HEAD")
+# Tools write into these all day; they never hold posts.
+_IGNORED_FOLDERS = frozenset({"node_modules", "__pycache__", "_site", "venv", "site-packages"})
+# In .git, only the files that a commit updates; the objects add nothing.
+_GIT_FILES = ("HEAD", "packed-refs", "logs/HEAD")
 
 
 SOURCES_MARK = "sources_mark"
-"""Metadata of `raw_posts`: the mark of what an import has read."""
+"""Metadata key of `raw_posts`: the fingerprint of the sources that an import has read."""
 
 
 class NothingThere(TwinError):
-    """The source is not there, or empty: unmounted, perhaps, and no reason to delete anything."""
+    """The source is missing or empty, for example unmounted; nothing is deleted because of it."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Entry:
     Attributes:
         name: absolute path, or `s3://bucket/key`; as text that can be stored.
         stamp: size and modification time, or ETag.
-        arrived: when it came to lie here as it is, seconds since the epoch; a file that was moved
-            here keeps its modification time, but not its status change time.
+        arrived: when the file reached its present state and place, seconds since the epoch. A moved
+            file keeps its modification time, but not its status change time.
     """
 
     name: str
@@ -135,14 +135,14 @@ def fingerprint(listings: Sequence[Listing]) -> str:
 
 
 def mark_of(listings: Sequence[Listing]) -> str:
-    """The fingerprint as it is remembered; empty: nothing was listed."""
+    """Return the fingerprint as it is stored; empty if nothing was listed."""
     return fingerprint(listings)[:32] if listings else ""
 
 
 def mark_of_sources(sources: Iterable[str]) -> str:
-    """The mark of an author's folders, files and S3 prefixes as they are now.
+    """Return the fingerprint of an author's folders, files and S3 prefixes as they are now.
 
-    Empty where one of them cannot be listed: then no look may find that it has been read.
+    It is empty if one of them cannot be listed, so that no check treats it as already imported.
     """
     try:
         return mark_of([list_source(source) for source in sources if not is_feed(source)])
@@ -160,7 +160,7 @@ def _objects(source: str) -> Iterator[Entry]:
 def _is_noise(name: str) -> bool:
     *folders, last = name.split("/")
     hidden = any(part.startswith(".") for part in (*folders, last))
-    return hidden or not _MACHINERY.isdisjoint(folders) or bool(_MEDIA.search(last))
+    return hidden or not _IGNORED_FOLDERS.isdisjoint(folders) or bool(_MEDIA.search(last))
 
 
 def _files(root: Path, *, tried: str) -> Iterator[Entry]:
@@ -183,7 +183,7 @@ def _files(root: Path, *, tried: str) -> Iterator[Entry]:
                     yield from _entry(entry, waiting)
         except OSError as error:
             raise _not_listed(tried, error) from error
-    for mark in _GIT_MARKS:
+    for mark in _GIT_FILES:
         file = root / ".git" / mark
         if file.is_file():
             yield _stamped(str(file), file.stat())
@@ -193,7 +193,7 @@ def _entry(entry: os.DirEntry[str], waiting: list[str]) -> Iterator[Entry]:
     if entry.name.startswith("."):
         return
     if entry.is_dir(follow_symlinks=False):
-        if entry.name not in _MACHINERY:
+        if entry.name not in _IGNORED_FOLDERS:
             waiting.append(entry.path)
     elif not _MEDIA.search(entry.name):
         try:

@@ -313,21 +313,6 @@ def test_memory_does_not_grow_with_an_export(tmp_path: Path) -> None:
     assert peaks[1] < 1.2 * peaks[0]
 
 
-def test_the_damage_is_the_same_for_the_same_seed() -> None:
-    export = EXPORTS["x"]()
-    seed = random.Random(7).randrange(1_000)
-    assert damage(export, seed) == damage(export, seed)
-    assert any(damage(export, one).bodies != damage(export, one + 1).bodies for one in range(3))
-
-
-def test_the_check_notices_a_lost_post() -> None:
-    damaged = damage(EXPORTS["ghost"](), 3)
-    assert damaged.whole
-    marks = [piece.mark for _, piece in damaged.whole]
-    assert _lost(damaged, [], []) == marks
-    assert _lost(damaged, [], [Skipped("somewhere else", "malformed_row")]) == marks
-
-
 def test_a_row_that_swallowed_another_is_no_post(tmp_path: Path) -> None:
     """Found by damage: a post for friends ran on into a public one and was taken for it."""
     pieces = EXPORTS["linkedin"]()["Shares.csv"]
