@@ -25,7 +25,7 @@ from twin_resources.gateway.api.idempotency import (
     StoredAnswer,
 )
 from twin_resources.gateway.api.key_limits import KeyRequests
-from twin_resources.gateway.api.key_terms import KeyTerms, Scope, UnderKeyTerms
+from twin_resources.gateway.api.key_terms import KeyTerms, KeyTermsMiddleware, Scope
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 
@@ -194,7 +194,7 @@ class Served:
     """A model behind the door, and a reader before it who may leave."""
 
     def __init__(self, home: Settings, requests: KeyRequests, once: Idempotency) -> None:
-        self.app = UnderKeyTerms(self.answer, keyring_of(home), KeyTerms(requests, once))
+        self.app = KeyTermsMiddleware(self.answer, keyring_of(home), KeyTerms(requests, once))
         self.asked = 0
         self.heard = ""
         self.has_left = False

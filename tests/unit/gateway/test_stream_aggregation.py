@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from twin_resources.gateway.api.stream_aggregation import WholeAnswers, aggregate
+from twin_resources.gateway.api.stream_aggregation import StreamingTransport, aggregate
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 PIECES = [
@@ -54,7 +54,7 @@ class Server(httpx.AsyncBaseTransport):
 
 
 def client(server: Server, **fields: float) -> httpx.AsyncClient:
-    transport = WholeAnswers(server, lambda address: address.startswith("http://ours/"))
+    transport = StreamingTransport(server, lambda address: address.startswith("http://ours/"))
     return httpx.AsyncClient(transport=transport, timeout=fields.get("timeout", 5))
 
 

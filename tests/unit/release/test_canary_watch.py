@@ -169,7 +169,7 @@ def test_findings_in_answers_stop_a_canary(live: LiveConfig) -> None:
 
     def work() -> None:
         for _ in range(6):
-            watch.judged_safe(leaking)
+            watch.count_findings(leaking)
 
     run(work, watch, until=lambda: registry.told)
     assert registry.told[0][2].startswith("safety: 6 of its 6 requests")

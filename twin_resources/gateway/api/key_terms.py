@@ -123,7 +123,7 @@ class KeyTerms:
 
 
 @dataclass(frozen=True)
-class UnderKeyTerms:
+class KeyTermsMiddleware:
     """An ASGI application that applies the limits of keys before it calls the proxy.
 
     Attributes:
@@ -169,12 +169,14 @@ class UnderKeyTerms:
             await refuse(send, error)
 
 
-def under_key_terms(proxy: Application, settings: Settings, keyring: Keyring) -> UnderKeyTerms:
+def key_terms_middleware(
+    proxy: Application, settings: Settings, keyring: Keyring
+) -> KeyTermsMiddleware:
     """Wrap the proxy with the limits of a home's keys; the store is opened at its first use."""
     terms = KeyTerms(
         KeyRequests(lambda: open_keys(settings)), Idempotency(lambda: open_keys(settings))
     )
-    return UnderKeyTerms(proxy, keyring, terms)
+    return KeyTermsMiddleware(proxy, keyring, terms)
 
 
 def _author_of(body: bytes) -> str:

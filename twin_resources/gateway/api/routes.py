@@ -107,7 +107,7 @@ _KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host", b"idempotency-k
 
 
 class Background(Protocol):
-    """Tasks that run beside the requests; `config_watcher.Following` implements this."""
+    """Tasks that run beside the requests; `config_watcher.BackgroundTasks` implements this."""
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...

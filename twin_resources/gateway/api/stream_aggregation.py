@@ -23,13 +23,13 @@ import httpx
 _KEPT = ("id", "created", "model", "system_fingerprint")
 
 
-def ask_by_stream(is_ours: Callable[[str], bool]) -> None:
+def install_stream_transport(is_ours: Callable[[str], bool]) -> None:
     """Install this transport in LiteLLM's client of OpenAI's API, and keep its other settings.
 
     The client follows no redirects, so that prompt and key reach only the configured provider.
 
     Args:
-        is_ours: see `WholeAnswers`.
+        is_ours: see `StreamingTransport`.
 
     Raises:
         TypeError: LiteLLM creates no HTTP client.
@@ -43,12 +43,12 @@ def ask_by_stream(is_ours: Callable[[str], bool]) -> None:
         raise TypeError(
             "LiteLLM creates no HTTP client: adapt stream_aggregation.py to this version"
         )
-    client._transport = WholeAnswers(client._transport, is_ours)
+    client._transport = StreamingTransport(client._transport, is_ours)
     client.follow_redirects = False
     library.aclient_session = client
 
 
-class WholeAnswers(httpx.AsyncBaseTransport):
+class StreamingTransport(httpx.AsyncBaseTransport):
     """Requests whole chat answers as streams and passes other requests unchanged.
 
     Args:

@@ -79,7 +79,7 @@ class CanaryWatch:
                 slow = seconds > self._window(author).slow_after()
                 self._value(answering, first, "latency", bad=slow)
 
-    def judged_safe(self, answering: RequestRecord) -> None:
+    def count_findings(self, answering: RequestRecord) -> None:
         """Count the findings of `safety.py` in an answer."""
         author, unsafe = answering.asked.author, bool(answering.findings)
         if answering.chosen.route == "canary" and answering.fallback is not None:

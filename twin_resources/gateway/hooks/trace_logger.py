@@ -77,7 +77,7 @@ class TraceLogger(LangfuseOtelLogger):
                 latency_s=_seconds(kwargs),
             )
             self._exporter.add_scores(scores)
-            self._plugin.watch.judged_safe(answering)
+            self._plugin.watch.count_findings(answering)
             self._plugin.forget(call_id)
 
     async def async_log_success_event(
@@ -154,7 +154,7 @@ class TraceLogger(LangfuseOtelLogger):
             answering, answer=answering.shown, messages=messages, latency_s=answering.cost.seconds
         )
         self._exporter.add_scores(scores)
-        self._plugin.watch.judged_safe(answering)
+        self._plugin.watch.count_findings(answering)
 
     def log_opening(self, answering: RequestRecord) -> None:
         """Write the span of an answer of which only the opening was sent, because the reader

@@ -32,7 +32,7 @@ def application() -> RouteAllowlist:
     with uncollected():
         from litellm.proxy.proxy_server import app
 
-        from twin_resources.gateway.api.key_terms import under_key_terms
+        from twin_resources.gateway.api.key_terms import key_terms_middleware
         from twin_resources.gateway.api.preparation import PreparationMiddleware
         from twin_resources.gateway.runtime import process
 
@@ -45,10 +45,10 @@ def application() -> RouteAllowlist:
         process.trace_logger.log_opening,
     )
     return RouteAllowlist(
-        proxy=under_key_terms(preparation, settings, process.keyring),
+        proxy=key_terms_middleware(preparation, settings, process.keyring),
         keyring=process.keyring,
         live=process.live,
-        background=process.following,
+        background=process.background_tasks,
         feedback=process.feedback,
         prices=process.prices,
         origins=process.origins,

@@ -98,7 +98,7 @@ def paid_deployment(model: str) -> Any:
 
 
 @dataclass
-class Following:
+class BackgroundTasks:
     """The background tasks of one gateway process.
 
     Attributes:

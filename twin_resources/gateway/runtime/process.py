@@ -22,7 +22,7 @@ from twin_resources.gateway.api.authentication import authenticator
 from twin_resources.gateway.api.feedback import FeedbackService
 from twin_resources.gateway.api.origins import Origins
 from twin_resources.gateway.api.recent_responses import RecentResponses
-from twin_resources.gateway.api.stream_aggregation import ask_by_stream
+from twin_resources.gateway.api.stream_aggregation import install_stream_transport
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.cost import TokenPrices
 from twin_resources.gateway.costs.home_counts import COUNTS_VARIABLE, HomeCounts
@@ -33,7 +33,7 @@ from twin_resources.gateway.hooks.trace_logger import TraceLogger
 from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
 from twin_resources.gateway.request.response_format import takes_response_format
 from twin_resources.gateway.routing.question_routing import QuestionRouter
-from twin_resources.gateway.runtime.config_watcher import Following
+from twin_resources.gateway.runtime.config_watcher import BackgroundTasks
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.observability.langfuse.outbox import (
     GATEWAY_CHECKPOINT_PAGES,
@@ -105,7 +105,7 @@ exporter = OutboxExporter(outbox)
 feedback = FeedbackService(outbox)
 keyring = keyring_of(settings)
 live = LiveConfig(settings)
-ask_by_stream(_is_ours)
+install_stream_transport(_is_ours)
 budget = _paid_budget()
 counts_path = os.environ.get(COUNTS_VARIABLE)
 counts = HomeCounts(Path(counts_path) if counts_path else None)
@@ -123,7 +123,7 @@ plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)
 authenticate = authenticator(keyring)
 responses = RecentResponses(lambda: State.open(settings.state_address), _language_of)
-following = Following(
+background_tasks = BackgroundTasks(
     path=path,
     trace_problem=lambda: exporter.problem,
     find_router=_find_router,
