@@ -76,7 +76,7 @@ def why_lapsed(
     if not snapshot.authors[chat_request.author].paid:
         return "not for this author (paid = false)"
     if chat_request.response_format is not None:
-        return "JSON is requested, for which there are no labels"
+        return "JSON is asked for, and no label is of that"
     if found_passages.vector is None:
         return found_passages.missing or "no vector of the question"
     if found_passages.embedder != policy.embedder:
