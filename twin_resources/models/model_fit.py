@@ -110,26 +110,25 @@ def choose_recipe(
         gpus: (name, GB) of each GPU that a training may use.
     """
     size = REFERENCE_BILLION if billions is None else billions
-    model = "base model of unknown size" if billions is None else f"base model of {size_name(size)}"
+    base = "base model of unknown size" if billions is None else f"base model of {size_name(size)}"
     holding = [memory for _, memory in gpus if memory >= gpu_need_gb(size)]
     if size < SMALL_BILLION:
         if holding:
-            return RecipeChoice("smollm2-135m-gpu", 1, f"{model}, a GPU")
+            return RecipeChoice("smollm2-135m-gpu", 1, f"{base}, a GPU")
         if bf16:
-            return RecipeChoice(RECIPE_OF_SMALL, 0, f"{model}, a processor with bf16")
-        slow = f"{model}, this processor is not faster in bf16"
-        return RecipeChoice(RECIPE_WITHOUT_BF16, 0, slow)
+            return RecipeChoice(RECIPE_OF_SMALL, 0, f"{base}, a processor with bf16")
+        return RecipeChoice(RECIPE_WITHOUT_BF16, 0, f"{base}, this processor is not faster in bf16")
     kind = "1b" if size < LARGE_BILLION else "8b"
     if len(holding) > 1:
         ranks = _ranks_for(len(holding))
-        return RecipeChoice(f"{kind}-gpus", ranks, f"{model}, {ranks} GPUs that each hold it")
+        return RecipeChoice(f"{kind}-gpus", ranks, f"{base}, {ranks} GPUs that each hold it")
     if holding:
-        return RecipeChoice(f"{kind}-gpu", 1, f"{model}, a GPU that holds it")
+        return RecipeChoice(f"{kind}-gpu", 1, f"{base}, a GPU that holds it")
     ranks = _ranks_for(len(gpus))
     if ranks > 1 and min(memory for _, memory in gpus) >= gpu_need_gb(size / ranks):
-        return RecipeChoice("8b-gpus-zero3", ranks, f"{model}, {ranks} GPUs that hold it together")
+        return RecipeChoice("8b-gpus-zero3", ranks, f"{base}, {ranks} GPUs that hold it together")
     device = "a GPU that does not hold it" if gpus else "no GPU"
-    return RecipeChoice("1b-cpu", 0, f"{model}, {device}")
+    return RecipeChoice("1b-cpu", 0, f"{base}, {device}")
 
 
 def gpu_need_gb(billions: float) -> float:

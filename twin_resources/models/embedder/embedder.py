@@ -327,9 +327,8 @@ def load_embedder(
         TwinError: it has not been prepared, or not for the engine that the settings name.
     """
     folder, manifest = find_prepared(settings)
-    return Embedder(
-        folder, manifest, threads=threads, engine=settings.embedder_engine, on_card=on_card
-    )
+    engine = settings.embedder_engine
+    return Embedder(folder, manifest, threads=threads, engine=engine, on_card=on_card)
 
 
 def load_revision(settings: Settings, revision: str) -> Embedder | None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.retrieval import TABLE
 from twin_resources.models.retrieval.search import INDEXED
-from twin_resources.models.retrieval.vector_index import VECTOR_INDEX
 from twin_resources.storage.tables.store import TableMissing, open_table
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
         for column in BY_VALUE:
             if column not in names:
                 dataset.create_scalar_index(column, "BTREE", name=column)
-        if names & {full_text, VECTOR_INDEX, *BY_VALUE}:
+        if names & {full_text, vector_index.VECTOR_INDEX, *BY_VALUE}:
             lease.confirm()
             # The rows are a new segment; `tables.upkeep` merges segments when there are many.
             dataset.optimize.optimize_indices(num_indices_to_merge=0)

@@ -116,11 +116,10 @@ class PromptQueue:
             httpx.Client(headers=headers, trust_env=False) as client,
             ThreadPoolExecutor(at_once) as pool,
         ):
-            stall_policy = StallPolicy(server, limit_s=timeout_s)
+            policy = StallPolicy(server, limit_s=timeout_s)
             slot_field = {} if slot is None or server.pid is None else {"id_slot": slot}
             workers = [
-                pool.submit(self._work, server, client, stall_policy, slot_field)
-                for _ in range(at_once)
+                pool.submit(self._work, server, client, policy, slot_field) for _ in range(at_once)
             ]
             for worker in workers:
                 worker.result()
@@ -129,7 +128,7 @@ class PromptQueue:
         self,
         server: RunningServer,
         client: httpx.Client,
-        stall_policy: StallPolicy,
+        policy: StallPolicy,
         slot_field: Mapping[str, int],
     ) -> None:
         while True:
@@ -144,7 +143,7 @@ class PromptQueue:
                     body |= slot_field
                     if self._frequency_penalty:
                         body["frequency_penalty"] = self._frequency_penalty
-                    answer = _ask(client, server, body, stall_policy, texts_only=self._texts_only)
+                    answer = _ask(client, server, body, policy, texts_only=self._texts_only)
                     answers.append(answer)
                     self._advance(1)
             except BaseException:
@@ -231,14 +230,14 @@ def _ask(
     client: httpx.Client,
     server: RunningServer,
     body: Mapping[str, Any],
-    stall_policy: StallPolicy,
+    policy: StallPolicy,
     *,
     texts_only: bool,
 ) -> ServedAnswer:
     import httpx
 
     try:
-        answer = stall_policy.post(client, body)
+        answer = policy.post(client, body)
         choice = answer.json()["choices"][0]
         if texts_only:
             text = choice["message"]["content"] or ""

@@ -198,8 +198,7 @@ def command(job: TrainingJob, share: MachineShare) -> list[str]:
     if job.device == "cpu" and job.ranks > 1 and not job.deepspeed:
         # accelerate's launcher would start only one process
         start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks)]
-        start += ["--nnodes", str(share.machines)]
-        return [*start, *_rendezvous_flags(share, torch=True), *script]
+        return [*start, "--nnodes", str(share.machines), *_rdzv_flags(share, torch=True), *script]
     if job.device == "cpu" and job.ranks == 1 and not job.deepspeed:
         # accelerate's launcher would import torch (2 CPU s) to set what `environment_of` sets
         return [sys.executable, *script]
@@ -212,7 +211,7 @@ def command(job: TrainingJob, share: MachineShare) -> list[str]:
         start += ["--multi_gpu"]
     start += ["--num_processes", str(job.ranks), "--num_machines", str(share.machines)]
     start += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
-    return [*start, "--dynamo_backend", "no", *_rendezvous_flags(share, torch=False), *script]
+    return [*start, "--dynamo_backend", "no", *_rdzv_flags(share, torch=False), *script]
 
 
 def forked(job: TrainingJob, share: MachineShare) -> bool:
@@ -230,7 +229,7 @@ def _deepspeed_file(job: TrainingJob) -> Path:
     return job.folder / "deepspeed.json"
 
 
-def _rendezvous_flags(share: MachineShare, *, torch: bool) -> list[str]:
+def _rdzv_flags(share: MachineShare, *, torch: bool) -> list[str]:
     """Return the rendezvous arguments of torch's launcher or of accelerate's."""
     if share.machines == 1:
         # Ranks of one machine use a file, because torch's TCP store listens on every interface.
