@@ -154,11 +154,11 @@ def test_a_damaged_table_is_told_as_damaged_to_readers_writers_and_by_the_doctor
 
 def test_a_filter_that_is_wrong_is_told_from_a_lost_file(living: Tables) -> None:
     for wrong in ("length = = 3", "nothing = 3"):
-        with pytest.raises(TwinError, match="mend the SQL filter") as caught:
+        with pytest.raises(TwinError, match="correct the SQL filter") as caught:
             living.read("texts", "mara", where=wrong)
         assert not isinstance(caught.value, StorageFault)
     lost_data(living)
-    with pytest.raises(TwinError, match="mend the SQL filter"):
+    with pytest.raises(TwinError, match="correct the SQL filter"):
         living.read("texts", "mara", where="nothing = 3")
 
 

@@ -243,8 +243,8 @@ def test_a_changed_schema_makes_the_table_anew_in_one_commit(tables: Tables) -> 
     [
         (lambda rows: words(rows).drop("word"), r"columns \['length', 'post', 'word_id'\]"),
         (lambda rows: words(rows).with_columns(extra=1), "extra"),
-        (lambda rows: words(rows).with_columns(post=pl.lit("zz")), "inputs that it was not given"),
-        (lambda rows: words(rows).with_columns(word_id=pl.lit("same")), "given to several rows"),
+        (lambda rows: words(rows).with_columns(post=pl.lit("zz")), "it did not receive"),
+        (lambda rows: words(rows).with_columns(word_id=pl.lit("same")), "several rows with"),
         (
             lambda rows: words(rows).with_columns(word_id=pl.lit(None, dtype=pl.String)),
             "rows without 'word_id'",

@@ -40,9 +40,9 @@ def test_rows_come_by_row_key_whatever_wrote_them_when(filled: Tables) -> None:
 def test_a_filter_is_sql(filled: Tables) -> None:
     found = filled.read("words", "mara", columns=["word"], where="length = 3 AND post != 'd'")
     assert found["word"].to_list() == ["one", "two"]
-    with pytest.raises(TwinError, match="mend the SQL filter"):
+    with pytest.raises(TwinError, match="correct the SQL filter"):
         filled.read("words", "mara", where="length = = 3")
-    with pytest.raises(TwinError, match="mend the SQL filter"):
+    with pytest.raises(TwinError, match="correct the SQL filter"):
         filled.read("words", "mara", where="nothing = 3")
 
 

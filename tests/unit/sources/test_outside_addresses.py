@@ -160,7 +160,7 @@ def test_an_answer_models_key_is_sent_to_nobody_else(
     server: Server, looked_up: list[str], status: int
 ) -> None:
     server.target, server.status = f"http://127.0.0.1:{server.port}/inside", status
-    with pytest.raises(TwinError, match="it sends requests on to http://127") as refused:
+    with pytest.raises(TwinError, match="it redirects to http://127") as refused:
         offered_ids(f"http://models.example:{server.port}/to", "sk-1")
     assert "name that address itself" in str(refused.value)
     assert [path for path, _ in server.asked] == ["/to/models"]

@@ -117,5 +117,5 @@ def test_a_model_that_an_older_version_prepared_gets_its_hashes_while_it_is_the_
     prepared = BaseModel("tiny", folder, None, base.revision, hashes=kept)
     assert hashes_of(prepared) == {"a weight": "its hash"}
     (folder / "config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(TwinError, match=r"other files in .* than were prepared"):
+    with pytest.raises(TwinError, match="have changed since they were prepared"):
         hashes_of(base)

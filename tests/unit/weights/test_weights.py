@@ -121,7 +121,7 @@ def test_a_newer_record_is_refused(other_server: Settings, tmp_path: Path) -> No
 
 def test_a_disk_that_cannot_be_written_is_a_clear_message(home: Settings) -> None:
     home.weights_dir.write_text("a file where the folder should be")
-    with pytest.raises(TwinError, match="move away what stands there"):
+    with pytest.raises(TwinError, match="move the file or folder there away"):
         prepare_base_model(home)
 
 

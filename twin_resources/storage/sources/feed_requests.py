@@ -1,13 +1,13 @@
-"""A conditional request for a feed, bounded: each address looked up once, none inside this network.
+"""Fetch a feed by one bounded conditional request that cannot reach addresses of this network.
 
-Scope: the request, its bounds, connecting to what was looked up. Out of scope: which
-addresses may be fetched (`outside_addresses.py`), what is remembered of the last answer
-(`polling.py`) and the kept copy (the importer `feed_download.py`).
+Scope: the request, its limits, connecting to the resolved address. Out of scope: which
+addresses may be fetched (`outside_addresses.py`), storing the last response
+(`polling.py`) and the stored copy (the importer `feed_download.py`).
 
 Conditional requests: https://www.rfc-editor.org/rfc/rfc9110#section-13 (ETag, Last-Modified).
 
-A name is looked up by the check and by nobody after it: the request goes to the number, with the
-name as its `Host` and as the name that the certificate is checked for.
+Only the check resolves a host name. The request is sent to the resolved IP address, with the name
+as its `Host` and as the name that the certificate is checked for.
 https://www.python-httpx.org/advanced/extensions/#sni_hostname
 """
 # pyright: strict
@@ -34,16 +34,16 @@ _ACCEPT = "application/atom+xml, application/rss+xml, application/xml;q=0.9, */*
 def fetch(
     url: str, before: PollResponse, *, timeout_s: float, max_bytes: int = MAX_BYTES
 ) -> tuple[PollResponse, bytes]:
-    """The feed and what the server said; `before` itself and no bytes where it has not changed.
+    """Return the server's response and the feed, or `before` and no bytes if it has not changed.
 
     Args:
-        url: `http` or `https`.
-        timeout_s: for everything, redirects included.
-        max_bytes: of the unpacked answer.
+        url: an `http` or `https` address.
+        timeout_s: seconds for the whole fetch, redirects included.
+        max_bytes: limit of the unpacked body.
 
     Raises:
-        TwinError: the address is none, does not answer in time, answers with an error, with more
-            than `max_bytes`, or with a redirect to another scheme or into this network.
+        TwinError: the address is invalid or does not answer in time, or the response is an error,
+            larger than `max_bytes`, or a redirect to another scheme or into this network.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -85,7 +85,7 @@ def fetch(
 
 def _body(url: str, response: httpx.Response, *, max_bytes: int, deadline: float) -> bytes:
     body = bytearray()
-    # As it arrives: with a chunk size a server that drips would be waited for.
+    # Read bytes as they arrive: with a chunk size, a slow server would delay the deadline check.
     for piece in response.iter_bytes():
         body += piece
         if len(body) > max_bytes:
@@ -96,7 +96,7 @@ def _body(url: str, response: httpx.Response, *, max_bytes: int, deadline: float
 
 
 def _next(url: str, at: str, location: str) -> str:
-    """The address that a redirect names; one to another scheme (also https → http) is refused."""
+    """Return a redirect's address; refuse one to another scheme (also https → http)."""
     to = urljoin(at, location)
     if not location or urlsplit(to).scheme != urlsplit(at).scheme:
         where = to[:200] if location else "nowhere"
@@ -105,16 +105,16 @@ def _next(url: str, at: str, location: str) -> str:
 
 
 class ResolvedTransport(httpx.BaseTransport):
-    """Sends each request, those after a redirect too, to a looked-up address.
+    """A transport that sends each request, also after a redirect, to a checked IP address.
 
     Raises:
-        TwinError: from a request: see `addresses_of`.
+        TwinError: raised by a request; see `addresses_of`.
     """
 
     def __init__(self, named: str) -> None:
         self._named = named
-        # A connection is kept for an address, and two names may share one: their certificates
-        # would not be told apart.
+        # Connections are pooled by address, and two names may share one. A reused connection would
+        # skip the check of the second name's certificate.
         self._direct = httpx.HTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -126,11 +126,11 @@ class ResolvedTransport(httpx.BaseTransport):
             try:
                 return self._direct.handle_request(_sent_to(request, address, host))
             except (httpx.ConnectError, httpx.ConnectTimeout):
-                continue  # IPv6 without a route, say
+                continue  # for example IPv6 without a route
         return self._direct.handle_request(_sent_to(request, addresses[-1], host))
 
     def _through(self, proxy: str, request: httpx.Request) -> httpx.Response:
-        """The proxy looks the name up; what it means here is checked where it means anything."""
+        """Send through a proxy, which resolves the name; check it here as well if it resolves."""
         try:
             addresses_of(str(request.url), named=self._named)
         except TwinError as error:
@@ -153,7 +153,7 @@ def _sent_to(request: httpx.Request, address: str, host: str) -> httpx.Request:
 
 
 def _proxy_of(url: httpx.URL) -> str:
-    """The proxy that the environment names for an address; empty: none."""
+    """Return the proxy that the environment sets for an address, or an empty string."""
     if urllib.request.proxy_bypass(url.host):
         return ""
     proxies = urllib.request.getproxies()

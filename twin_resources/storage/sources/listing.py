@@ -65,7 +65,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """One source as it stands now; `entries` by name, at least one."""
+    """The current files of one source: at least one entry, sorted by name."""
 
     source: str
     entries: tuple[Entry, ...]
@@ -75,10 +75,10 @@ class Listing:
         return max(entry.arrived for entry in self.entries)
 
     def arrived_since(self, moment: float) -> tuple[str, ...]:
-        """Names of files that came or changed after `moment`.
+        """Return the names of files that were added or changed after `moment`.
 
-        Where an arrival is a whole second, as in S3, those of the moment's own second count:
-        they may have come after it.
+        If arrival times are whole seconds, as in S3, files of the moment's own second are
+        included, because they may have arrived after it.
         """
         second = math.floor(moment)
         return tuple(
@@ -88,18 +88,18 @@ class Listing:
         )
 
     def missing(self, stored: Iterable[str]) -> tuple[str, ...]:
-        """Those of `stored` (names under this source) that are no longer there."""
-        here = {entry.name for entry in self.entries}
+        """Return those of `stored` (names under this source) that no longer exist."""
+        listed = {entry.name for entry in self.entries}
         root = self.source.rstrip("/")
         return tuple(
             name
             for name in stored
-            if name not in here and (name == root or name.startswith(root + "/"))
+            if name not in listed and (name == root or name.startswith(root + "/"))
         )
 
 
 def is_feed(source: str) -> bool:
-    """Whether a source is read over HTTP: polled (`polling`), not listed."""
+    """Return whether a source is read over HTTP, and so polled (`polling`) instead of listed."""
     return source.lower().startswith(("http://", "https://"))
 
 
@@ -107,8 +107,8 @@ def list_source(source: str) -> Listing:
     """List a folder, a file or an S3 prefix.
 
     Raises:
-        NothingThere: nothing is there, or no file.
-        TwinError: it cannot be listed, or a folder in it cannot.
+        NothingThere: the source does not exist or has no file.
+        TwinError: the source or a folder in it cannot be listed.
     """
     if is_object_address(source):
         address, entries = address_of(source), list(_objects(source))
@@ -119,13 +119,13 @@ def list_source(source: str) -> Listing:
         raise NothingThere(
             f"list {source}",
             found="no file",
-            next_step="mount it, or take it out of the author's sources",
+            next_step="mount it, or remove it from the author's sources",
         )
     return Listing(address, tuple(sorted(entries, key=lambda entry: entry.name)))
 
 
 def fingerprint(listings: Sequence[Listing]) -> str:
-    """A hash that changes when any file of an author's sources comes, changes or goes."""
+    """Return a hash that changes when any file of the sources is added, changed or deleted."""
     digest = hashlib.sha256()
     for listing in listings:
         digest.update(f"{listing.source}\0".encode())
@@ -135,7 +135,7 @@ def fingerprint(listings: Sequence[Listing]) -> str:
 
 
 def mark_of(listings: Sequence[Listing]) -> str:
-    """Return the fingerprint as it is stored; empty if nothing was listed."""
+    """Return the fingerprint in its stored form; empty if nothing was listed."""
     return fingerprint(listings)[:32] if listings else ""
 
 
@@ -146,15 +146,15 @@ def mark_of_sources(sources: Iterable[str]) -> str:
     """
     try:
         return mark_of([list_source(source) for source in sources if not is_feed(source)])
-    except TwinError:  # whoever reads the sources says so
+    except TwinError:  # the import that reads the sources reports it
         return ""
 
 
 def _objects(source: str) -> Iterator[Entry]:
     bucket, _ = split_address(source)
-    for one in list_objects(source):
-        if not _is_noise(one.name):
-            yield Entry(f"s3://{bucket}/{one.key}", one.etag, one.modified)
+    for stored in list_objects(source):
+        if not _is_noise(stored.name):
+            yield Entry(f"s3://{bucket}/{stored.key}", stored.etag, stored.modified)
 
 
 def _is_noise(name: str) -> bool:
@@ -199,7 +199,7 @@ def _entry(entry: os.DirEntry[str], waiting: list[str]) -> Iterator[Entry]:
         try:
             yield _stamped(entry.path, entry.stat(follow_symlinks=False))
         except FileNotFoundError:
-            return  # gone between the list and the look: the next tick's list says so
+            return  # deleted after it was listed; the next tick's list shows it
 
 
 def _stamped(path: str, status: os.stat_result) -> Entry:
@@ -208,7 +208,7 @@ def _stamped(path: str, status: os.stat_result) -> Entry:
 
 
 def _text(path: str) -> str:
-    """As `raw_posts` stores paths: bytes that are not UTF-8 are shown as `\\xNN`."""
+    """Return a path as `raw_posts` stores it: bytes that are not UTF-8 are written as `\\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

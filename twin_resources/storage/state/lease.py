@@ -1,12 +1,12 @@
-"""Leases: one holder at a time for a name, given up by those who die.
+"""Named leases with one holder at a time; the lease of a dead holder expires.
 
-Scope: taking, renewing and ending a lease, and telling whether its holder still lives.
-Out of scope: what is done under a lease.
-Method: Gray and Cheriton, "Leases", 1989 (https://doi.org/10.1145/74850.74870): a holder that stops
-renewing loses it by time; a holder on this machine that is dead loses it at once.
+Scope: acquiring, renewing and ending a lease, and detecting whether its holder is alive.
+Out of scope: the work done under a lease.
+Method: Gray and Cheriton, "Leases", 1989 (https://doi.org/10.1145/74850.74870). A holder that stops
+renewing loses the lease by time; a dead holder on this machine loses it at once.
 
-Within one boot time is what runs since that boot, which no setting of the clock changes. Between
-machines it is the store's clock; where that went back, a waiter sees that a lease is not renewed.
+Processes of the same boot compare its monotonic clock, which no change of the wall clock affects.
+Other machines use the store's clock; if it was set back, a waiter sees that renewals have stopped.
 """
 # pyright: strict
 
@@ -33,22 +33,22 @@ from twin_resources.storage.state.state_tables import leases
 from twin_resources.storage.storage_faults import StorageFault
 
 _POLL_S = 0.05
-# Holders of this process whose end could not be written: the store was full or away.
+# Holders of this process whose end could not be written because the store was full or unreachable.
 _given_up: set[str] = set()
-# Holder and end of a lease of another machine by its name, and when it was first seen so.
+# By lease name: holder and end of another machine's lease, and when this process first saw them.
 _seen: dict[str, tuple[tuple[str, float], float]] = {}
 
 
 class LeaseBusy(TwinError):
-    """Somebody else holds the lease and did not end within the wait."""
+    """Another holder did not end its lease within the wait."""
 
 
 class LeaseLost(TwinError):
-    """This process held the lease, stopped renewing it, and somebody else took it."""
+    """This process stopped renewing its lease, and another holder acquired it."""
 
 
 class Transactions(Protocol):
-    """The store that leases are written to: `State`."""
+    """The interface of the store that holds the leases; implemented by `State`."""
 
     def transaction(self) -> AbstractContextManager[sa.Connection]: ...
 
@@ -65,17 +65,18 @@ class Lease:
     ttl_s: float
 
     def end(self, now: float) -> dict[str, float]:
-        """When it ends unless it is renewed, by both clocks."""
+        """Return the time, by both clocks, at which the lease ends unless renewed."""
         return {
             "expires_at": now + self.ttl_s,
             "expires_monotonic": time.monotonic() + self.ttl_s,
         }
 
     def confirm(self) -> None:
-        """Renew the lease now; call it right before a write that must not run beside another's.
+        """Renew the lease; call this directly before a write that must not overlap another's.
 
         Raises:
-            LeaseLost: another holder took it (this process was suspended for longer than `ttl_s`).
+            LeaseLost: another holder acquired the lease because this process was suspended for
+                longer than `ttl_s`.
         """
         with self.state.transaction() as connection:
             renewed = connection.execute(
@@ -97,11 +98,11 @@ def hold(state: Transactions, name: str, *, ttl_s: float, wait_s: float) -> Gene
     """Hold the lease `name` for the length of the block; a thread renews it every third of `ttl_s`.
 
     Args:
-        ttl_s: seconds after which a holder on another machine that stopped renewing loses it.
-        wait_s: seconds to wait for the present holder.
+        ttl_s: seconds without renewal after which a holder on another machine loses the lease.
+        wait_s: seconds to wait for the current holder.
 
     Raises:
-        LeaseBusy: the present holder did not end within `wait_s`; the message names it.
+        LeaseBusy: the current holder did not end within `wait_s`; the message names it.
     """
     lease = Lease(state, name, uuid.uuid4().hex, ttl_s)
     _acquire(lease, wait_s)
@@ -121,8 +122,8 @@ def hold(state: Transactions, name: str, *, ttl_s: float, wait_s: float) -> Gene
                     sa.delete(leases).where(leases.c.name == name, leases.c.holder == lease.holder)
                 )
         except (OperationalError, StorageFault):
-            # Over for this process at once, for others by time. What went wrong within the block
-            # (the same full disk, say) is what its caller must hear.
+            # The lease ends at once for this process, and by time for others. The caller must see
+            # the error raised in the block, which may have the same cause (a full disk).
             _given_up.add(lease.holder)
 
 
@@ -163,8 +164,8 @@ def _acquire(lease: Lease, wait_s: float) -> None:
 def _is_over(held: Any, now: float) -> bool:
     if held.holder in _given_up:
         return True
-    here = held.machine == machine_identity()
-    if here and process_started(held.pid) != held.process_started:
+    same_machine = held.machine == machine_identity()
+    if same_machine and process_started(held.pid) != held.process_started:
         return True
     if held.boot and held.boot == boot_identity():
         return held.expires_monotonic <= time.monotonic()
@@ -172,9 +173,9 @@ def _is_over(held: Any, now: float) -> bool:
 
 
 def _is_not_renewed(held: Any) -> bool:
-    """Whether this process has seen the same end of a lease for longer than its holder may take.
+    """Return whether this process has seen the same end of a lease for longer than its `ttl_s`.
 
-    Seen across calls: a waiter may give up sooner than that, and come again.
+    The observation is kept between calls, because a waiter may give up sooner and try again.
     """
     end, now = (held.holder, held.expires_at), time.monotonic()
     known = _seen.get(held.name)
@@ -189,16 +190,16 @@ def _renew_until(lease: Lease, ended: threading.Event) -> None:
         try:
             lease.confirm()
         except LeaseLost:
-            return  # the writer learns it from its own `confirm` before the next write
+            return  # the writer's own `confirm` raises before the next write
         except (OperationalError, StorageFault):
-            continue  # the store is away: a later renewal works, or the lease ends by time
+            continue  # the store is unreachable: a later renewal works, or the lease expires
 
 
 @cache
 def boot_identity() -> str:
-    """Boot and time namespace: readings of the monotonic clock compare only within one of these.
+    """Return boot and time namespace; monotonic times are comparable only within the same ones.
 
-    Empty where the system does not name its boot (macOS).
+    The result is empty if the system does not identify its boot (macOS).
     """
     boot = Path("/proc/sys/kernel/random/boot_id")
     namespace = Path("/proc/self/ns/time")
@@ -209,7 +210,7 @@ def boot_identity() -> str:
 
 @cache
 def machine_identity() -> str:
-    """Machine, boot and process namespace: process numbers compare only within one of these."""
+    """Return machine, boot and process namespace; process ids are unique only within these."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     namespace = Path("/proc/self/ns/pid")
     parts = [socket.gethostname()]
@@ -219,10 +220,10 @@ def machine_identity() -> str:
 
 
 def process_started(pid: int) -> str | None:
-    """When a living process started: clock ticks since boot on Linux; None when it is dead.
+    """Return when a process started (on Linux, clock ticks since boot), or None if it is dead.
 
-    A number can be given to a new process, so only number and start together name one. psutil's
-    `create_time` moves with the wall clock, which the ticks do not. A zombie holds nothing: dead.
+    Process ids are reused, so only id and start time together identify a process. psutil's
+    `create_time` changes with the wall clock; the ticks do not. A zombie counts as dead.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()

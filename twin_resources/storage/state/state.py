@@ -1,7 +1,7 @@
-"""The state store: what must change in one transaction (leases, registry, what a table remembers).
+"""The transactional state store for leases, the registry and the bookkeeping of tables.
 
 Scope: opening SQLite or PostgreSQL, the schema number, transactions, `State.lease`.
-Out of scope: rows of data (Lance, `tables/`), what registry rows mean (`registry/`).
+Out of scope: rows of data (Lance, `tables/`), the meaning of registry rows (`registry/`).
 Method: SQLite's write-ahead log with `BEGIN IMMEDIATE` (https://www.sqlite.org/wal.html); on
 PostgreSQL an advisory lock orders writers (https://www.postgresql.org/docs/15/explicit-locking.html).
 """
@@ -30,10 +30,10 @@ from twin_resources.storage.storage_faults import StorageFault, faults_told
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
 
-# Wait of a writer behind another, whose death ends it: every transaction here is a few rows.
+# A writer waits this long for another, whose death ends the wait; each transaction is a few rows.
 _BUSY_S = MAX_IDLE_S
 _KINDS = ("sqlite", "postgresql")
-# One number for all writers of this store on PostgreSQL; any constant does ("twin" in ASCII).
+# The lock number of all writers of this store on PostgreSQL: any constant ("twin" in ASCII).
 _WRITER_LOCK = 0x7477696E
 
 
@@ -42,7 +42,7 @@ class StateError(TwinError):
 
 
 class State:
-    """One state store, safe to share between threads; make it with `State.open`."""
+    """One state store, safe to share between threads; open it with `State.open`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
@@ -50,22 +50,22 @@ class State:
 
     @classmethod
     def open(cls, url: str) -> State:
-        """Open the store at a SQLAlchemy URL and make its tables when it has none.
+        """Open the store at a SQLAlchemy URL and create missing tables.
 
         Args:
             url: `sqlite:///<path>` or `postgresql://user:password@host/database`.
 
         Raises:
-            StateError: it is neither, its driver is not installed, or its schema number is newer
-                than this code's.
-            StorageFault: it cannot be opened.
+            StateError: the URL names neither kind, the driver is not installed, or the schema
+                number is newer than this code's.
+            StorageFault: the store cannot be opened.
         """
         try:
             shown = sa.make_url(url).render_as_string(hide_password=True)
         except ArgumentError as error:
             raise StateError(
                 "open the state store",
-                found="TWIN_STATE_URL is no address of a database",
+                found="TWIN_STATE_URL is not a database address",
                 next_step="write sqlite:////folder/state.sqlite, or "
                 "postgresql+psycopg2://user:password@host/database",
             ) from error
@@ -90,7 +90,7 @@ class State:
             raise StateError(
                 f"open the state store {shown}",
                 found=str(error.orig or error).strip(),
-                next_step="see TWIN_STATE_URL: is the server up, the folder writable",
+                next_step="check TWIN_STATE_URL, that the server runs or the folder is writable",
             ) from error
         except (StateError, StorageFault):
             engine.dispose()
@@ -99,10 +99,10 @@ class State:
 
     @contextmanager
     def transaction(self) -> Generator[sa.Connection]:
-        """One write transaction: writers come one after the other, an exception rolls back.
+        """Open a write transaction; writers run one at a time, and an exception rolls back.
 
         Raises:
-            StorageFault: nothing of the transaction is stored.
+            StorageFault: the transaction failed, and none of it is stored.
         """
         with (
             faults_told("write to the state store", self._shown),
@@ -116,10 +116,10 @@ class State:
 
     @contextmanager
     def reading(self) -> Generator[sa.Connection]:
-        """One consistent view for reads; never waits for a writer.
+        """Open a consistent view for reads, which never waits for a writer.
 
         Raises:
-            StorageFault: it cannot be read.
+            StorageFault: the store cannot be read.
         """
         with (
             faults_told("read the state store", self._shown),
@@ -132,11 +132,11 @@ class State:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other hosts may use it too: it is a server's."""
+        """Whether other hosts can use this store (PostgreSQL)."""
         return self.engine.dialect.name == "postgresql"
 
     def now(self, connection: sa.Connection) -> float:
-        """Seconds since 1970 by the clock that all users of this store share.
+        """Return seconds since 1970 by the clock that all users of this store share.
 
         PostgreSQL serves many machines, so its own clock decides when a lease ends.
         """
@@ -148,13 +148,13 @@ class State:
     def lease(
         self, name: str, *, ttl_s: float = 60.0, wait_s: float = 30.0
     ) -> AbstractContextManager[Lease]:
-        """Hold the lease `name` for the length of a `with` block; see `state_lease.hold`."""
+        """Hold the lease `name` for the length of a `with` block; see `lease.hold`."""
         from twin_resources.storage.state.lease import hold
 
         return hold(self, name, ttl_s=ttl_s, wait_s=wait_s)
 
     def close(self) -> None:
-        """Close the pooled connections; the store opens again at the next use."""
+        """Close the pooled connections; the next use opens new ones."""
         self.engine.dispose()
 
 
@@ -177,7 +177,7 @@ def _engine(url: sa.URL) -> sa.Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        # The driver's own BEGIN comes at the first write, too late to wait: we send ours.
+        # The driver sends BEGIN at the first write, too late to wait, so `_begin` sends it instead.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_S * 1000}")
         use_write_ahead_log(connection, within_s=_BUSY_S)
@@ -193,22 +193,23 @@ def _engine(url: sa.URL) -> sa.Engine:
 
 
 def add_missing_columns(connection: sa.Connection, columns: Iterable[sa.Column[Any]]) -> None:
-    """Columns that a later release gave a table, with their default in the rows that there are.
+    """Add columns of a later release to their tables, with the default in existing rows.
 
-    Older code reads such a table as before: it names its columns. So the schema number stays.
+    Older code can still read such a table, because it names its columns. The schema number
+    therefore does not change.
     """
     for column in columns:
         table = column.table.name
-        there = {existing["name"] for existing in sa.inspect(connection).get_columns(table)}
-        if column.name not in there:
-            spelt = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
-            connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {spelt}"))
+        names = {existing["name"] for existing in sa.inspect(connection).get_columns(table)}
+        if column.name not in names:
+            definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+            connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {definition}"))
 
 
 def _drop_retired_tables(connection: sa.Connection) -> None:
-    """Tables that no code reads any more: what they hold of readers must not outlive its use."""
-    there = sa.inspect(connection).get_table_names()
-    for name in state_schema.RETIRED_TABLES.intersection(there):
+    """Drop tables that no code reads, because readers' data must not outlive its use."""
+    existing = sa.inspect(connection).get_table_names()
+    for name in state_schema.RETIRED_TABLES.intersection(existing):
         connection.execute(sa.text(f"DROP TABLE {name}"))
 
 

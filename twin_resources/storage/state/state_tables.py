@@ -1,9 +1,8 @@
-"""The tables of the state store, and the number that says which code may read them.
+"""Define the SQL tables of the state store and its schema number.
 
 Scope: the SQL tables of leases, remembered inputs and files, model versions, verdicts,
 moves, trials, and of the loop: watches, alarms, retrainings, notices.
-Out of scope: queries (each stands beside its meaning: `state.py`, `lease.py`,
-`registry/registry.py`) and anything that is a Lance table.
+Out of scope: queries (`state.py`, `lease.py`, `registry/registry.py` and others) and Lance tables.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
 """
 # pyright: strict
@@ -16,7 +15,7 @@ SCHEMA_NUMBER = 1  # raise it with every change that older code cannot read
 
 metadata = sa.MetaData()
 
-# Dagster's, where both share one PostgreSQL database.
+# Dagster's tables, if both share one PostgreSQL database.
 DAGSTERS_TABLES = frozenset(
     {
         *("alembic_version", "asset_check_executions", "asset_daemon_asset_evaluations"),
@@ -28,19 +27,19 @@ DAGSTERS_TABLES = frozenset(
 )
 
 
-# Of releases before; opening the store drops them.
+# Tables of former releases; opening the store drops them.
 RETIRED_TABLES = frozenset(
     {"control_scores", "controls", "provider_batch_rows", "provider_batches"}
 )
 
 
 def _key(*names: str) -> list[sa.Column[str]]:
-    """Columns of text that a row is known by."""
+    """Return text columns that form a primary key."""
     return [sa.Column(name, sa.Text, primary_key=True) for name in names]
 
 
 def _alarm_key() -> list[sa.Column[str] | sa.Column[int]]:
-    """An alarm: of a version in an author's stream, numbered."""
+    """Return the key of an alarm: author, stream, version and number."""
     number = sa.Column("number", sa.Integer, primary_key=True)
     return [*_key("author", "stream", "version"), number]
 
@@ -62,13 +61,13 @@ leases = sa.Table(
     sa.Column("process_started", sa.Text, nullable=False),
     sa.Column("acquired_at", sa.Double, nullable=False),
     sa.Column("expires_at", sa.Double, nullable=False),
-    # By the clock that runs since the holder's boot, for holders of the same boot; `lease.py`.
+    # The monotonic end holds only for processes of the same boot; see `lease.py`.
     sa.Column("boot", sa.Text, nullable=False, server_default=""),
     sa.Column("expires_monotonic", sa.Double),
     sa.Column("ttl_s", sa.Double),
 )
 
-# Inputs for which a table's function gave no row: there is no row that could carry their hash.
+# Inputs for which a table's function returned no row, so that no row can store their hash.
 empty_inputs = sa.Table(
     "empty_inputs",
     metadata,
@@ -78,7 +77,7 @@ empty_inputs = sa.Table(
     sa.Column("version", sa.Text, nullable=False),
 )
 
-# Data files of a table for whose every row a claim was found true (`tables/verified.py`).
+# Data files of a table in which a claim holds for every row (`tables/verified.py`).
 verified_files = sa.Table(
     "verified_files",
     metadata,
@@ -108,8 +107,8 @@ model_versions = sa.Table(
     sa.UniqueConstraint("author", "checkpoint"),
 )
 
-# Files of a home that all hosts with this store share (`registry/shared_files.py`), by their path
-# in it. `revision` orders all changes.
+# Files of a home, by path, that all hosts of this store share (`registry/shared_files.py`).
+# `revision` orders all changes.
 shared_files = sa.Table(
     "shared_files",
     metadata,
@@ -153,7 +152,7 @@ routing = sa.Table(
     sa.Column("written_at", sa.Text, nullable=False),
 )
 
-# A version tried out against the stable one: its terms, and the evidence after the last pair.
+# Trials of a version against the stable one: the terms, and the evidence after the last pair.
 trials = sa.Table(
     "trials",
     metadata,
@@ -171,11 +170,11 @@ trials = sa.Table(
     sa.Column("evidence", sa.Text, nullable=False),
     sa.Column("finding", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("paired_at", sa.Double),  # when a pair was folded last; null: none since it was there
+    sa.Column("paired_at", sa.Double),  # when the last pair was added; null: unknown or none
 )
 
-# The loop (`retraining/`). How far an author's settled values were followed, for the version now
-# stable; `streams` are those of which `watches` must hold a row.
+# The loop (`retraining/`): the last settled value that was read for an author's stable version.
+# `watches` must hold a row for each of `streams`.
 followed = sa.Table(
     "followed",
     metadata,
@@ -185,8 +184,8 @@ followed = sa.Table(
     sa.Column("streams", sa.JSON, nullable=False),
 )
 
-# `watch` is `statistics.detector.StreamEvidence`; `armed`: a fall would be seen; these count in
-# every threshold of the home.
+# `watch` is a `statistics.detector.StreamEvidence`. `armed` is true if a fall would be detected;
+# armed rows count in every threshold of the home.
 watches = sa.Table(
     "watches",
     metadata,
@@ -211,9 +210,8 @@ alarms = sa.Table(
     sa.Index("alarms_by_status", "status", "author"),
 )
 
-# A person has lowered the floor: an author's values up to
-# `after_sequence` are history, neither compared nor what later ones are held to. `stream`: of this
-# one alone; empty: of all.
+# Floors lowered by a person: an author's values up to `after_sequence` are neither compared nor
+# used as a reference for later ones. An empty `stream` means all streams.
 lowered_floors = sa.Table(
     "lowered_floors",
     metadata,
@@ -243,10 +241,11 @@ retrainings = sa.Table(
     sa.Column("dataset", sa.Text, nullable=False),
     sa.Column("recipe", sa.Text, nullable=False),
     sa.Column("ended_at", sa.Double),
-    sa.Column("made", sa.Integer),  # the version that came of it; null: none, or not known
+    sa.Column("made", sa.Integer),  # the resulting version; null if there is none or it is unknown
 )
 
-# Who has asked Dagster last for a run of a job and author (`twin_sensors/launchable_runs.py`).
+# The code location that last requested a run for a job and author
+# (`twin_sensors/launchable_runs.py`).
 launch_claims = sa.Table(
     "launch_claims",
     metadata,
@@ -255,7 +254,7 @@ launch_claims = sa.Table(
     sa.Column("claimed_at", sa.Double, nullable=False),
 )
 
-# Asked for by a person or by a forget request; done once `run_key` is set.
+# Retrainings requested by a person or a forget request; done once `run_key` is set.
 retraining_requests = sa.Table(
     "retraining_requests",
     metadata,
@@ -268,7 +267,7 @@ retraining_requests = sa.Table(
     sa.Column("run_key", sa.Text, nullable=False),
 )
 
-# What people are told: written with its event, sent afterwards (`notifications.py`).
+# Notices to people: stored in their event's transaction, sent afterwards (`notifications.py`).
 notices = sa.Table(
     "notices",
     metadata,
@@ -285,7 +284,7 @@ notices = sa.Table(
     sa.Column("done", sa.Boolean, nullable=False),
 )
 
-# That a later release gave a table.
+# Columns that a later release added to a table.
 LATER_COLUMNS = (
     model_versions.c.kind,
     trials.c.paired_at,

@@ -1,6 +1,6 @@
-"""What changed: the inputs that a table must compute again, and those that are gone.
+"""Find the inputs that a table must compute again, and those that have vanished.
 
-Scope: input hashes, groups, comparison with what is stored, bounded batches; frames only.
+Scope: input hashes, groups, comparison with stored rows, bounded batches; frames only.
 Out of scope: Lance, the state store, row values beyond keys and hashes.
 Method: build systems with content hashes, Mokhov, Mitchell and Peyton Jones, "Build Systems à la
 Carte", 2018 (https://doi.org/10.1145/3236774): a verifying trace of (input hash, function version).
@@ -23,10 +23,11 @@ class TableChanges:
     """The work of one sync.
 
     Attributes:
-        inputs: one row a changed input: `key`, `input_hash`, `positions` (list of upstream row
-            numbers) and `unit` (a group, else the key itself), whose inputs are computed together.
+        inputs: one row per changed input: `key`, `input_hash`, `positions` (list of upstream row
+            numbers) and `unit` (the group, or else the key). Inputs of a unit are computed
+            together.
         vanished: stored input keys that upstream no longer has.
-        forgotten: remembered empty inputs that upstream no longer has.
+        forgotten: recorded inputs without rows that upstream no longer has.
     """
 
     inputs: pl.DataFrame
@@ -35,14 +36,14 @@ class TableChanges:
 
 
 def input_hashes(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row an input: `key`, `input_hash`, `unit`, `positions`.
+    """Return one row per input: `key`, `input_hash`, `unit`, `positions`.
 
     Args:
-        rows: one row an upstream row, in upstream order: `key`, `hash` and optionally `group`.
+        rows: one row per upstream row, in upstream order: `key`, `hash` and optionally `group`.
 
-    An input of one row has that row's hash; of several, the sum of theirs. With groups, the hash is
-    that of the whole group with all its members' keys: one that gains, loses or changes a member
-    changes for every member.
+    The hash of an input is its row's hash, or the sum of its rows' hashes. With groups, it covers
+    all keys and hashes of the group, so it changes for every member if the group gains, loses or
+    changes one.
 
     Raises:
         TwinError: a key is in several groups.
@@ -85,11 +86,11 @@ def input_hashes(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _check_one_group(rows: pl.DataFrame) -> None:
     groups = rows.group_by("key").agg(pl.col("group").n_unique())
-    several = groups.filter(pl.col("group") > 1)["key"].sort().to_list()
-    if several:
+    ambiguous = groups.filter(pl.col("group") > 1)["key"].sort().to_list()
+    if ambiguous:
         raise TwinError(
             "sync a table by groups",
-            found=f"inputs in several groups: {', '.join(map(repr, several[:5]))}",
+            found=f"inputs in several groups: {', '.join(map(repr, ambiguous[:5]))}",
             next_step="give all upstream rows of one key one group",
         )
 
@@ -109,16 +110,16 @@ def _hashed_by_group(inputs: pl.DataFrame) -> pl.DataFrame:
 def compare(
     inputs: pl.DataFrame, *, stored: pl.DataFrame, empty: pl.DataFrame, version: str
 ) -> TableChanges:
-    """Tell changed and vanished inputs.
+    """Find changed and vanished inputs.
 
     Args:
-        inputs: from `input_hashes`.
-        stored: bookkeeping of every stored row: `_input_key`, `_input_hash`, `_version`.
-        empty: remembered inputs without rows: the same columns. A stored row of the same key wins.
-        version: the function's version now.
+        inputs: the result of `input_hashes`.
+        stored: bookkeeping columns of every stored row: `_input_key`, `_input_hash`, `_version`.
+        empty: recorded inputs without rows, in the same columns; stored rows take precedence.
+        version: the function's current version.
     """
     stored_keys = stored.select("_input_key", "_input_hash", "_version").unique()
-    # A key that says two things was cut off in the middle of something: compute it again.
+    # A key with two hashes or versions was left by an interrupted sync: compute it again.
     torn = stored_keys.filter(pl.col("_input_key").is_duplicated()).select("_input_key")
     known = pl.concat(
         [
@@ -148,7 +149,7 @@ def compare(
 
 
 def batches(inputs: pl.DataFrame, *, rows: int) -> Iterator[pl.DataFrame]:
-    """Cut the inputs into batches of at most `rows` upstream rows; a unit is never cut.
+    """Split the inputs into batches of at most `rows` upstream rows; a unit is never split.
 
     A unit larger than `rows` is a batch of its own.
     """

@@ -1,11 +1,11 @@
-"""Row hashes and the data version made from them: the same bytes for the same values, anywhere.
+"""Compute row hashes and the data version: equal values give equal bytes on every machine.
 
 Scope: the canonical encoding of a row, its hash, sums of hashes modulo 2^256.
 Out of scope: reading or writing tables (`store.py`), deciding what changed
 (`changes.py`).
 Method: an incremental multiset hash by addition, Bellare and Micciancio, "A New Paradigm for
 Collision-Free Hashing", 1997 (https://cseweb.ucsd.edu/~daniele/papers/IncHash.html), over BLAKE2b
-(https://www.rfc-editor.org/rfc/rfc7693). It detects change; it is no defence against a forger.
+(https://www.rfc-editor.org/rfc/rfc7693). It detects changes; it does not prevent forgery.
 """
 # pyright: strict
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -36,14 +36,14 @@ class UnhashableColumn(TwinError):
 
 
 def row_hashes(frame: pl.DataFrame) -> pl.Series:
-    """BLAKE2b-256 of every row over all columns, as a Binary series of `frame.height` values.
+    """Return BLAKE2b-256 of every row over all columns, a Binary series of `frame.height` values.
 
-    The order of the columns does not count, their names and types do. Integers of any width hash
-    alike when their values are equal; `-0.0` is `0.0`, every NaN is one NaN. Time is microseconds
-    (UTC where the column has a zone).
+    Column names and types affect the hash; column order does not. Equal integers of any width hash
+    alike, `-0.0` hashes as `0.0`, and all NaNs hash alike. Times are hashed in microseconds (UTC if
+    the column has a time zone).
 
     Raises:
-        UnhashableColumn: a column of a type that a table cannot hold (Object).
+        UnhashableColumn: a column has a type that a table cannot store (Object).
     """
     import pyarrow as pa
 
@@ -65,7 +65,7 @@ def row_hashes(frame: pl.DataFrame) -> pl.Series:
 
 
 def sum_hashes(hashes: pl.Series | Iterable[bytes]) -> int:
-    """Sum of 32-byte hashes modulo 2^256, independent of their order."""
+    """Return the sum of 32-byte hashes modulo 2^256, independent of their order."""
     import numpy as np
 
     joined = b"".join(hashes)
@@ -80,19 +80,22 @@ def sum_hashes(hashes: pl.Series | Iterable[bytes]) -> int:
 
 
 def hash_of(*parts: bytes | str) -> bytes:
-    """BLAKE2b-256 of the parts, each with its length, so that ("ab", "c") is not ("a", "bc")."""
+    """Hash the parts with their lengths (BLAKE2b-256): ("ab", "c") differs from ("a", "bc")."""
     encoded = (part.encode() if isinstance(part, str) else part for part in parts)
     joined = b"".join(_sized(part) for part in encoded)
     return hashlib.blake2b(joined, digest_size=HASH_BYTES, person=b"twin parts 1").digest()
 
 
 def data_version(row_sum: int, *, types: Mapping[str, str], version: str) -> str:
-    """64 hex digits: row hashes plus schema plus function version, modulo 2^256.
+    """Return the data version: row hashes, schema and function version, summed modulo 2^256.
 
     Args:
         row_sum: sum of the row hashes.
-        types: column name to type in our words (`type_name`); the order does not count.
-        version: version of the function that made the rows.
+        types: type name (`type_name`) by column name, in any order.
+        version: version of the function that computed the rows.
+
+    Returns:
+        64 hex digits.
     """
     columns = [f"{name}: {types[name]}" for name in sorted(types)]
     total = row_sum + int.from_bytes(hash_of("schema", *columns), "big")
@@ -101,7 +104,7 @@ def data_version(row_sum: int, *, types: Mapping[str, str], version: str) -> str
 
 
 def type_name(dtype: pl.DataType) -> str:
-    """The type in words of our own: those of Polars may change from version to version."""
+    """Return the project's name of a type, because Polars' names may change between versions."""
     dtype = _as_instance(dtype)
     if isinstance(dtype, pl.List):
         return f"list<{type_name(_inner(dtype))}>"
@@ -124,7 +127,7 @@ def _sized(part: bytes) -> bytes:
 
 
 def _normalized(frame: pl.DataFrame) -> pl.DataFrame:
-    """Polars types of equal meaning become one, so that a value hashes alike in any of them."""
+    """Cast equivalent Polars types to one type, so that equal values have equal encodings."""
     return frame.select(
         pl.col(name).cast(_normal_type(name, dtype)) for name, dtype in frame.schema.items()
     )
@@ -172,9 +175,9 @@ def _one_chunk(column: Any, pa: Any) -> Any:
 
 
 def _encoded(array: Any) -> Any:
-    """One self-delimiting byte string a value: presence, then the size unless the type fixes it.
+    """Encode each value as presence, then its size unless the type fixes it, then its bytes.
 
-    A LargeBinary array without nulls: bytes are joined by Arrow, a column at a time.
+    The result is a LargeBinary array without nulls. Arrow joins the bytes one column at a time.
     """
     import pyarrow as pa
     import pyarrow.types as of
@@ -198,12 +201,12 @@ def _encoded(array: Any) -> Any:
 def _encoded_sized(array: Any) -> Any:
     import pyarrow.compute as pc
 
-    there = pc.fill_null(array, b"")
-    return _or_absent(array, _joined(_numbers(pc.binary_length(there)), there))
+    filled = pc.fill_null(array, b"")
+    return _or_absent(array, _joined(_numbers(pc.binary_length(filled)), filled))
 
 
 def _or_absent(array: Any, encoded: Any) -> Any:
-    """Presence before each encoded value; where `array` has null, nothing but its absence."""
+    """Put a presence byte before each encoded value; a null of `array` is one absence byte."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -214,7 +217,7 @@ def _or_absent(array: Any, encoded: Any) -> Any:
 
 
 def _joined(*parts: Any) -> Any:
-    """Bytes of several columns one after the other, row by row."""
+    """Concatenate the bytes of several columns, row by row."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -222,14 +225,14 @@ def _joined(*parts: Any) -> Any:
 
 
 def _fixed(raw: bytes, width: int, *, rows: int) -> Any:
-    """Bytes of values of one width as a LargeBinary array."""
+    """Split the bytes of fixed-width values into a LargeBinary array."""
     import numpy as np
 
     return _cut(raw, np.arange(rows + 1, dtype=np.int64) * width)
 
 
 def _numbers(values: Any) -> Any:
-    """Numbers as eight bytes each, little-endian."""
+    """Encode numbers as eight little-endian bytes each."""
     import numpy as np
 
     whole = np.asarray(values).astype("<i8")
@@ -237,7 +240,7 @@ def _numbers(values: Any) -> Any:
 
 
 def _cut(raw: bytes, offsets: Any) -> Any:
-    """The pieces between offsets as a LargeBinary array, nothing copied."""
+    """Split bytes at the offsets into a LargeBinary array, without a copy."""
     import numpy as np
     import pyarrow as pa
 
@@ -246,7 +249,7 @@ def _cut(raw: bytes, offsets: Any) -> Any:
 
 
 def _fixed_bytes(array: Any) -> tuple[bytes, int]:
-    """Little-endian bytes of fixed-width values, nulls as zero, and the width of one value."""
+    """Return little-endian bytes of fixed-width values (nulls as zero) and the width of one."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -275,7 +278,7 @@ def _encoded_lists(array: Any) -> Any:
     values = array.values
     if of.is_primitive(values.type):
         raw, width = _fixed_bytes(values)
-        items = _joined(_cut(raw, offsets * width), _holes(values, offsets))
+        items = _joined(_cut(raw, offsets * width), _null_marks(values, offsets))
     else:
         inner = _encoded(values)
         ends = np.frombuffer(inner.buffers()[1], np.int64)[inner.offset :][: len(inner) + 1]
@@ -284,8 +287,8 @@ def _encoded_lists(array: Any) -> Any:
     return _or_absent(array, _joined(_numbers(np.diff(offsets)), items))
 
 
-def _holes(values: Any, offsets: Any) -> Any:
-    """Which items of each list are null; one byte when none is, whatever other rows hold."""
+def _null_marks(values: Any, offsets: Any) -> Any:
+    """Encode which items of each list are null; a list without nulls takes one byte."""
     import numpy as np
     import pyarrow as pa
 

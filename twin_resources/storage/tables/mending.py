@@ -1,10 +1,10 @@
-"""A damaged table brought back to its newest whole version, in two steps: a plan, then the deed.
+"""Plan and carry out the repair of a damaged table: return to its newest undamaged version.
 
-Scope: finding that version, and what goes with the later ones. Out of scope: asking
-a person, and making rows again (an import does that from what is upstream).
+Scope: finding that version, and listing what is lost with the later ones. Out of scope: asking
+a person, and computing rows again (an import does that from upstream).
 Method: a Lance version is a manifest and the files that it names; `restore` commits an older one as
-the newest (https://lance.org/format/table/). What cannot be read is deleted: it has nothing to
-give, and forgetting must be able to decode every file that is left.
+the newest (https://lance.org/format/table/). Unreadable files are deleted: they hold nothing
+usable, and forgetting must be able to decode every remaining file.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
     from twin_resources.storage.state.state import State
 
-_LARGEST = 2**64 - 1  # Lance counts manifests down from it: a listing begins with the newest
+_LARGEST = 2**64 - 1  # Lance counts manifests down from here, so a listing begins with the newest
 
 
 @dataclass(frozen=True)
 class TableRepair:
-    """What is wrong with a table, and how it will be whole.
+    """A table's damage and the plan of its repair.
 
     Attributes:
         uri: a folder, or `s3://bucket/prefix`.
-        problem: what the newest version fails with.
-        back_to: the newest whole version; None: there is none, and the table goes.
-        rows: in that version; 0 without one.
-        written_at: when it was written, ISO 8601, UTC; empty without one.
-        broken: addresses of the manifests of later versions, which go.
-        untagged: tags on those versions, which go.
-        indexes: of the newest version, whose files are damaged: they go, and rows stay.
+        problem: the error of the newest version.
+        back_to: the newest undamaged version, or None if there is none and the table is deleted.
+        rows: number of rows in that version, or 0 without one.
+        written_at: when that version was written (ISO 8601, UTC), or empty without one.
+        broken: addresses of the manifests of later versions, which are deleted.
+        untagged: tags on those versions, which are deleted.
+        indexes: damaged indexes of the newest version, which are dropped; rows do not change.
     """
 
     uri: str
@@ -64,19 +64,21 @@ class TableRepair:
 
 
 def plan_repair(uri: str) -> TableRepair | None:
-    """Look at a table, newest version first; None: it is whole. Nothing is changed.
+    """Plan the repair of a table without changing it; return None if the table is undamaged.
 
     Args:
-        uri: of a table in a folder, or in a bucket that the environment names.
+        uri: address of a table in a folder, or in a bucket that the environment names.
 
     Raises:
-        StorageFault: what is wrong is no damage (full, read-only, away, locked).
+        StorageFault: the fault is not damage (full, read-only, unreachable, locked).
         TwinError: the bucket cannot be listed.
     """
     try:
         table = open_table(uri, storage_options=None)
         if table is None and is_object_address(uri) and list_objects(f"{uri}/data"):
-            raise Damaged.at(uri, f"open the table {uri}", "its rows are there, its versions not")
+            raise Damaged.at(
+                uri, f"open the table {uri}", "its row files exist, its versions do not"
+            )
         if table is None:
             return None
         check_table(table, every_value=True)
@@ -107,13 +109,13 @@ def plan_repair(uri: str) -> TableRepair | None:
 
 
 def repair(plan: TableRepair, lease: Lease, *, state: State) -> None:
-    """Do what a plan says; the table is whole afterwards, or gone.
+    """Carry out a repair plan; afterwards the table is undamaged or deleted.
 
     Raises:
-        StorageFault: it cannot be written, or is not whole even so.
+        StorageFault: the table cannot be written, or is still damaged.
     """
     lease.confirm()
-    # later inputs that gave no row: what stood there before them has come back
+    # The restored version may hold rows of inputs that later had none, so forget these inputs.
     forget_empty(state, plan.uri, read_empty(state, plan.uri)["_input_key"].to_list())
     if plan.back_to is None:
         _remove(plan.uri)
@@ -140,7 +142,7 @@ def _go_back(plan: TableRepair, version: int) -> None:
     for manifest in plan.broken:
         _remove(manifest)
     table = _opened(plan.uri)
-    # A number that was used once names no other rows: readers remember what they have by it.
+    # A version number is never used for other rows, because readers cache rows by it.
     while table.dataset.version <= newest:
         table, _ = settle(table, record)
 
@@ -148,7 +150,7 @@ def _go_back(plan: TableRepair, version: int) -> None:
 def _opened(uri: str) -> StoredTable:
     table = open_table(uri, storage_options=None)
     if table is None:
-        raise Damaged.at(uri, f"mend the table {uri}", "its versions are gone")
+        raise Damaged.at(uri, f"repair the table {uri}", "its versions are missing")
     return table
 
 
@@ -167,24 +169,24 @@ def _tags_after(table: StoredTable, version: int) -> tuple[str, ...]:
 
 
 def _manifests(uri: str) -> list[tuple[int, str, float]]:
-    """Version, address and time of writing of every manifest, the newest version first."""
+    """Return version, address and modification time of every manifest, newest version first."""
     folder = f"{uri}/_versions"
     if is_object_address(uri):
-        files = [(f"{folder}/{one.name}", one.modified) for one in list_objects(folder)]
+        files = [(f"{folder}/{item.name}", item.modified) for item in list_objects(folder)]
     else:
         files = [(str(path), path.stat().st_mtime) for path in Path(folder).glob("*.manifest")]
-    found: list[tuple[int, str, float]] = []
+    manifests: list[tuple[int, str, float]] = []
     for address, written_at in files:
         stem, _, suffix = address.rpartition("/")[2].rpartition(".")
         if suffix == "manifest" and stem.isdigit():
             number = int(stem)
             version = number if number < _LARGEST // 2 else _LARGEST - number
-            found.append((version, address, written_at))
-    return sorted(found, reverse=True)
+            manifests.append((version, address, written_at))
+    return sorted(manifests, reverse=True)
 
 
 def _remove(address: str) -> None:
-    """A file, or a folder with all in it; nothing where it is gone already."""
+    """Delete a file, or a folder with its content."""
     if is_object_address(address):
         remove_objects(address)
     elif Path(address).is_dir():

@@ -1,9 +1,9 @@
-"""One Lance dataset as a keyed table: open, create, commit, and the record of its data version.
+"""Open, create and commit one Lance dataset as a keyed table, and record its data version.
 
-Scope: Lance calls, Arrow types, the properties that travel inside a commit.
+Scope: Lance calls, Arrow types, the properties stored in a commit.
 Out of scope: deciding what to write (`sync.py`), leases (`state/lease.py`).
-Method: Lance transactions (https://lance.org/format/table/transaction/): a commit is one manifest,
-its transaction carries free properties, so rows and data version change together or not at all.
+Method: Lance transactions (https://lance.org/format/table/transaction/). A commit is one manifest.
+Its transaction holds custom properties, so rows and data version change together or not at all.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
 SCHEMA_NUMBER = 1  # raise it when bookkeeping columns or properties change their meaning
 BOOKKEEPING = ("_input_key", "_input_hash", "_version", "_row_hash")
 
-# Commits that leave every row as it is: the record of the data version stays true across them.
+# These commits change no row, so the record of the data version stays valid across them.
 _HARMLESS = {"CreateIndex", "UpdateConfig"}
 _LOOK_BACK = 32
 
 
 class TableMissing(TwinError):
-    """No table is there; the message names the asset to materialize."""
+    """The table does not exist; the message names the asset to materialize."""
 
 
 @dataclass(frozen=True)
 class CommitRecord:
-    """What the newest commit says about its rows.
+    """The row count and data version recorded in the newest commit.
 
     Attributes:
         row_sum: sum of the row hashes modulo 2^256.
         rows: number of rows.
-        version: function version once a sync has ended; None in the middle of one.
-        exact: False when it had to be read from the rows, because a commit came without a record.
+        version: function version after a complete sync, or None during one.
+        exact: False if the record was computed from the rows because a commit had no record.
     """
 
     row_sum: int
@@ -63,7 +63,7 @@ class CommitRecord:
 
 @dataclass(frozen=True)
 class StoredTable:
-    """An open version of a table, with what it says about itself."""
+    """An open version of a table, with the row key and column types from its metadata."""
 
     dataset: LanceDataset
     uri: str
@@ -72,21 +72,21 @@ class StoredTable:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that users see."""
+        """The columns without bookkeeping."""
         return [name for name in self.dataset.schema.names if name not in BOOKKEEPING]
 
     def fits(self, schema: pa.Schema) -> bool:
-        """Whether rows of this schema can be written without making the table again."""
+        """Return whether rows of this schema can be written without rebuilding the table."""
         same_key = (schema.metadata or {}).get(b"twin.row_key", b"").decode() == self.row_key
         return same_key and self.dataset.schema.remove_metadata() == schema.remove_metadata()
 
 
 def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> StoredTable | None:
-    """Open the newest version, or None when there is no table.
+    """Open the newest version of a table, or return None if the table does not exist.
 
     Raises:
-        StorageFault: it cannot be read.
-        TwinError: it is not one of ours, or has a newer schema number.
+        StorageFault: the table cannot be read.
+        TwinError: this project did not write the table, or its schema number is newer.
     """
     import lance
 
@@ -99,16 +99,16 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
             if "was not found" not in str(error):
                 raise
             if local and any(Path(uri, "data").glob("*.lance")):
-                raise Damaged.at(uri, tried, "its rows are there, its versions are not") from error
+                raise Damaged.at(uri, tried, "its row files exist, its versions do not") from error
             return None
     return _described(dataset, uri)
 
 
 def open_version(uri: str, version: int) -> StoredTable:
-    """Open one version of a table, whatever the newest one is like.
+    """Open one version of a table without reading the newest one.
 
     Raises:
-        Damaged: its manifest cannot be read, or is not there.
+        Damaged: the manifest is missing or cannot be read.
     """
     import lance
 
@@ -117,11 +117,11 @@ def open_version(uri: str, version: int) -> StoredTable:
 
 
 def tables_in(uri: str, *, storage_options: Mapping[str, str] | None) -> list[str]:
-    """Names of the tables in a folder or under a prefix, sorted."""
+    """Return the sorted names of the tables in a folder or under a prefix."""
     import lancedb
 
     if "://" not in uri and not Path(uri).is_dir():
-        return []  # connecting would make the folder
+        return []  # connecting would create the folder
     database = lancedb.connect(uri, storage_options=dict(storage_options or {}) or None)
     names: list[str] = []
     token: str | None = None
@@ -134,10 +134,10 @@ def tables_in(uri: str, *, storage_options: Mapping[str, str] | None) -> list[st
 
 
 def table_folders(base: str) -> list[str]:
-    """The authors that have a folder of tables, sorted.
+    """Return the sorted names of the authors that have a folder of tables.
 
     Raises:
-        TwinError: a bucket that cannot be listed.
+        TwinError: the bucket cannot be listed.
     """
     if is_object_address(base):
         return list_folders(base)
@@ -167,13 +167,13 @@ def _described(dataset: LanceDataset, uri: str) -> StoredTable:
 
 
 def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schema:
-    """The Arrow schema on disk: user columns, bookkeeping, and what the table says about itself.
+    """Return the Arrow schema on disk: user columns, bookkeeping columns and table metadata.
 
-    Strings are Utf8, not LargeUtf8: Lance builds no BTREE on LargeUtf8.
+    Strings are Utf8, not LargeUtf8, because Lance builds no BTREE on LargeUtf8.
 
     Raises:
-        UnhashableColumn: a type that no row hash knows.
-        TwinError: a type that would come back as another one (Categorical, Enum).
+        UnhashableColumn: row hashes do not support a column's type.
+        TwinError: a column would be read back with another type (Categorical, Enum).
     """
     import pyarrow as pa
 
@@ -209,7 +209,7 @@ def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schem
 
 
 def types_of(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
-    """Column name to type, in our own words."""
+    """Map each column name to the project's name of its type."""
     return {name: type_name(dtype) for name, dtype in schema.items()}
 
 
@@ -231,7 +231,7 @@ def _small(kind: pa.DataType) -> pa.DataType:
 
 
 def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    """The frame in the table's own types and column order."""
+    """Convert a frame to the table's types and column order."""
     table = frame.select(schema.names).to_arrow(compat_level=pl.CompatLevel.oldest())
     return table.cast(schema)
 
@@ -239,7 +239,7 @@ def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
 def create(
     uri: str, schema: pa.Schema, *, storage_options: Mapping[str, str] | None
 ) -> StoredTable:
-    """Make an empty table."""
+    """Create an empty table."""
     import lance
 
     if "://" not in uri:
@@ -255,7 +255,7 @@ def create(
 
 
 def polars_schema(table: StoredTable) -> pl.Schema:
-    """The user columns with their Polars types."""
+    """Return the user columns with their Polars types."""
     empty = pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table()))
     return empty.select(table.columns).schema
 
@@ -263,11 +263,11 @@ def polars_schema(table: StoredTable) -> pl.Schema:
 def read_columns(
     table: StoredTable, columns: Sequence[str], *, where: str | None = None
 ) -> pl.DataFrame:
-    """Some columns of the opened version, rows in the order that `take` counts them.
+    """Read columns of the opened version, with rows in the order of `take`'s positions.
 
     Raises:
-        StorageFault: they cannot be read.
-        ValueError: `where` is no filter of this table.
+        StorageFault: the columns cannot be read.
+        ValueError: `where` is not a valid filter for this table.
     """
     try:
         with _reading(table):
@@ -281,7 +281,7 @@ def read_columns(
 
 @contextmanager
 def _reading(table: StoredTable) -> Generator[None]:
-    """Within it, rows of an open version are read: what fails is its files."""
+    """Raise an error while rows are read as a fault of the table's files."""
     with faults_told(f"read the table {table.uri}", table.uri, otherwise=Damaged):
         yield
 
@@ -293,14 +293,14 @@ def parts_of(
     rows: int,
     fragments: Sequence[Any],
 ) -> Iterator[pl.DataFrame]:
-    """Some columns of some fragments, at most `rows` rows at a time; at least one part.
+    """Yield columns of the given fragments, at most `rows` rows at a time; at least one part.
 
-    Columns that the table has not are left out.
+    Columns missing from the table are left out.
     """
-    there = [name for name in columns if name in table.columns]
-    yield pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table().select(there)))
+    existing = [name for name in columns if name in table.columns]
+    yield pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table().select(existing)))
     if fragments:
-        yield from batches_of(table, there, rows=rows, fragments=fragments)
+        yield from batches_of(table, existing, rows=rows, fragments=fragments)
 
 
 def batches_of(
@@ -310,12 +310,12 @@ def batches_of(
     rows: int,
     fragments: Sequence[Any] | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """Some columns of some fragments (None: of all), at most `rows` rows at a time.
+    """Yield columns of the given fragments (all if None), at most `rows` rows at a time.
 
     Raises:
-        StorageFault: they cannot be read.
+        StorageFault: the fragments cannot be read.
     """
-    # One batch is read ahead, not the sixteen of the default: they are what memory holds.
+    # Read one batch ahead instead of the default 16: batches read ahead dominate memory use.
     with _reading(table):
         scanner = table.dataset.scanner(
             columns=list(columns), batch_size=rows, batch_readahead=1, fragments=fragments
@@ -332,7 +332,7 @@ def batches_of(
 def upsert(
     table: StoredTable, rows: pa.Table, *, delete: Sequence[str], record: CommitRecord
 ) -> tuple[StoredTable, int]:
-    """Write rows by `row_key` and delete others in one commit; returns bytes written as well."""
+    """Write rows by `row_key` and delete others in one commit; also return the bytes written."""
     if rows.num_rows == 0:
         return delete_rows(table, delete, record=record)
     builder = table.dataset.merge_insert(table.row_key)
@@ -347,7 +347,7 @@ def upsert(
 def delete_rows(
     table: StoredTable, keys: Sequence[str], *, record: CommitRecord
 ) -> tuple[StoredTable, int]:
-    """Delete rows by `row_key` in one commit; returns also bytes written."""
+    """Delete rows by `row_key` in one commit; also return the bytes written."""
     import pyarrow as pa
 
     builder = table.dataset.merge_insert(table.row_key).when_matched_delete()
@@ -357,7 +357,7 @@ def delete_rows(
 
 
 def stage(table: StoredTable, rows: pa.Table) -> list[Any]:
-    """Write rows as files that belong to no version yet; `replace_all` commits them."""
+    """Write rows to files that belong to no version until `replace_all` commits them."""
     from lance.fragment import write_fragments
 
     return list(write_fragments(rows, table.dataset, schema=rows.schema, mode="overwrite"))
@@ -366,9 +366,9 @@ def stage(table: StoredTable, rows: pa.Table) -> list[Any]:
 def replace_all(
     table: StoredTable, schema: pa.Schema, staged: list[Any], *, record: CommitRecord
 ) -> tuple[StoredTable, int]:
-    """Commit staged files as the whole table, with a new schema; returns bytes written as well.
+    """Commit staged files as the whole table, with a new schema; also return the bytes written.
 
-    Readers see the old table until this one commit; versions pinned by a tag stay as they are.
+    Readers see the old table until this single commit. Tagged versions do not change.
     """
     from lance import LanceOperation
     from lance.dataset import Transaction
@@ -379,7 +379,7 @@ def replace_all(
 
 
 def settle(table: StoredTable, record: CommitRecord) -> tuple[StoredTable, int]:
-    """Commit the record alone, with no row."""
+    """Commit the record without writing a row."""
     from lance import LanceOperation
     from lance.dataset import Transaction
 
@@ -403,13 +403,13 @@ def _properties(record: CommitRecord, *, on: int) -> dict[str, str]:
         "twin.row_sum": f"{record.row_sum:064x}",
         "twin.rows": str(record.rows),
         "twin.version": json.dumps(record.version),
-        # Lance may place a commit above another writer's; the record is not about that version.
+        # Lance may commit on top of another writer's version, which this record does not describe.
         "twin.on": str(on),
     }
 
 
 def read_record(table: StoredTable) -> CommitRecord:
-    """The record of the newest commit that touched rows; without one, made from the rows."""
+    """Return the record of the newest commit that changed rows, or compute it from the rows."""
     version = table.dataset.version
     for step in range(_LOOK_BACK):
         at = version - step
@@ -418,8 +418,8 @@ def read_record(table: StoredTable) -> CommitRecord:
         try:
             transaction = table.dataset.read_transaction(at)
         except (TypeError, ValueError, OSError):
-            # Lance 14 cannot decode a compaction that remapped an index (TypeError), and a cleaned
-            # up version has no transaction. The rows are asked then, and fail if unreadable.
+            # Lance 14 cannot decode a compaction that remapped an index (TypeError), and a removed
+            # version has no transaction. Reading the rows instead fails if they are unreadable.
             break
         properties = transaction.transaction_properties or {}
         if "twin.row_sum" in properties:
@@ -443,29 +443,29 @@ def _record_of_rows(table: StoredTable) -> CommitRecord:
 
 
 def version_of(record: CommitRecord, types: Mapping[str, str]) -> str:
-    """The data version; that of an unfinished sync equals no finished one's."""
+    """Return the data version; an unfinished sync never has the version of a finished one."""
     function_version = "unfinished" if record.version is None else f"version {record.version}"
     return data_version(record.row_sum, types=types, version=function_version)
 
 
 def quoted(text: str) -> str:
-    """A string literal of Lance's SQL."""
+    """Return text as a string literal of Lance's SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def take(table: StoredTable, positions: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
-    """Whole rows by their place in the scan of the opened version."""
+    """Return rows by their position in the scan of the opened version."""
     with _reading(table):
         rows = table.dataset.take(list(positions), columns=list(columns))
     return pl.DataFrame(pl.from_arrow(rows))
 
 
 def at_version(table: StoredTable, version: int | str) -> StoredTable:
-    """The table as it was at a version number or tag.
+    """Return the table at a version number or tag.
 
     Raises:
-        StorageFault: its manifest cannot be read.
-        TwinError: there is none.
+        StorageFault: the version's manifest cannot be read.
+        TwinError: the version or tag does not exist.
     """
     tried = f"read version {version!r} of the table {table.uri}"
     with faults_told(tried, table.uri, otherwise=Damaged):
@@ -482,12 +482,12 @@ def at_version(table: StoredTable, version: int | str) -> StoredTable:
 
 
 def _has_version(table: StoredTable, version: int | str) -> bool:
-    """Whether a tag, or a number's manifest, is there, be it readable or not."""
+    """Return whether a tag, or the manifest of a version number, exists, readable or not."""
     if isinstance(version, str):
         return version in table.dataset.tags.list()
     if "://" in table.uri:
         return False
-    # Lance counts down from the largest number, so that a listing begins with the newest
+    # Lance counts down from the largest number, so that a listing begins with the newest version.
     names = (f"{2**64 - 1 - version:020}.manifest", f"{version}.manifest")
     return any(Path(table.uri, "_versions", name).exists() for name in names)
 
@@ -495,7 +495,7 @@ def _has_version(table: StoredTable, version: int | str) -> bool:
 def without_bookkeeping(
     table: StoredTable, columns: Sequence[str] | None, *, where: str | None
 ) -> pl.DataFrame:
-    """User columns ordered by row key: equal rows give an equal frame, whatever wrote them when."""
-    wanted = list(table.columns if columns is None else columns)
-    read = list(dict.fromkeys([*wanted, table.row_key]))
-    return read_columns(table, read, where=where).sort(table.row_key).select(wanted)
+    """Return user columns ordered by row key, so that equal rows give an equal frame."""
+    selected = list(table.columns if columns is None else columns)
+    read = list(dict.fromkeys([*selected, table.row_key]))
+    return read_columns(table, read, where=where).sort(table.row_key).select(selected)

@@ -1,9 +1,9 @@
-"""Rework: bring a table up to date with its upstream at the cost of what changed.
+"""Update a table from its upstream incrementally: only changed inputs are computed.
 
-Scope: the loop over changed inputs, and what one batch writes, deletes and records.
-Out of scope: Lance calls (`store.py`), telling what changed (`changes.py`).
-Method: architecture.md. Each batch is one Lance commit that carries its own record, so a process
-that dies between any two lines leaves whole inputs, and the next sync does the others.
+Scope: the loop over changed inputs, and the rows that one batch writes, deletes and records.
+Out of scope: Lance calls (`store.py`), detecting changes (`changes.py`).
+Method: architecture.md. Each batch is one Lance commit with its own record. A process that is
+killed at any point therefore leaves complete inputs, and the next sync computes the others.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease, Transactions
     from twin_resources.storage.state.state import State
 
-# Keys in one delete: a key is tens of bytes, so this stays under a megabyte of key list.
-_KEYS_A_DELETE = 10_000
+# A key is tens of bytes, so the key list of one delete stays under a megabyte.
+_MAX_KEYS_PER_DELETE = 10_000
 
 
 class WrongRows(TwinError):
@@ -49,7 +49,7 @@ class WrongRows(TwinError):
 
 @dataclass(frozen=True)
 class SyncTask:
-    """What a sync was asked for; see `Tables.sync`."""
+    """The arguments of a sync; see `Tables.sync`."""
 
     name: str
     key: str
@@ -64,14 +64,14 @@ class SyncTask:
 
 @dataclass
 class SyncProgress:
-    """The table as it stands between two commits, in memory only.
+    """The state of the table between two commits, in memory only.
 
     Attributes:
-        stored: row key, input key and row hash of every row at the beginning; None without one.
-        looked_up: row keys that were looked for in `stored`: what is said below of them is newer.
-        owner: row key to input key, of those stored rows that were looked for.
-        hashes: row key to row hash, of the same.
-        rows_of: input key to row keys, of changed and vanished inputs.
+        stored: row key, input key and row hash of every row at the start, or None if not loaded.
+        looked_up: row keys already looked up in `stored`; the fields below are newer for these.
+        owner: input key by row key, for the stored rows that were looked up.
+        hashes: row hash by row key, for the same rows.
+        rows_of: row keys by input key, for changed and vanished inputs.
     """
 
     table: StoredTable
@@ -90,7 +90,7 @@ class SyncProgress:
 def run(
     task: SyncTask, changes: TableChanges, table: StoredTable, *, empty: pl.DataFrame, lease: Lease
 ) -> SyncProgress:
-    """Do the work that `changes` names and return what was done."""
+    """Compute the inputs in `changes`, delete the vanished ones and return the progress."""
     progress = SyncProgress(table, read_record(table))
     if progress.record.rows and (changes.inputs.height or changes.vanished):
         _load_rows(progress, [*changes.inputs["key"], *changes.vanished])
@@ -123,9 +123,9 @@ def rebuild(
     empty: pl.DataFrame,
     lease: Lease,
 ) -> SyncProgress:
-    """Make the table again for another schema: every input, one commit, readers see old or new.
+    """Rebuild the table from every input in one commit, so that readers see old or new rows only.
 
-    Cut off, it starts from the first input again, unlike `run`.
+    Unlike `run`, an interrupted rebuild starts again from the first input.
     """
     progress = SyncProgress(table, CommitRecord(0, 0, None))
     staged: list[Any] = []
@@ -134,7 +134,7 @@ def rebuild(
         rows = _compute(task, part, done=progress.computed, of=changes.inputs.height)
         for row, owner in zip(rows[task.row_key], rows["_input_key"], strict=True):
             if progress.owner.setdefault(row, owner) != owner:
-                raise _given_twice(task, row, owner, progress.owner[row])
+                raise _duplicate_key(task, row, owner, progress.owner[row])
         staged += stage(table, to_arrow(rows, schema)) if rows.height else []
         row_sum = _shifted(progress.record.row_sum, rows["_row_hash"], [])
         progress.record = CommitRecord(row_sum, progress.record.rows + rows.height, task.version)
@@ -158,7 +158,7 @@ def _load_rows(progress: SyncProgress, keys: Iterable[str]) -> None:
 
 
 def _look_up(progress: SyncProgress, rows: Iterable[str]) -> None:
-    """Know the stored rows of these keys; the table's other rows are not made objects of."""
+    """Load the stored rows of these keys; no Python objects are made for the other rows."""
     new = [row for row in rows if row not in progress.looked_up]
     if progress.stored is None or not new:
         return
@@ -176,17 +176,17 @@ def _hold(progress: SyncProgress, changed_rows: pl.DataFrame) -> None:
 
 
 def _compute(task: SyncTask, part: pl.DataFrame, *, done: int, of: int) -> pl.DataFrame:
-    """Call the function on one batch and check what it gives back."""
+    """Call the function on one batch and check the rows that it returns."""
     if task.announce is not None:
         task.announce(range(done, done + part.height), of)
     positions = sorted(position for listed in part["positions"].to_list() for position in listed)
     output = task.function(task.fetch(positions))
-    wanted = {task.key, *task.schema}
-    if set(output.columns) != wanted:
+    expected = {task.key, *task.schema}
+    if set(output.columns) != expected:
         raise WrongRows(
             f"write rows of {task.name}",
             found=f"columns {sorted(output.columns)}",
-            next_step=f"let the function return exactly {sorted(wanted)}",
+            next_step=f"let the function return exactly {sorted(expected)}",
         )
     try:
         rows = output.select(pl.col(name).cast(dtype) for name, dtype in task.schema.items())
@@ -210,11 +210,11 @@ def _compute(task: SyncTask, part: pl.DataFrame, *, done: int, of: int) -> pl.Da
 
 
 def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[str]) -> None:
-    strange = set(owners.to_list()) - keys
-    if strange:
+    unknown = set(owners.to_list()) - keys
+    if unknown:
         raise WrongRows(
             f"write rows of {task.name}",
-            found=f"rows for inputs that it was not given: {_shown(strange)}",
+            found=f"rows for inputs that it did not receive: {_shown(unknown)}",
             next_step=f"let every row carry the {task.key!r} of the input that it comes from",
         )
     if rows.null_count():
@@ -223,20 +223,20 @@ def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[st
             found=f"{rows.null_count()} rows without {task.row_key!r}",
             next_step="give every row a key",
         )
-    twice = rows.filter(rows.is_duplicated()).unique()
-    if len(twice):
+    duplicates = rows.filter(rows.is_duplicated()).unique()
+    if len(duplicates):
         raise WrongRows(
             f"write rows of {task.name}",
-            found=f"{task.row_key!r} given to several rows: {_shown(twice.to_list())}",
-            next_step="make the row key unique, say from the input key and a position",
+            found=f"several rows with the same {task.row_key!r}: {_shown(duplicates.to_list())}",
+            next_step="make the row key unique, for example from the input key and a position",
         )
 
 
-def _given_twice(task: SyncTask, row: str, owner: str, before: str) -> WrongRows:
+def _duplicate_key(task: SyncTask, row: str, owner: str, before: str) -> WrongRows:
     return WrongRows(
         f"write rows of {task.name}",
         found=f"{task.row_key} {row!r} from input {owner!r} and from input {before!r}",
-        next_step="make the row key unique, say from the input key and a position",
+        next_step="make the row key unique, for example from the input key and a position",
     )
 
 
@@ -250,7 +250,7 @@ def _write(
     lease: Lease,
     last: bool,
 ) -> None:
-    """One commit: the batch's rows in, what its inputs no longer give out."""
+    """Write the batch's rows and delete its inputs' stale rows, in one commit."""
     owners: dict[str, str] = dict(zip(rows[task.row_key], rows["_input_key"], strict=True))
     hashes: dict[str, bytes] = dict(zip(rows[task.row_key], rows["_row_hash"], strict=True))
     _look_up(progress, owners)
@@ -260,9 +260,10 @@ def _write(
         if before == owner:
             continue
         if before not in pending:
-            raise _given_twice(task, row, owner, before)
-        # A row moves here from an input whose turn comes later. Cut off now and set back to its old
-        # content, that input would look complete without this row: so its other rows go as well.
+            raise _duplicate_key(task, row, owner, before)
+        # The row moves from an input of a later batch. If the sync were interrupted here and that
+        # input returned to its old content, it would look complete without this row. Its other
+        # rows are therefore deleted as well.
         stale |= progress.rows_of[before] - owners.keys()
     if not owners and not stale:
         return
@@ -299,9 +300,9 @@ def _delete_vanished(
     task: SyncTask, progress: SyncProgress, vanished: list[str], lease: Lease
 ) -> None:
     rows = sorted(row for key in vanished for row in progress.rows_of.get(key, ()))
-    for start in range(0, len(rows), _KEYS_A_DELETE):
-        part = rows[start : start + _KEYS_A_DELETE]
-        last = start + _KEYS_A_DELETE >= len(rows)
+    for start in range(0, len(rows), _MAX_KEYS_PER_DELETE):
+        part = rows[start : start + _MAX_KEYS_PER_DELETE]
+        last = start + _MAX_KEYS_PER_DELETE >= len(rows)
         record = CommitRecord(
             _shifted(progress.record.row_sum, [], [progress.hashes[row] for row in part]),
             progress.record.rows - len(part),
@@ -333,12 +334,12 @@ def _remember_empty(
     rows: pl.DataFrame,
     remembered: set[str],
 ) -> None:
-    """Remember the inputs of this batch that gave no row, and forget those that now give some."""
+    """Record the inputs of this batch that have no rows; drop the records of those that now do."""
     filled = set(rows["_input_key"].to_list())
     hashes = dict(zip(part["key"], part["input_hash"], strict=True))
-    none = [key for key in hashes if key not in filled]
+    without_rows = [key for key in hashes if key not in filled]
     forget_empty(state, uri, [key for key in hashes if key in remembered])
-    if not none:
+    if not without_rows:
         return
     with state.transaction() as connection:
         connection.execute(
@@ -350,13 +351,13 @@ def _remember_empty(
                     "input_hash": hashes[key],
                     "version": version,
                 }
-                for key in none
+                for key in without_rows
             ],
         )
 
 
 def read_empty(state: State, uri: str) -> pl.DataFrame:
-    """The remembered inputs of a table that give no row, in the columns of the bookkeeping."""
+    """Return the recorded inputs of a table that have no rows, in the bookkeeping columns."""
     with state.reading() as connection:
         rows = connection.execute(
             sa.select(
@@ -371,7 +372,7 @@ def read_empty(state: State, uri: str) -> pl.DataFrame:
 
 
 def forget_empty(state: Transactions, uri: str, keys: Sequence[str]) -> None:
-    """Forget remembered inputs."""
+    """Delete the records of inputs without rows."""
     if not keys:
         return
     with state.transaction() as connection:

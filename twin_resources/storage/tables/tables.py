@@ -1,7 +1,7 @@
-"""Versioned Lance tables, one an asset and author: what every stage writes through.
+"""Versioned Lance tables, one per asset and author; every stage reads and writes through them.
 
-Scope: the words that assets use: sync, read, data_version, tag, forget.
-Out of scope: what the rows mean; how Lance stores them (`store.py`).
+Scope: the operations that assets use: sync, read, data_version, tag, forget.
+Out of scope: the meaning of the rows; how Lance stores them (`store.py`).
 Method: architecture.md; Lance (https://lance.org), openable as
 `lancedb.connect(f"{base}/{author}").open_table(asset)`.
 """
@@ -46,11 +46,12 @@ Group = Callable[[pl.DataFrame], pl.Series] | str
 
 @dataclass(frozen=True)
 class Upstream:
-    """A stored table as the upstream of a sync: unchanged rows cost their key and hash only.
+    """A stored table as the upstream of a sync; only the key and hash of unchanged rows are read.
 
     Attributes:
-        asset, author: which table.
-        columns: what the function gets; None: all. The input hash is always that of the whole row.
+        asset, author: the asset and author of the table.
+        columns: columns passed to the function, or None for all. The input hash always covers the
+            whole row.
     """
 
     asset: str
@@ -60,15 +61,15 @@ class Upstream:
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What one sync did.
+    """The result of one sync.
 
     Attributes:
         data_version: 64 hex digits; equal for equal rows, schema and function version.
-        rows: rows in the table now.
-        computed: inputs given to the function.
-        written, deleted: rows.
-        lance_version: the table's version now.
-        bytes_written: to the table's storage, manifests included.
+        rows: number of rows in the table after the sync.
+        computed: number of inputs passed to the function.
+        written, deleted: numbers of rows.
+        lance_version: the table's version after the sync.
+        bytes_written: bytes written to the table's storage, manifests included.
     """
 
     asset: str
@@ -96,7 +97,7 @@ class SyncResult:
         )
 
     def metadata(self) -> dict[str, Any]:
-        """Numbers for Dagster's materialization; never text of a row."""
+        """Return numbers for Dagster's materialization, never text of a row."""
         return {
             "dagster/row_count": self.rows,
             "computed": self.computed,
@@ -124,7 +125,7 @@ class Tables:
         self.lease_wait_s = lease_wait_s
 
     def uri(self, asset: str, author: str) -> str:
-        """Where the table lies, whether or not it exists."""
+        """Return the address of a table, whether or not it exists."""
         return f"{self.base_uri}/{author}/{asset}.lance"
 
     def sync(
@@ -143,29 +144,30 @@ class Tables:
         announce: Callable[[range, int], object] | None = None,
         at_once: bool = False,
     ) -> SyncResult:
-        """Compute the rows whose (input hash, version) is new, delete those of vanished inputs.
+        """Compute the rows whose (input hash, version) is new; delete those of vanished inputs.
 
         Args:
             upstream: the inputs, or a stored table of them; rows that share `key` are one input.
             into: the table's asset name.
             key: the input's key column (String).
-            function: gets whole upstream rows of changed inputs, at most `batch_rows` at a time
-                (a group is never cut); returns `key` and the columns of `schema`, none to many rows
-                an input. It must depend on nothing but these rows and what `version` names.
-            version: of the function; a new one computes everything again.
+            function: receives whole upstream rows of changed inputs, at most `batch_rows` at a time
+                (a group is never split). It returns `key` and the columns of `schema`, with zero or
+                more rows per input. It must depend only on these rows and its `version`.
+            version: the function's version; a new one recomputes every input.
             schema: columns of the table, with their types.
             row_key: the column of `schema` (String) that is unique in the table.
-            group: an upstream column, or a function of the upstream frame that gives a value a row:
-                every input of a group that gained, lost or changed a member is computed again.
-            announce: called before each batch with the places of its inputs among those that are
-                computed, and how many these are.
-            at_once: rows of a new version replace all rows of the old one in one commit, as those
-                of a new schema do: a reader never finds some of both.
+            group: an upstream column, or a function of the upstream frame that returns one value
+                per row. If a group gains, loses or changes a member, all its inputs are recomputed.
+            announce: called before each batch with the positions of its inputs among the inputs
+                to compute, and the number of these.
+            at_once: if true, rows of a new version replace all rows of the old one in one commit,
+                as for a new schema, so a reader never sees a mixture.
 
         Raises:
             TwinError: the upstream table is missing, a key is null, or the rows do not fit.
             LeaseBusy: another process has worked on this table for longer than `lease_wait_s`.
-            StorageFault: whole batches are stored, or none; the next sync does the others.
+            StorageFault: the storage failed. Finished batches are stored whole, and the next sync
+                computes the others.
         """
         target = self.uri(into, author)
         arrow = store.arrow_schema(schema, row_key=row_key)
@@ -200,7 +202,7 @@ class Tables:
             if done.bytes_written:
                 done.table, tidied = upkeep.compact_fragments(done.table, lease)
                 done.bytes_written += tidied
-                # Somebody without the lease may have written in between: then ask the rows.
+                # A writer without the lease may have committed in between; read the record again.
                 done.record = store.read_record(done.table)
         return SyncResult.of(into, author, done)
 
@@ -213,21 +215,21 @@ class Tables:
         where: str | None = None,
         version: int | str | None = None,
     ) -> pl.DataFrame:
-        """Rows of a table without its bookkeeping, ordered by row key.
+        """Read rows of a table without its bookkeeping columns, ordered by row key.
 
         Args:
-            columns: which; None: all.
+            columns: the columns to read, or None for all.
             where: a filter in SQL (https://lance.org/guide/read_and_write/#filter-push-down).
-            version: a Lance version or a tag; None: the newest.
+            version: a Lance version or a tag, or None for the newest version.
 
         Raises:
-            TableMissing: nobody has materialized the asset for this author.
-            StorageFault: its files cannot be read.
-            TwinError: an unknown column, a filter that does not parse, an unknown version.
+            TableMissing: the asset has not been materialized for this author.
+            StorageFault: the table's files cannot be read.
+            TwinError: a column or the version is unknown, or the filter does not parse.
         """
         table = self._open(asset, author, version=version)
-        wanted = list(table.columns if columns is None else columns)
-        unknown = sorted(set(wanted) - set(table.columns))
+        selected = list(table.columns if columns is None else columns)
+        unknown = sorted(set(selected) - set(table.columns))
         if unknown:
             raise TwinError(
                 f"read {asset} of {author}",
@@ -235,35 +237,35 @@ class Tables:
                 next_step=f"choose from {table.columns}",
             )
         try:
-            return store.without_bookkeeping(table, wanted, where=where)
+            return store.without_bookkeeping(table, selected, where=where)
         except ValueError as error:
             raise TwinError(
                 f"read {asset} of {author} where {where}",
                 found=str(error).splitlines()[0],
-                next_step="mend the SQL filter",
+                next_step="correct the SQL filter",
             ) from error
 
     def unverified(self, asset: str, author: str, *, claim: str, version: str) -> Unverified:
-        """The rows for which a claim about single rows is not known to hold.
+        """Return the rows for which a claim about single rows is not yet verified.
 
         Args:
-            claim: its name, as `Unverified.hold` remembers it.
-            version: of the claim; under another one nothing is known.
+            claim: the claim's name, as stored by `Unverified.hold`.
+            version: the claim's version; results of another version do not count.
 
         Raises:
-            TableMissing: nobody has materialized the asset for this author.
+            TableMissing: the asset has not been materialized for this author.
         """
         return verified.unverified(
             self._open(asset, author), self.state, claim=claim, version=version
         )
 
     def scan(self, asset: str, author: str, *, version: int | str | None = None) -> pl.LazyFrame:
-        """A table as a LazyFrame: only the columns that the query uses are read, and when it runs.
+        """Return a table as a LazyFrame, which reads only the query's columns, when the query runs.
 
-        The version is the one of this call, whatever is written before the query runs.
+        The version is fixed by this call, even if the table is written before the query runs.
 
         Raises:
-            TableMissing: nobody has materialized the asset for this author.
+            TableMissing: the asset has not been materialized for this author.
         """
         from polars.io.plugins import register_io_source
 
@@ -283,23 +285,23 @@ class Tables:
         return register_io_source(source, schema=store.polars_schema(table))
 
     def exists(self, asset: str, author: str) -> bool:
-        """Whether the table is there (it may have no rows)."""
+        """Return whether the table exists (it may have no rows)."""
         return self._find(asset, author) is not None
 
     def data_version(self, asset: str, author: str) -> str | None:
-        """The data version, or None when there is no table. Reads no row in the usual case."""
+        """Return the data version, or None if no table exists. Usually no row is read."""
         table = self._find(asset, author)
         return None if table is None else store.version_of(store.read_record(table), table.types)
 
     def lance_version(self, asset: str, author: str) -> int | None:
-        """The newest Lance version, or None when there is no table."""
+        """Return the newest Lance version, or None if no table exists."""
         table = self._find(asset, author)
         return None if table is None else table.dataset.version
 
     def tag(self, asset: str, author: str, tag: str, version: int | None = None) -> int:
-        """Pin a version (None: the newest) under a name, safe from clean-ups; returns the version.
+        """Tag a version (the newest if None), which protects it from clean-ups; return the version.
 
-        A tag that stands is moved.
+        An existing tag is moved.
         """
         table = self._open(asset, author)
         pinned = table.dataset.version if version is None else version
@@ -313,31 +315,31 @@ class Tables:
     def ensure_index(
         self, asset: str, author: str, column: str, *, kind: str = "BTREE", **options: Any
     ) -> int:
-        """Make an index (`BTREE`, `FTS`, …), or bring the one that is there up to date.
+        """Create an index (`BTREE`, `FTS`, …), or update the existing one.
 
-        Returns the Lance version; the data version stays as it is.
+        Returns the Lance version; the data version does not change.
         """
         with self.lease(asset, author) as lease:
             table = upkeep.ensure_index(self._open(asset, author), column, kind, options, lease)
         return table.dataset.version
 
     def optimize_indices(self, asset: str, author: str) -> int:
-        """Bring all indexes up to date with the rows; returns the Lance version."""
+        """Update all indexes to the current rows; return the Lance version."""
         with self.lease(asset, author) as lease:
             return upkeep.optimize_indices(self._open(asset, author), lease).dataset.version
 
     def compact(self, asset: str, author: str) -> CompactionResult:
-        """Upkeep of one table: fragments, index segments, old versions; its rows stay as they are.
+        """Compact fragments and index segments and remove old versions; rows do not change.
 
         Raises:
-            TableMissing: nobody has materialized the asset for this author.
+            TableMissing: the asset has not been materialized for this author.
             LeaseBusy: another process has worked on this table for longer than `lease_wait_s`.
         """
         with self.lease(asset, author) as lease:
             return upkeep.compact(self._open(asset, author), lease)
 
     def assets(self, author: str) -> list[str]:
-        """Names of the tables that an author has, sorted."""
+        """Return the sorted names of an author's tables."""
         return store.tables_in(f"{self.base_uri}/{author}", storage_options=self.storage_options)
 
     def forget(
@@ -345,9 +347,9 @@ class Tables:
     ) -> DeletedRows:
         """Remove rows by row key from every version, index and file of the table.
 
-        `replaced`: rows with all columns that stay with these values; the former values go.
-        What upstream still has comes back at the next sync: forget there first. A tag on a
-        version that holds one of the rows is taken off (`DeletedRows.untagged`).
+        `replaced` holds rows, with all columns, that are kept with new values; the former values
+        are removed. The next sync restores rows that upstream still has, so forget them there
+        first. A tag on a version that holds one of the rows is removed (`DeletedRows.untagged`).
         """
         with self.lease(asset, author) as lease:
             forgotten = upkeep.forget(self._open(asset, author), keys, lease, replaced=replaced)
@@ -356,7 +358,7 @@ class Tables:
 
     @contextmanager
     def lease(self, asset: str, author: str) -> Generator[Lease]:
-        """Hold the right to write one table; every writer of it, of rows or indexes, holds it.
+        """Hold the lease to write one table; every writer of its rows or indexes needs it.
 
         Raises:
             LeaseBusy: another process has worked on this table for longer than `lease_wait_s`.
@@ -387,7 +389,7 @@ class Tables:
     def _upstream(
         self, upstream: pl.DataFrame | Upstream, *, key: str, group: Group | None
     ) -> tuple[pl.DataFrame, Callable[[Sequence[int]], pl.DataFrame]]:
-        """The narrow frame of an upstream (`key`, `hash`, `group`), and how to get whole rows."""
+        """Return an upstream's `key`, `hash` and `group` columns, and a function for whole rows."""
         if isinstance(upstream, pl.DataFrame):
             frame, hashes = upstream, row_hashes(upstream)
             fetch: Callable[[Sequence[int]], pl.DataFrame] = lambda at: frame[list(at)]  # noqa: E731

@@ -1,9 +1,9 @@
-"""Upkeep of a table: few fragments, current indexes, and rows that are really gone.
+"""Maintain a table: compact fragments, update indexes and delete rows physically.
 
 Scope: compaction, indexes, clean-up of old versions, physical deletion.
-Out of scope: what rows say, and the lease (the caller holds it).
-Method: https://lance.org/guide/performance/: Lance keeps deleted rows decodable until
-their fragment is compacted and every version that names the old file is gone.
+Out of scope: the meaning of rows, and the lease (the caller holds it).
+Method: https://lance.org/guide/performance/. Lance keeps deleted rows decodable until their
+fragment is compacted and every version that names the old file is removed.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
 
     from twin_resources.storage.state.lease import Lease
 
-# A day of small edits makes tens of fragments; each costs every later scan a file.
+# A day of small edits creates tens of fragments; every later scan opens a file for each.
 MAX_SMALL_FRAGMENTS = 64
-# Larger fragments are left alone, so that tidying up costs what was added, not the table.
+# Larger fragments are not rewritten, so the cost of compaction follows the added rows.
 ROWS_PER_FRAGMENT = 20_000
 KEEP_VERSIONS_FOR = timedelta(days=14)
-# What one upkeep rewrites at most; the rest waits for the next. 200,000 passages are 400 MB.
+# Limit of rows rewritten at a time; the next run does the rest. 200,000 passages are 400 MB.
 MAX_ROWS_AT_ONCE = 200_000
-# Each write adds a segment to every index, and each segment costs every search.
+# Each write adds a segment to every index, and every search reads each segment.
 MAX_SEGMENTS = 8
 
 
 @dataclass(frozen=True)
 class CompactionResult:
-    """What `keep` did.
+    """The result of `compact`.
 
     Attributes:
-        fragments: of the table now.
-        merged: fragments that were rewritten into fewer.
-        indexes: names of those whose segments were merged.
-        bytes_removed: files of old versions.
+        fragments: number of fragments afterwards.
+        merged: number of fragments that were merged into fewer.
+        indexes: names of the indexes whose segments were merged.
+        bytes_removed: size of the removed files of old versions.
     """
 
     fragments: int
@@ -63,12 +63,12 @@ class CompactionResult:
 
 @dataclass(frozen=True)
 class DeletedRows:
-    """What `forget` removed.
+    """The result of `forget`.
 
     Attributes:
-        rows: deleted from the newest version (they may all have been gone before).
-        untagged: tags that were taken off versions which held some of the rows.
-        bytes_removed: files of old versions.
+        rows: number of rows deleted from the newest version; 0 if it held none of them.
+        untagged: tags removed from versions that held some of the rows.
+        bytes_removed: size of the removed files of old versions.
     """
 
     rows: int
@@ -77,9 +77,9 @@ class DeletedRows:
 
 
 def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, int]:
-    """Merge small fragments when there are many, and drop untagged versions of two weeks ago.
+    """Merge small fragments if there are many, and then drop untagged versions after two weeks.
 
-    Returns the table as it is then, and the bytes written.
+    Returns the newest version of the table, and the bytes written.
     """
     parts = table.dataset.get_fragments()
     small = sum(part.physical_rows < ROWS_PER_FRAGMENT for part in parts)
@@ -98,10 +98,9 @@ def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, in
 def compact(table: StoredTable, lease: Lease) -> CompactionResult:
     """Merge small and half-deleted fragments and index segments, and drop old untagged versions.
 
-    What is as it should be is left as it is, and at most `MAX_ROWS_AT_ONCE` rows are rewritten: a
-    bare `optimize()` of Lance rewrites the whole table after a change of one row in a hundred. The
-    index of vectors is left to those who know how it is made (`retrieval/index.py`): Lance would
-    merge its partitions into few large ones.
+    Only what needs it is rewritten, and at most `MAX_ROWS_AT_ONCE` rows: Lance's plain `optimize()`
+    rewrites the whole table after a change of one row in a hundred. The vector index is left to
+    `retrieval/index.py`, because Lance would merge its partitions into a few large ones.
     """
     record = read_record(table)
     lease.confirm()
@@ -139,7 +138,7 @@ def _where(table: StoredTable, keys: Sequence[str]) -> str:
 def _replace(
     table: StoredTable, rows: pl.DataFrame, record: CommitRecord
 ) -> tuple[StoredTable, CommitRecord]:
-    """Write other values into stored rows; whose they are, and of which input, stays."""
+    """Replace the values of stored rows; their keys and input keys do not change."""
     key, hashed = table.row_key, "_row_hash"
     stored = read_columns(table, [key, *BOOKKEEPING], where=_where(table, rows[key].to_list()))
     rows = rows.select(table.columns)
@@ -155,26 +154,26 @@ def _replace(
 
 
 def _file_sizes(table: StoredTable) -> dict[str, int]:
-    # Compaction writes past the counters of the data set, so its files are counted by their size.
+    # The dataset's counters miss the writes of a compaction, so its files' sizes are added up.
     files = [file for part in table.dataset.get_fragments() for file in part.metadata.files]
     return {file.path: file.file_size_bytes or 0 for file in files}
 
 
 def newest(table: StoredTable) -> StoredTable:
-    """The newest version of the same table."""
+    """Return the newest version of a table."""
     return at_version(table, table.dataset.latest_version)
 
 
 def ensure_index(
     table: StoredTable, column: str, kind: str, options: dict[str, Any], lease: Lease
 ) -> StoredTable:
-    """Make a scalar index when the column has none of this kind, else bring it up to date."""
-    there = {
+    """Create a scalar index, or update it if the column has one of this kind."""
+    existing = {
         (name, index.index_type.lower())
         for index in table.dataset.describe_indices()
         for name in index.field_names
     }
-    if (column, "inverted" if kind == "FTS" else kind.lower()) in there:
+    if (column, "inverted" if kind == "FTS" else kind.lower()) in existing:
         return optimize_indices(table, lease)
     lease.confirm()
     table.dataset.create_scalar_index(column, kind, replace=False, **options)
@@ -182,10 +181,10 @@ def ensure_index(
 
 
 def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
-    """Add the rows written since to the indexes; nothing new, no new version.
+    """Add new rows to the indexes; without new rows, no version is created.
 
-    They become a segment of their own: merging it at once would write each index again (5 MB
-    instead of 17 KB for ten of 30,000 passages). `keep` merges segments when there are many.
+    New rows become a segment of their own. Merging it at once would rewrite each index (5 MB
+    instead of 17 KB for ten of 30,000 passages). `compact` merges segments if there are many.
     """
     lease.confirm()
     table.dataset.optimize.optimize_indices(num_indices_to_merge=0)
@@ -198,7 +197,7 @@ def forget(
     """Delete rows by row key so that no file of the table holds them, in any version or index.
 
     Args:
-        replaced: rows (user columns) that stay with other values; what they were goes likewise.
+        replaced: rows (user columns) to keep with new values; their former values are deleted too.
     """
     where = _where(table, keys)
     rows = read_columns(table, [table.row_key, "_row_hash"], where=where)
@@ -220,8 +219,8 @@ def forget(
     table = newest(table)
     for index in table.dataset.describe_indices():
         if index.index_type.upper().startswith("IVF"):
-            # Retrained by Lance it finds a third less (two partitions, where it was made with
-            # sixty), so who made it makes it again; till then vectors are scanned.
+            # An index retrained by Lance finds a third less (two partitions instead of sixty), so
+            # its owner builds it again; until then, searches scan the vectors.
             table.dataset.drop_index(index.name)
         else:
             # A full text index keeps the words of deleted rows until it is rebuilt.
@@ -235,7 +234,7 @@ def forget(
     )
     for tag in untagged:
         table.dataset.tags.delete(tag)
-    # Nobody else writes (we hold the lease), so files that belong to no version are leftovers.
+    # We hold the lease and nobody else writes, so files without a version are leftovers.
     cleaned = table.dataset.cleanup_old_versions(
         timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
     )

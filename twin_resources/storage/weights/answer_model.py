@@ -1,11 +1,11 @@
-"""The model that an author names to answer while the small one trains: reading the name.
+"""Parse and check the name of the model that answers while the author's small model trains.
 
-Scope: what kind of thing was named, and whether it can answer, as far as that shows before
-anything is installed (`preflight.py`): no import outside the standard library and no syntax
-newer than Python 3.9.
+Scope: the kind of model named, and whether it can answer, as far as can be checked before
+installation (`preflight.py`). This module therefore imports only the standard library and uses no
+syntax newer than Python 3.9.
 Out of scope: preparing and registering it (`commands/answer_models.py`), serving it
 (`serving/`), whether it fits the machine (`model_fit.py`, `preflight.py`).
-Interface of an address: https://platform.openai.com/docs/api-reference/models/list
+API of an address: https://platform.openai.com/docs/api-reference/models/list
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _LOCAL = re.compile(r"https?://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?(/|$)", r
 
 @dataclass(frozen=True)
 class NamedModel:
-    """What was named.
+    """A parsed model name.
 
     Attributes:
         kind: an OpenAI-compatible address, a GGUF file, a transformers folder, or an id of the
             model hub.
-        name: as it is kept: an absolute path, an id, or `https://…/v1#model`.
-        url: of an address, up to and with its `/v1`; without a slash at the end.
-        model: what to ask that address for; empty: not said.
+        name: the stored form: an absolute path, an id, or `https://…/v1#model`.
+        url: the address up to and including `/v1`, without a final slash; empty for other kinds.
+        model: the model to request at the address; empty if not named.
     """
 
     kind: Literal["address", "gguf", "folder", "hub"]
@@ -52,10 +52,10 @@ class NamedModel:
 
 
 def read_name(text: str) -> NamedModel:
-    """What a text names; looks at the disk, asks nobody.
+    """Parse the name of a model; the disk is read, but no request is sent.
 
     Raises:
-        TwinError: none of the four, or an address with a key in it.
+        TwinError: the text names none of the four kinds, or is an address that contains a key.
     """
     tried = f"use {text!r} as the answer model"
     if _ADDRESS.match(text):
@@ -79,19 +79,19 @@ def read_name(text: str) -> NamedModel:
         tried,
         found="no such folder or file, and no address or id of the model hub",
         next_step="name a folder, a GGUF file, an id (owner/name) or an address (https://…/v1); "
-        f"{NONE} takes it away",
+        f"{NONE} removes it",
     )
 
 
 def check_name(text: str, *, key: str = "") -> NamedModel:
-    """What a text names, if it can answer as far as one sees from here; an address has a model.
+    """Parse the name of a model and check that it can answer; an address is returned with a model.
 
     Args:
-        key: of an address.
+        key: the API key of an address.
 
     Raises:
-        TwinError: no chat model in the folder or file; an address that does not list its models,
-            wants another key, or has several and none was chosen.
+        TwinError: the folder or file has no chat model, or the address does not list its models,
+            requires another key, or has several models and none was named.
     """
     named = read_name(text)
     tried = f"use {text!r} as the answer model"
@@ -105,13 +105,12 @@ def check_name(text: str, *, key: str = "") -> NamedModel:
 
 
 def is_far(url: str) -> bool:
-    """Whether an address is not on this machine."""
+    """Return whether an address is not on this machine."""
     return not _LOCAL.match(url)
 
 
 def address_of(name: str) -> tuple[str, str]:
-    """Address and model of a kept name (`ModelVersion.base`); empty when a server of ours
-    answers."""
+    """Return address and model of a stored name (`ModelVersion.base`); empty for a local model."""
     if not _ADDRESS.match(name):
         return "", ""
     url, _, model = name.partition("#")
@@ -119,17 +118,17 @@ def address_of(name: str) -> tuple[str, str]:
 
 
 def offered_ids(url: str, key: str, *, timeout_s: float = ANSWERS_WITHIN_S) -> list[str]:
-    """Ids under `<url>/models`, in the server's order.
+    """Return the model ids under `<url>/models`, in the server's order.
 
     Raises:
-        TwinError: it does not answer, not as an OpenAI-compatible server, or wants another key.
+        TwinError: the server does not answer, is not OpenAI-compatible, or requires another key.
     """
     tried = f"list the models of {url}"
     headers = {"Accept": "application/json", "User-Agent": "llm-twin"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
     request = urllib.request.Request(f"{url}/models", headers=headers)
-    # a server on this machine is not asked through a proxy
+    # Requests to a server on this machine do not use a proxy.
     proxies = [urllib.request.ProxyHandler({})] if _LOCAL.match(url) else []
     opener = urllib.request.build_opener(_NoRedirect, *proxies)
     try:
@@ -139,21 +138,21 @@ def offered_ids(url: str, key: str, *, timeout_s: float = ANSWERS_WITHIN_S) -> l
         if location := error.headers.get("Location", "") if error.code // 100 == 3 else "":
             raise TwinError(
                 tried,
-                found=f"it sends requests on to {location[:200]}",
+                found=f"it redirects to {location[:200]}",
                 next_step="name that address itself if you trust it",
             ) from error
         if error.code in (401, 403):
-            had = f"with the key of {KEY_VARIABLE}" if key else "without a key"
+            credentials = f"with the key of {KEY_VARIABLE}" if key else "without a key"
             raise TwinError(
                 tried,
-                found=f"it answers {error.code} {had}",
+                found=f"it answers {error.code} {credentials}",
                 next_step=f"export {KEY_VARIABLE} with a key that it accepts",
             ) from error
         further = "" if url.endswith("/v1") else f", perhaps {url}/v1"
         raise TwinError(
             tried,
             found=f"it answers {error.code}: no OpenAI-compatible address",
-            next_step=f"name the address up to and with /v1{further}",
+            next_step=f"name the address up to and including /v1{further}",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "reason", error)
@@ -167,7 +166,7 @@ def offered_ids(url: str, key: str, *, timeout_s: float = ANSWERS_WITHIN_S) -> l
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """What a person named is asked, and nobody that it names in turn: the key goes along."""
+    """Refuse redirects, because a redirected request would send the key to another server."""
 
     def redirect_request(self, *_: object, **__: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         return None

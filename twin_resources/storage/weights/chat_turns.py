@@ -1,13 +1,12 @@
-"""How a model's chat template writes turns, and the little that is changed of it.
+"""Check how a model's chat template renders turns, and adapt the template where necessary.
 
-Scope: trying a template out (a system turn, an answer behind its prompt, a conversation),
-finding the token that ends an answer, and a template that takes what ours would not: a system turn
-that it refuses stands before the question, thinking is switched off, and an answer begins behind
-its prompt.
+Scope: testing a template (a system turn, an answer after its prompt, a conversation), finding
+the token that ends an answer, and adapting the template: a refused system turn is put before the
+question, thinking is switched off, and an answer begins directly after its prompt.
 Out of scope: the prompt's wording (`prompt/templates.py`), samples (`checkpoints/samples`).
 
-What is changed is written before or behind the model's own template, in its own language (Jinja),
-so that training, the reference and llama.cpp read one file and no prompt is put together twice.
+Changes are added before or after the model's own template, in Jinja, so that training, the
+reference and llama.cpp read one file and prompts are built in one place.
 Templates: https://huggingface.co/docs/transformers/chat_templating
 """
 # pyright: strict
@@ -39,13 +38,13 @@ _TOOLS = re.compile(r"\btools\b")
 
 @dataclass(frozen=True)
 class ChatTurns:
-    """A template that was tried out.
+    """A tested template.
 
     Attributes:
-        template: what training and serving use; the model's own where nothing had to change.
-        changes: in words, one each; empty: none.
+        template: the template for training and serving; the model's own if nothing had to change.
+        changes: a description of each change; empty if there is none.
         end_of_turn: text of the token that ends an answer.
-        takes_tools: the template has a place for tools (no twin sends any).
+        takes_tools: whether the template supports tools (no twin sends any).
     """
 
     template: str
@@ -55,14 +54,15 @@ class ChatTurns:
 
 
 def try_turns(tokenizer: Any) -> ChatTurns:
-    """Try a loaded tokenizer's template out, and change what ours needs.
+    """Test a loaded tokenizer's template and adapt it to the project's turns.
 
     Raises:
-        TwinError: it has none, refuses an ordinary conversation, loses a turn, an answer does not
-            stand behind its prompt, or no control token ends it.
+        TwinError: the tokenizer has no template, or its template refuses an ordinary conversation,
+            loses a turn, or does not render an answer after its prompt or end it with a control
+            token.
     """
     own = tokenizer.chat_template
-    if isinstance(own, dict):  # one for each purpose, by name
+    if isinstance(own, dict):  # templates by purpose
         own = own.get("default")  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
     if not isinstance(own, str) or not own:
         raise _refusal("no chat template", "name the instruct or chat variant of this model")
@@ -83,8 +83,10 @@ def try_turns(tokenizer: Any) -> ChatTurns:
 
 
 def ends_of(folder: Path, tokenizer: Any, turns: ChatTurns) -> tuple[str, ...]:
-    """Texts of all tokens that must end an answer: the template's, the tokenizer's, and those that
-    `generation_config.json` lists."""
+    """Return the texts of all tokens that must end an answer.
+
+    They come from the template, the tokenizer and `generation_config.json`.
+    """
     path = folder / "generation_config.json"
     listed: Any = []
     if path.is_file():
@@ -101,7 +103,7 @@ def _messages(*roles: str) -> list[dict[str, str]]:
 
 
 def _rendered(tokenizer: Any, template: str, *roles: str) -> str:
-    """A conversation as text; behind a question with what begins the answer."""
+    """Render a conversation as text; after a question, add the text that begins the answer."""
     messages = _messages(*roles)
     return tokenizer.apply_chat_template(
         messages,
@@ -112,7 +114,7 @@ def _rendered(tokenizer: Any, template: str, *roles: str) -> str:
 
 
 def _takes_system(tokenizer: Any, template: str) -> bool:
-    """Whether a system turn is rendered; a template refuses one by raising, or leaves it out."""
+    """Return whether a system turn is rendered; a template may refuse it or leave it out."""
     from jinja2 import TemplateError
 
     try:
@@ -123,7 +125,7 @@ def _takes_system(tokenizer: Any, template: str) -> bool:
 
 
 def _head_of_answer(tokenizer: Any, template: str) -> str:
-    """What a template writes between a prompt's end and the answer (a channel, an empty thought).
+    """Return the text between a prompt's end and the answer (a channel, an empty thought).
 
     Raises:
         TwinError: the rendered conversation does not begin with its prompt.
@@ -146,9 +148,9 @@ def _require_conversation(tokenizer: Any, template: str) -> None:
         text = _rendered(tokenizer, template, *roles)
     except TemplateError as error:
         raise _refusal(f"a conversation of two questions is refused: {error}") from error
-    for said, times in ((SYSTEM, 1), (QUESTION, 2), (ANSWER, 1)):
-        if text.count(said) != times:
-            raise _refusal(f"{text.count(said)} times {said!r} where it was said {times} times")
+    for turn, times in ((SYSTEM, 1), (QUESTION, 2), (ANSWER, 1)):
+        if (count := text.count(turn)) != times:
+            raise _refusal(f"{turn!r} is rendered {count} times instead of {times}")
 
 
 def _end_of_turn(tokenizer: Any, template: str) -> str:

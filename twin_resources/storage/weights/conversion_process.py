@@ -1,13 +1,13 @@
-"""`python -m …conversion_process model|adapter`: one conversion beside the converter's packages.
+"""Run one conversion with the converter's packages: `python -m …conversion_process model|adapter`.
 
-Scope: what runs where the converter's own `gguf` and `conversion` packages are imported:
-hyper-parameters and tensors are the converter's, the vocabulary is ours (`gguf_vocabulary.py`).
+Scope: the code that imports the converter's own `gguf` and `conversion` packages. The converter
+writes hyper-parameters and tensors; `gguf_vocabulary.py` writes the vocabulary.
 Out of scope: starting this process (`kept_converter.py`).
 
-Ends with 3 and a line of JSON (`kind`, `found`) where llama.cpp has no form for what was given.
-An adapter is B·A beside a weight. The converter is asked how it writes B·A as if it were the
-weight, and B alone: where the former is the latter times A, rows only change places or are dealt to
-several tensors, and B written that way is the adapter. Elsewhere there is none.
+Exits with 3 and a line of JSON (`kind`, `found`) if llama.cpp cannot express the input.
+An adapter adds B·A to a weight. The converter converts B·A as if it were the weight, and B alone.
+If the first result is the second times A, the conversion only reorders rows or splits them over
+several tensors, and the converted B is the adapter's. Otherwise the adapter is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PREFIX = "base_model.model."
 
 
 class _Refusal(Exception):
-    """Not to be written: `kind` is architecture, tokenizer or adapter."""
+    """The input cannot be converted; `kind` is architecture, tokenizer or adapter."""
 
     def __init__(self, kind: str, found: str) -> None:
         super().__init__(found)
@@ -45,13 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--adapter", type=Path)
     parser.add_argument("--precision", choices=["f16", "q8_0"], default="f16")
-    given = parser.parse_args(arguments)
-    sys.path.insert(0, str(given.converter))  # before the installed gguf
+    options = parser.parse_args(arguments)
+    sys.path.insert(0, str(options.converter))  # before the installed gguf
     try:
-        if given.kind == "model":
-            write_model(given.model, given.out, precision=given.precision)
+        if options.kind == "model":
+            write_model(options.model, options.out, precision=options.precision)
         else:
-            write_adapter(given.adapter, given.model, given.out)
+            write_adapter(options.adapter, options.model, options.out)
     except _Refusal as refused:
         sys.stdout.write(json.dumps({"kind": refused.kind, "found": str(refused)}) + "\n")
         return REFUSED
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def write_model(folder: Path, out: Path, *, precision: str) -> None:
-    """Write the model; rows of the embedding say how long the vocabulary is."""
+    """Write the model; the vocabulary is as long as the embedding has rows."""
     import torch
     from gguf import LlamaFileType
     from transformers import AutoTokenizer
@@ -94,9 +94,9 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
 
 
 def _name_of(folder: Path, tokenizer: Any) -> str:
-    """The folder's name, and Phi-3's where control tokens take the space behind them along.
+    """Return the folder's name, with Phi-3's before it if control tokens strip the space after.
 
-    GGUF has no place for that, and llama.cpp knows it by the name of the model alone.
+    GGUF has no field for this; llama.cpp recognises it by the model's name alone.
     Source: https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp
     """
     strips = any(token.rstrip for token in tokenizer.added_tokens_decoder.values())
@@ -125,7 +125,7 @@ def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
 
 
 def _model_class(folder: Path) -> Any:
-    # the converter's own package, on the path by --converter
+    # --converter puts the converter's own package on the path.
     from conversion import (  # pyright: ignore[reportMissingImports]
         ModelBase,
         ModelType,
@@ -159,7 +159,7 @@ def _adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _as_written(model: Any, name: str, up: Any, down: Any) -> Iterator[tuple[str, Any]]:
-    """Each tensor of GGUF that a weight becomes, with B (rows, r) in its order."""
+    """Yield each GGUF tensor that a weight is converted to, with B (rows, r) in its row order."""
     import torch
 
     kept = model.filter_tensors((name, lambda: up))

@@ -1,10 +1,9 @@
-"""A Llama-architecture GGUF file turned into a transformers folder, without torch.
+"""Convert a Llama-architecture GGUF file to a transformers folder, without torch.
 
-Scope: reading tensors, tokenizer and chat template out of a GGUF file and writing them in
-transformers' layout. Out of scope: where the file came from (`weights.py`), writing GGUF
-(`gguf.py`).
+Scope: reading tensors, tokenizer and chat template from a GGUF file and writing them in
+transformers' layout. Out of scope: fetching the file (`weights.py`), writing GGUF (`gguf.py`).
 Source: the GGUF specification, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, and
-llama.cpp's conversion, whose permutation of the query and key rows is undone here.
+llama.cpp's conversion, whose permutation of the query and key rows is reversed here.
 """
 
 from __future__ import annotations
@@ -45,16 +44,16 @@ _OTHER_TENSORS = {
 def write_transformers_folder(gguf_file: Path, into: Path) -> None:
     """Write config, tokenizer, chat template and `model.safetensors` (float16) of one GGUF file.
 
-    Quantised blocks are `scale * q + offset` with float16 scale and offset; they are dequantised to
-    float32 and stored in float16, the type of the served GGUF, so that what is trained on and what
-    is served are the same numbers.
+    Quantised blocks are `scale * q + offset` with float16 scale and offset. They are dequantised to
+    float32 and stored in float16, the type of the served GGUF, so that training and serving use
+    the same values.
 
     Args:
         gguf_file: a GGUF of architecture `llama` with a byte-level BPE tokenizer of kind `smollm`.
         into: an existing, empty folder.
 
     Raises:
-        TwinError: the file is of another architecture or tokenizer kind, or holds unknown tensors.
+        TwinError: the file has another architecture or tokenizer kind, or unknown tensors.
     """
     from gguf import GGUFReader
 
@@ -79,12 +78,12 @@ def _value(reader: GGUFReader, key: str) -> Any:
     return None if field is None else field.contents()
 
 
-def _require(reader: GGUFReader, key: str, wanted: str, gguf_file: Path) -> None:
+def _require(reader: GGUFReader, key: str, expected: str, gguf_file: Path) -> None:
     value = _value(reader, key)
-    if value != wanted:
+    if value != expected:
         raise TwinError(
             f"convert {gguf_file.name} to a transformers folder",
-            found=f"{key} is {value!r}, not {wanted!r}",
+            found=f"{key} is {value!r}, not {expected!r}",
             next_step="name a Hugging Face model id or a transformers folder with --base-model",
         )
 
@@ -111,7 +110,7 @@ def _config(reader: GGUFReader, *, tied: bool) -> dict[str, Any]:
         "num_hidden_layers": int(_value(reader, "llama.block_count")),
         "num_key_value_heads": int(_value(reader, "llama.attention.head_count_kv")),
         "pad_token_id": int(_value(reader, "tokenizer.ggml.padding_token_id")),
-        # stored as float32 in GGUF: seven digits give back the number that was meant (1e-05)
+        # GGUF stores a float32; rounding to seven digits restores the original number (1e-05).
         "rms_norm_eps": float(f"{_value(reader, 'llama.attention.layer_norm_rms_epsilon'):.7g}"),
         "rope_parameters": {
             "rope_theta": float(_value(reader, "llama.rope.freq_base")),
@@ -151,7 +150,7 @@ def _tensors(reader: GGUFReader, gguf_file: Path) -> dict[str, NDArray[np.float1
 
 
 def _unpermute(array: NDArray[Any], heads: int) -> NDArray[Any]:
-    """Rows of a query or key projection from llama.cpp's interleaved rotary order to halves."""
+    """Reorder a query or key projection's rows from llama.cpp's interleaved order to halves."""
     rows, columns = array.shape
     return (
         array.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
@@ -166,7 +165,7 @@ def _write_tokenizer(reader: GGUFReader, into: Path) -> None:
     merges = [tuple(merge.split(" ")) for merge in _value(reader, "tokenizer.ggml.merges")]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    # llama.cpp's pre-tokenizer "smollm": every digit alone, then GPT-2's pattern
+    # llama.cpp's pre-tokenizer "smollm" splits off every digit, then applies GPT-2's pattern.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),

