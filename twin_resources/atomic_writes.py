@@ -1,7 +1,6 @@
-"""Replacing a file that others read: they see the old one or the new one, never a part.
-
-Scope: the one function that does it, for several threads and processes at once. Out of
-scope: what a file holds, files that are made once and kept (`weights/`, `backup/`).
+"""Replace a file atomically: readers see the old file or the new one, never a part.
+Scope: the function, safe for several threads and processes at once. Out of
+scope: the contents of files, files that are made once and kept (`weights/`, `backup/`).
 """
 # pyright: strict
 
@@ -13,16 +12,13 @@ from pathlib import Path
 
 
 def replace_file(path: Path, content: str | bytes) -> Path:
-    """Write a file under a name that no other writer has, then move it to its place.
-
-    It is readable by its owner alone from its first byte on, and on the disk before it has its
-    name: a power failure leaves the old file. Folders that are missing are made.
-
+    """Write a file under a unique temporary name, then rename it to `path`.
+    Only its owner can read it from the first byte on. It is synced to disk before the rename, so a
+    power failure leaves the old file. Missing folders are made.
     Returns:
         `path`.
-
     Raises:
-        OSError: it cannot be written; nothing is left behind.
+        OSError: the file cannot be written; no partial file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".partial")

@@ -1,7 +1,6 @@
-"""What Dagster's own records say of an asset: its newest materialization.
-
+"""Read an asset's newest materialization from Dagster's records.
 Scope: reading it, for assets and sensors alike. Out of scope: HTTP
-(`dagster_http.py`), deciding anything.
+(`dagster_http.py`), decisions.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import dagster as dg
 
 
 def newest_metadata(instance: dg.DagsterInstance, asset: str, author: str) -> dict[str, Any]:
-    """Metadata of an asset's newest materialization for one author, as plain values; {}: none."""
+    """Return the metadata of an asset's newest materialization for one author, or {}."""
     records = instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[author]), limit=1
     ).records

@@ -1,6 +1,5 @@
-"""The one shape of an error that a person reads: what was tried, what was found, what to do next.
-
-Scope: the base class alone; a module subclasses it where callers tell cases apart.
+"""Define the form of an error that a person reads: the attempt, the cause and the next step.
+Scope: the base class; a module subclasses it if callers distinguish cases.
 Out of scope: messages of one module, logging.
 """
 # pyright: strict
@@ -12,9 +11,9 @@ class TwinError(Exception):
     """An expected failure, worded for the person who must act on it.
 
     Args:
-        tried: what the code was doing, as a clause ("read the posts in ~/blog").
-        found: what it met instead ("the folder does not exist").
-        next_step: what to do about it, in the imperative ("name an existing folder").
+        tried: the attempted action, as a verb phrase ("read the posts in ~/blog").
+        found: the cause of the failure ("the folder does not exist").
+        next_step: the remedy, in the imperative ("name an existing folder").
     """
 
     def __init__(self, tried: str, *, found: str, next_step: str) -> None:

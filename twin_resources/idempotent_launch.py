@@ -1,8 +1,7 @@
-"""Exactly one run for one reason: what is to be done next, from what Dagster shows of its runs.
-
-Scope: a run to be started, as a value; the decision, as a pure function of the runs that
-carry a reason's key.
-Out of scope: reasons and what is remembered of them (retrainings are rows of
+"""Decide the next step so that each reason gets exactly one run, from Dagster's runs.
+Scope: a run to be started, as a value; the decision, as a pure function of the runs with
+a reason's key.
+Out of scope: reasons and their records (retrainings are rows of
 `quality/retraining/retrainings.py`, an import's are its sensor's cursor and the row of its feeds,
 `storage/sources/arrivals.py`; of an erasure its journal), asking Dagster
 (`twin_sensors/dagster_run_records.py`), creating runs (Dagster's daemon does).
@@ -35,8 +34,8 @@ from twin_resources.dagster_runs import Run
 
 Step = Literal["offer", "wait", "retry", "passed", "failed", "canceled", "gone"]
 
-# Between a worker's death and the run that Dagster starts in its place lie some seconds; after
-# this it will not come (the record says so before it is tried).
+# Dagster starts a replacement some seconds after a worker's death; after this time none will
+# follow, although the record announces one.
 _RESTARTED_WITHIN_S = 120.0
 
 
@@ -65,7 +64,7 @@ def next_step(
     retry_after_s: float = 0.0,
     was_seen: bool = False,
 ) -> Step:
-    """What a look at the runs of one attempt amounts to.
+    """Decide the next step from the runs of one attempt.
 
     Args:
         runs: those that carry its key, newest first; the ones that Dagster started in place of one
@@ -95,7 +94,7 @@ def next_step(
 
 
 def _dagster_restarts(run: Run, now: float) -> bool:
-    """Whether Dagster starts a run in place of this one, whose worker had died."""
+    """Return whether Dagster will replace this run, whose worker died, by a new one."""
     return run.will_be_retried and not run.retry_run_id and now - _ended(run) < _RESTARTED_WITHIN_S
 
 

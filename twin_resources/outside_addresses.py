@@ -1,13 +1,11 @@
-"""Whether an address may be fetched: what a person named, and else nothing inside this network.
-
-Scope: looking a name up, and the one decision over what it leads to. Out of scope:
-sending requests (whoever connects takes the looked-up address, so that no second answer of a name
-server counts).
-
-Another's server decides where it redirects to. In here it would reach what trusts this machine: its
-own services on the loopback, a router, a cloud's metadata under 169.254.169.254. A feed moves, so
-its redirects are followed past this check. An answer model, a provider or a webhook is sent a key
-or a notice, so theirs are not followed at all.
+"""Check that an address may be fetched: inside this network, only hosts that a person named.
+Scope: resolving a host name, and the decision about its addresses. Out of scope:
+sending requests (a caller connects to the resolved address, so that a second DNS response has no
+effect).
+A foreign server chooses its redirects. Inside this network they could reach services that trust
+this machine: its loopback, a router, a cloud's metadata at 169.254.169.254. A feed may move, so its
+redirects are followed after this check. An answer model, a provider or a webhook receives a key or
+a notice, so their redirects are not followed.
 Ranges: https://www.iana.org/assignments/iana-ipv4-special-registry (`ipaddress.is_global`)
 """
 # pyright: strict
@@ -26,14 +24,12 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def addresses_of(url: str, *, named: str) -> list[str]:
-    """The IP addresses that a URL leads to, looked up once; the connection goes to one of them.
-
+    """Resolve the host of a URL once; the caller connects to one of the addresses.
     Args:
-        named: the URL that a person named. Its host may be on this machine or in this network;
-            link-local (`169.254…`) only where the number itself was named.
-
+        named: the URL that a person named. Its host may be on this machine or in this network; a
+            link-local address (`169.254…`) must be named by its number.
     Raises:
-        TwinError: no such host, or one of its addresses is inside this network and nobody named it.
+        TwinError: the host does not exist, or has an address inside this network that nobody named.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -66,7 +62,7 @@ def _may_be_fetched(address: str, *, host: str, is_named: bool) -> bool:
 
 
 def _reached(address: Address) -> Address:
-    """The IPv4 address that is written into an IPv6 one, or the address itself."""
+    """Return the IPv4 address embedded in an IPv6 address, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:

@@ -1,10 +1,8 @@
-"""Files of a home that are nobody else's: readable by their owner only, whoever made the home.
-
-Scope: modes, of what is made and of what is there. Out of scope: which files hold
-what, replacing a file's text (`atomic_writes.py`).
-
-A file that is made with the shell's usual mask is readable by every user of the machine. State and
-logs hold readers' questions, and SQLite gives `-wal` and `-shm` the mode of their database.
+"""Make the files of a home readable only by their owner.
+Scope: modes of new and existing files. Out of scope: the contents of files, replacing a
+file's text (`atomic_writes.py`).
+With the shell's usual mask, every user of the machine can read a new file. State and logs contain
+readers' questions, and SQLite gives `-wal` and `-shm` the mode of their database.
 """
 # pyright: strict
 
@@ -18,26 +16,26 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _OTHERS = 0o077
-_OF_SQLITE = ("", "-wal", "-shm", "-journal")
+_SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
 def database_files(path: Path) -> list[Path]:
-    """A SQLite database with the files that lie beside it while it is in use."""
-    return [path.with_name(path.name + ending) for ending in _OF_SQLITE]
+    """Return the paths of a SQLite database and of the files beside it while it is in use."""
+    return [path.with_name(path.name + ending) for ending in _SQLITE_SUFFIXES]
 
 
 def make_private_database(path: Path) -> None:
-    """A SQLite database that its owner alone can read, made empty where there is none."""
+    """Make a SQLite database readable only by its owner; create it empty if it is missing."""
     if not path.exists():
-        # What cannot be made here SQLite cannot open either, and says why.
+        # If the file cannot be made here, SQLite cannot open it either and reports the reason.
         with contextlib.suppress(OSError):
             _make_empty(path)
     take_from_others(database_files(path))
 
 
 def _make_empty(path: Path) -> None:
-    """Made under another name: who closes a file ends all locks that the process holds on it, and
-    another thread may have opened this one. https://www.sqlite.org/howtocorrupt.html, 2.2"""
+    """Make the file under another name, because closing a file releases all locks of the process
+    on it, and another thread may use it. https://www.sqlite.org/howtocorrupt.html, 2.2"""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # mode 600
     os.close(descriptor)
     made = Path(name)
@@ -48,12 +46,10 @@ def _make_empty(path: Path) -> None:
 
 
 def take_from_others(paths: Iterable[Path]) -> list[Path]:
-    """Take every right of others from files and folders; those that are not there are passed over.
-
-    A link is left, as what it leads to may be anybody's.
-
+    """Remove all rights of other users from files and folders; missing ones are skipped.
+    A link is left as it is, because its target may belong to another user.
     Returns:
-        Those that others still can read: another user owns them, or the disk takes no modes.
+        Paths that others can still read: another user owns them, or the disk has no modes.
     """
     left: list[Path] = []
     for path in paths:
@@ -65,7 +61,7 @@ def take_from_others(paths: Iterable[Path]) -> list[Path]:
             if path.stat().st_mode & _OTHERS:
                 left.append(path)
         except FileNotFoundError:
-            continue  # SQLite removes what lies beside a database when nobody uses it
+            continue  # SQLite removes the files beside a database that nobody uses
         except OSError:
             left.append(path)
     return left

@@ -1,6 +1,5 @@
-"""The ASCII name of an author in paths, aliases and partitions.
-
-Scope: that one rule, which is needed before anything is installed. Out of scope:
+"""Make the ASCII name of an author for paths, aliases and partitions.
+Scope: this rule, which is needed before the installation. Out of scope:
 authors (`author_file.py`), any import outside the standard library.
 """
 # pyright: strict
@@ -14,7 +13,7 @@ from twin_resources.errors import TwinError
 
 
 def slug_of(name: str) -> str:
-    """ASCII slug of a display name: `José Núñez` → `jose-nunez`, `李` → `author-674e`.
+    """Make the ASCII slug of a display name: `José Núñez` → `jose-nunez`, `李` → `author-674e`.
 
     A name without ASCII letters gets a stable slug from its code points, so that two runs agree.
 

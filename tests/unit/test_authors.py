@@ -59,7 +59,7 @@ def test_a_missing_and_a_broken_author_say_what_to_do(home: Settings) -> None:
         read_author(home, "nobody")
     home.authors_dir.mkdir(parents=True)
     (home.authors_dir / "bad.toml").write_text("name = [")
-    with pytest.raises(TwinError, match="mend the TOML"):
+    with pytest.raises(TwinError, match="correct the TOML"):
         read_author(home, "bad")
 
 
@@ -73,7 +73,7 @@ def test_a_missing_and_a_broken_author_say_what_to_do(home: Settings) -> None:
         (b'refused_topics = ["war"]', "block_list"),
         (b'temperature = "hot"', "temperature is 'hot'"),
         (b'auto_retrain = "yes"', "auto_retrain is 'yes'"),
-        ('name = "José"'.encode("latin-1"), "mend the TOML, which is UTF-8"),
+        ('name = "José"'.encode("latin-1"), "correct the TOML, and save it as UTF-8"),
     ],
 )
 def test_a_value_of_another_kind_is_named(home: Settings, written: bytes, said: str) -> None:
@@ -100,4 +100,4 @@ def test_one_authors_mistake_hides_no_other(home: Settings) -> None:
     found, [wrong] = readable_authors(home)
     assert [author.slug for author in found] == ["bob"]
     assert wrong.startswith("ann: ")
-    assert "mend the TOML" in wrong
+    assert "correct the TOML" in wrong

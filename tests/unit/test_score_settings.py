@@ -76,8 +76,8 @@ def test_the_table_is_written_as_it_was_read(home: Settings) -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ('thumbs = "stars"', "'thumbs' is a name of the twin's own"),
-        ('"judge:x@1" = "stars"', "a name of the twin's own"),
+        ('thumbs = "stars"', "'thumbs' is one of the twin's own names"),
+        ('"judge:x@1" = "stars"', "one of the twin's own names"),
         ("style = 3", "style = 3 is neither a stream"),
         ('style = "a stream"', "'a stream' cannot name a stream"),
         ('"how nice" = { by = "judge" }', "'how nice' cannot name a stream"),
@@ -88,7 +88,7 @@ def test_the_table_is_written_as_it_was_read(home: Settings) -> None:
         ("style = { range = [0, true] }", "is not [worst, best]"),
         ("style = { values = {} }", "style.values = {} gives no number from 0 to 1"),
         ("style = { values = { good = 2 } }", "gives no number from 0 to 1 to each category"),
-        ("style = { range = [0, 1], values = { a = 1 } }", "one of them"),
+        ("style = { range = [0, 1], values = { a = 1 } }", "give only one"),
     ],
 )
 def test_a_mistake_is_named_with_what_may_stand_there(

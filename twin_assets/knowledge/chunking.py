@@ -1,14 +1,13 @@
-"""A document → chunks of one thought that its embedder reads whole, with exact places in the text.
-
-Scope: where to cut, and the contract of `document_chunks`. Out of scope: tokenizing
+"""Cut a document into short chunks that its embedder reads whole, with exact offsets.
+Scope: choosing the cuts, and the contract of `document_chunks`. Out of scope: tokenizing
 (`twin_resources.models.embedder`), embedding, storing.
 
-Own code and not a chunker of a library, because the offsets must be exact and the embedder's limit
-must hold. Measured on 210 shared posts and one of unbroken words, 256 tokens, chonkie 1.7 with the
-same tokenizer: its RecursiveChunker gives fuller chunks (228 tokens in the mean, here 204) but four
-times `text[start:end]` is not the chunk (a long word is split by decoding token ids, which an
-uncased WordPiece turns into other text) and it tears 348 code blocks (here 68);
-SentenceChunker passes a chunk of 1,104 tokens; TokenChunker's text is never the document's.
+No library's chunker is used, because the offsets must be exact and the embedder's limit must hold.
+chonkie 1.7 was measured with the same tokenizer at 256 tokens, on 210 shared posts and one of
+unbroken words. Its RecursiveChunker gives fuller chunks (mean 228 tokens, here 204), but four times
+`text[start:end]` is not the chunk: it splits a long word by decoding token ids, which an uncased
+WordPiece turns into other text. It also splits 348 code blocks (here 68). SentenceChunker passes a
+chunk of 1,104 tokens. TokenChunker's text never equals the document's.
 """
 # pyright: strict
 
@@ -33,37 +32,34 @@ CHUNKING_VERSION = "4"
 """Version of `chunk_documents`; the asset adds the embedder's revision and the limit to it."""
 
 CHUNK_TOKENS = 128
-"""Most tokens of a chunk, title and special tokens included, where the embedder reads more.
-
-One vector stands for one thought: a chunk of 256 tokens takes more of the prompt than the answer in
-it, and three other posts find no place (figures: `tests/bench/RESULTS.md`, readers' questions).
+"""Maximum tokens of a chunk, with title and special tokens, if the embedder reads more.
+One vector should represent one idea. A chunk of 256 tokens fills the prompt with more than the
+answer, and leaves no room for three other posts (`tests/bench/RESULTS.md`, readers' questions).
 """
-
-# Not the version above: a chunk whose text stays keeps its name when only the chunker changes, so
-# that traces, samples and votes that cite it still find it.
-_NAMING = "2"
+# Separate from the version above: a chunk whose text stays keeps its id when only the chunker
+# changes, so that traces, samples and votes still refer to it.
+_NAMING_VERSION = "2"
 
 MIN_LIMIT = 32
 
-# One unknown word of any length is one [UNK] to WordPiece, and so is a run of a script that it does
-# not know; English has 4.5 characters a token. Without this bound such a chunk would have no end.
+# WordPiece makes one [UNK] of an unknown word of any length, and of a run of an unknown script.
+# English has 4.5 characters per token. Without this bound such a chunk could have any length.
 _CHARACTERS_PER_TOKEN = 8
 
 DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "text", "kept")
-"""What `chunk_documents` reads of `cleaned_documents`."""
-
-# A title of thousands of words, as exports of some platforms hold, would leave no room for text.
-TITLE_SHARE = 4  # the title has at most this part of the limit: 32 of 128 tokens
-_BETWEEN = "\n\n"
+"""Columns of `cleaned_documents` that `chunk_documents` reads."""
+# A title of thousands of words, as in exports of some platforms, would leave no room for text.
+TITLE_SHARE = 4  # the title gets at most 1 / 4 of the limit: 32 of 128 tokens
+_HEADING_SEPARATOR = "\n\n"
 
 _HASH_DIGITS = 24
-# The second chunk of a document with the same text gets a "-2".
+# The suffix "-2" marks the second chunk of a document with the same text.
 _CONTENT = re.compile(rf"-([0-9a-f]{{{_HASH_DIGITS}}})(?:-[0-9]+)?$")
 
 _PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n+")
 _FENCE = re.compile(r"^ {0,12}(`{3,}|~{3,})[^\n`]*$", re.MULTILINE)
 _HEADING = re.compile(r"#{1,6} [^\n]*")
-# Where a text that is too long for one chunk is cut, the best place first.
+# Separators at which a text that is too long for one chunk is cut, the best first.
 _PROSE_CUTS = (
     _PARAGRAPH_BREAK,
     re.compile(r"\n"),
@@ -74,15 +70,15 @@ _CODE_CUTS = (_PARAGRAPH_BREAK, re.compile(r"\n"), re.compile(r"\s+"))
 
 
 class DocumentChunks(dy.Schema):
-    """One row a chunk; `text` is the document's `text[start:end]`, offsets count characters.
+    """One row per chunk; `text` is the document's `text[start:end]`, offsets count characters.
 
-    `token_count` is of `text`, the embedder's own, special tokens included; `position` counts from
-    0 within the document. `heading` is what stands above the text and is embedded and searched with
-    it (`indexed_text`): the title, which cleaning takes out of the text. `chunk_id` is the
-    document's and `content_hash`: an edit of one paragraph keeps the names of the other chunks, and
-    so does another title, because the name is what citations, samples and votes hold on to and they
-    are of the text. The document is part of it because the same words in two posts are two places
-    to cite, and forgetting one post leaves the other's.
+    `token_count` counts `text` with the embedder's tokenizer, special tokens included; `position`
+    counts from 0 within the document. `heading` is the title, which cleaning removes from the text;
+    it is embedded and searched with the text (`indexed_text`). `chunk_id` joins the document's id
+    and `content_hash`. An edit of one paragraph keeps the ids of the other chunks, and so does a
+    new title, because citations, samples and votes refer to the text by this id. The document's id
+    is part of it because the same words in two posts are two places to cite, and erasing one post
+    keeps the other's chunk.
     """
 
     chunk_id = dy.String(primary_key=True, min_length=1)
@@ -104,7 +100,7 @@ class DocumentChunks(dy.Schema):
 
 @dataclass(frozen=True)
 class Chunk:
-    """One chunk: `text == document[start:end]`, `token_count` of it with special tokens."""
+    """One chunk: `text == document[start:end]`; `token_count` includes special tokens."""
 
     start: int
     end: int
@@ -113,44 +109,41 @@ class Chunk:
 
 
 def indexed_text(heading: str, text: str) -> str:
-    """What of a chunk is embedded and searched: what stands above its text, then the text."""
-    return f"{heading}{_BETWEEN}{text}" if heading else text
+    """Return the part of a chunk that is embedded and searched: its heading, then its text."""
+    return f"{heading}{_HEADING_SEPARATOR}{text}" if heading else text
 
 
 def content_hash(text: str, embedder_revision: str) -> str:
-    """Hex digits of sha256(embedder revision | rule of the name | text): 96 bits of it."""
-    named = f"{embedder_revision}|{_NAMING}|{text}"
+    """Return 96 bits of sha256(embedder revision | version of the naming | text) in hex."""
+    named = f"{embedder_revision}|{_NAMING_VERSION}|{text}"
     return hashlib.sha256(named.encode()).hexdigest()[:_HASH_DIGITS]
 
 
 def contents_of(chunk_ids: pl.Series) -> pl.Series:
-    """The content hash that each chunk's id names; empty for an id that names none."""
+    """Return the content hash in each chunk's id, or "" if it has none."""
     return chunk_ids.str.extract(_CONTENT.pattern, 1).fill_null("")
 
 
 def chunk_columns() -> Mapping[str, pl.DataType]:
-    """Column → type of `document_chunks`, as `tables.sync` wants it."""
+    """Return column → type of `document_chunks` for `tables.sync`."""
     return {name: column.dtype for name, column in DocumentChunks.columns().items()}
 
 
 def for_chunks(tokenizer: EmbedderTokenizer) -> EmbedderTokenizer:
-    """The embedder's tokenizer with the limit of a chunk: `CHUNK_TOKENS`, or less if it reads less.
-
+    """Limit the embedder's tokenizer to `CHUNK_TOKENS`, or less if the embedder reads less.
     Args:
-        tokenizer: the embedder's; its `token_limit` counts special tokens.
+        tokenizer: the embedder's tokenizer; its `token_limit` counts special tokens.
     """
     return replace(tokenizer, token_limit=min(CHUNK_TOKENS, tokenizer.token_limit))
 
 
 def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl.DataFrame:
-    """Cut every kept document to chunks of at most `tokenizer.token_limit` tokens.
-
+    """Cut every kept document into chunks of at most `tokenizer.token_limit` tokens.
     Args:
         documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
-        tokenizer: `for_chunks` of the embedder's.
-
+        tokenizer: the result of `for_chunks`.
     Returns:
-        `DocumentChunks`, no to many rows a document.
+        `DocumentChunks`, zero or more rows per document.
     """
     rows: list[dict[str, Any]] = []
     for document in documents.filter(pl.col("kept")).to_dicts():
@@ -179,7 +172,7 @@ def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl
 
 @dataclass(frozen=True)
 class ChunkLengths:
-    """Chunks counted again, `heading` and text together; `longest` in tokens, special ones too."""
+    """Recounted chunks, `heading` with text; `longest` is in tokens with special tokens."""
 
     chunks: int
     longest: int
@@ -192,7 +185,7 @@ def measure(parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer) -> Chun
 
     Args:
         parts: `heading`, `text` and `token_count` of chunks.
-        tokenizer: the one that they were cut with.
+        tokenizer: the tokenizer that cut them.
     """
     chunks = longest = too_long = miscounted = 0
     for part in parts:
@@ -209,9 +202,8 @@ def measure(parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer) -> Chun
 
 
 def bounded_title(title: str, tokenizer: EmbedderTokenizer) -> str:
-    """A title as it stands above a chunk: on one line, at most a quarter of the embedder's limit.
-
-    What is longer is cut after a whole word; a title that is one such word, inside it.
+    """Shorten a title for a chunk's heading: one line, at most a quarter of the embedder's limit.
+    A longer title is cut after a whole word, or inside the word if it has only one.
     """
     title = " ".join(title.split())
     special = tokenizer.tokenizer.num_special_tokens_to_add(False)
@@ -223,7 +215,7 @@ def bounded_title(title: str, tokenizer: EmbedderTokenizer) -> str:
         (_, stop), *_ = _characters(ruler, 0, len(title), room=room)
         cut_at = title.rfind(" ", 0, stop + 1)
         bounded = title[: cut_at if cut_at > 0 else stop]
-        # What is left of a cut word may count more tokens than it did in the whole word.
+        # The start of a cut word may count more tokens than it did within the whole word.
         if room == 1 or tokenizer.count_tokens([bounded])[0] - special <= most:
             return bounded
         room //= 2
@@ -232,14 +224,13 @@ def bounded_title(title: str, tokenizer: EmbedderTokenizer) -> str:
 def cut(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> list[Chunk]:
     """Cut one text into chunks of at most `tokenizer.token_limit` tokens, `heading` included.
 
-    Paragraphs, lists and code blocks are kept whole where they fit, and chunks are filled with
-    them; a heading goes with what follows it. What does not fit is cut at lines, sentences, words
-    and at last between characters. Every character that is not white space is in exactly one chunk.
-
+    Paragraphs, lists and code blocks that fit are kept whole and fill the chunks; a heading stays
+    with the block that follows it. Longer blocks are cut at lines, sentences, words and finally
+    between characters. Every character that is not white space is in exactly one chunk.
     Args:
-        text: of the document.
-        tokenizer: the embedder's.
-        heading: what is embedded above each chunk; at most a quarter of the limit
+        text: the document's text.
+        tokenizer: the embedder's tokenizer.
+        heading: text that is embedded above each chunk; at most a quarter of the limit
             (`bounded_title`).
 
     Raises:
@@ -264,7 +255,7 @@ def cut(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> list[C
 
 @dataclass(frozen=True)
 class _Counts:
-    """Tokens of a chunk's text alone and with what stands above it; special tokens included."""
+    """Tokens of a chunk's text alone and with its heading; special tokens included."""
 
     text: int
     whole: int
@@ -275,7 +266,7 @@ def _counted(texts: list[str], heading: str, tokenizer: EmbedderTokenizer) -> li
     if not heading:
         return [_Counts(count, count) for count in alone]
     whole = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
-    # The text alone counts too: a tokenizer might join what stands around the line break.
+    # The text alone counts too: a tokenizer might join the words around the line break.
     return [_Counts(text, max(text, both)) for text, both in zip(alone, whole, strict=True)]
 
 
@@ -283,9 +274,8 @@ def _cut_smaller(
     ruler: _Ruler, start: int, end: int, tokenizer: EmbedderTokenizer, *, heading: str, room: int
 ) -> Iterator[Chunk]:
     """Cut a span that counts more tokens alone than it did inside its document.
-
-    That happens where a cut makes new words of one (parts of a word of over 100 characters), so the
-    room is halved until the tokenizer agrees.
+    A cut within a word of over 100 characters has that effect, so the room is halved until the
+    tokenizer's count fits.
     """
     for begin, stop in _fill(ruler, start, end, room=max(1, room // 2)):
         text = ruler.text[begin:stop]
@@ -298,7 +288,7 @@ def _cut_smaller(
 
 
 class _Ruler:
-    """Measures spans of one text in tokens, from one tokenization of the whole."""
+    """Count the tokens of spans of one text from one tokenization of the whole."""
 
     def __init__(self, text: str, tokenizer: EmbedderTokenizer) -> None:
         self.text = text
@@ -311,7 +301,7 @@ class _Ruler:
 
 
 def _fill(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[tuple[int, int]]:
-    """Spans of at most `room` tokens, each filled with as many whole parts as fit."""
+    """Yield spans of at most `room` tokens, each filled with as many whole parts as fit."""
     begin = stop = -1
     for part_start, part_end in _parts(ruler, start, end, room=room):
         if begin >= 0 and ruler.cost(begin, part_end) > room:
@@ -325,7 +315,7 @@ def _fill(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[tuple[i
 
 
 def _parts(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[tuple[int, int]]:
-    """The smallest parts that a chunk may be made of, each at most `room` tokens, in order."""
+    """Yield the smallest parts of chunks, each of at most `room` tokens, in order."""
     blocks = list(_blocks(ruler.text, start, end))
     position = 0
     while position < len(blocks):
@@ -343,7 +333,7 @@ def _parts(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[tuple[
 
 
 def _blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
-    """Paragraphs, lists and fenced code blocks between empty lines: (start, end, is code)."""
+    """Yield paragraphs, lists and fenced code blocks as (start, end, is code)."""
     position = start
     while position < end:
         opening = _FENCE.search(text, position, end)
@@ -371,7 +361,7 @@ def _split(
 
 
 def _between(text: str, start: int, end: int, cut: re.Pattern[str]) -> Iterator[tuple[int, int]]:
-    """The spans between the matches of `cut`, white space at their ends left out."""
+    """Yield the spans between the matches of `cut` without white space at their ends."""
     position = start
     for match in cut.finditer(text, start, end):
         # Quotes and brackets that close a sentence belong to it; only the white space is dropped.
@@ -390,7 +380,7 @@ def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _characters(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[tuple[int, int]]:
-    """Cut a word: as many characters as fit, accents and joined characters not torn off."""
+    """Cut a word into pieces of as many characters as fit, keeping combined characters whole."""
     while start < end:
         low, high = start + 1, min(end, start + room * _CHARACTERS_PER_TOKEN)
         while low < high:  # the longest piece that fits; cost grows with length
@@ -400,11 +390,11 @@ def _characters(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[t
         while start + 1 < stop < end and _joins(ruler.text[stop - 1], ruler.text[stop]):
             stop -= 1
         if stop == start + 1 < low and _joins(ruler.text[stop - 1], ruler.text[stop]):
-            stop = low  # nothing but joined characters: they are torn after all
+            stop = low  # only joined characters fit, so they are separated
         yield start, stop
         start = stop
 
 
 def _joins(before: str, after: str) -> bool:
-    """Whether `after` is drawn onto `before`: combining marks, and what a joiner joins."""
+    """Return whether `after` combines with `before`: combining marks and joined characters."""
     return unicodedata.category(after) in {"Mn", "Mc", "Me", "Cf"} or before == "\u200d"

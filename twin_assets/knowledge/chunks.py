@@ -1,6 +1,5 @@
-"""The asset `document_chunks` and its check: no chunk is longer than it may be.
-
-Scope: the asset and the check. Out of scope: where to cut (`chunking`), embedding.
+"""Define the asset `document_chunks` and the check of its chunks' length.
+Scope: the asset and the check. Out of scope: choosing the cuts (`chunking`), embedding.
 """
 
 import dagster as dg
@@ -30,7 +29,7 @@ def document_chunks(
         author=author,
         key="document_id",
         function=lambda documents: chunking.chunk_documents(documents, tokenizer),
-        # Another embedder counts other tokens, so it cuts elsewhere.
+        # Another embedder counts tokens differently, so the cuts differ.
         version=f"{chunking.CHUNKING_VERSION}:{tokenizer.revision}:{tokenizer.token_limit}",
         schema=chunking.chunk_columns(),
         row_key="chunk_id",
@@ -44,17 +43,16 @@ def no_chunk_is_truncated(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """Counted again by the embedder's tokenizer, title and all, no chunk is longer than a chunk's
-    limit, which is at most the embedder's.
-
-    A chunk is counted again once: when it is new, or the tokenizer is another.
+    """No chunk, recounted with its title by the embedder's tokenizer, exceeds the limit.
+    The limit is at most the embedder's. A chunk is recounted only if it is new or the tokenizer
+    has changed.
     """
     tokenizer = chunking.for_chunks(load_tokenizer(settings))
     new = tables.unverified(
         "document_chunks",
         context.partition_key,
         claim="no_chunk_is_truncated",
-        # What is counted is what the chunker's version says: since 3 the title with the text.
+        # The chunker's version decides the counted text: since 3, the title with the text.
         version=f"{chunking.CHUNKING_VERSION}:{tokenizer.revision}:{tokenizer.token_limit}",
     )
     columns = ["heading", "text", "token_count"]

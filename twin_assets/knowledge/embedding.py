@@ -1,5 +1,4 @@
-"""Chunks → rows of the `embeddings` table: a vector beside everything that an answer cites.
-
+"""Embed chunks into rows of the `embeddings` table: a vector beside all that an answer cites.
 Scope: the contract of the table, the pure function that fills it, and its update.
 Out of scope: cutting (`chunking`), the model (`twin_resources.models.embedder`), indexes
 and search (`twin_resources.models.retrieval.index`, `twin_resources.models.retrieval`).
@@ -27,10 +26,9 @@ EMBEDDING_VERSION = "2"
 
 
 def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
-    """Column → type of `embeddings`: those of `document_chunks` and what is made from them.
-
-    `indexed_text` is what was embedded and what full text searches (title and text; shown is
-    `text`), `embedder` the revision that made `vector`.
+    """Return column → type of `embeddings`: those of `document_chunks` and three more.
+    `indexed_text` (title and text) was embedded and is searched by full text; readers see `text`.
+    `embedder` is the revision that made `vector`.
     """
     return {
         **chunk_columns(),
@@ -43,15 +41,15 @@ def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
 def update_embeddings(
     tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLines
 ) -> tuple[SyncResult, int]:
-    """Bring an author's table up to date; what was done, and how many chunks were embedded."""
-    standing = VectorCache(tables, author, revision=embedder.revision)
+    """Update an author's table; return the result and the number of embedded chunks."""
+    stored = VectorCache(tables, author, revision=embedder.revision)
     done = tables.sync(
         Upstream("document_chunks", author),
         "embeddings",
         author=author,
         key="chunk_id",
         function=lambda chunks: embed_chunks(
-            chunks, embedder, standing=standing, progress=progress.advance
+            chunks, embedder, stored=stored, progress=progress.advance
         ),
         version=f"{EMBEDDING_VERSION}:{embedder.revision}",
         schema=embedding_columns(embedder.dimension),
@@ -59,28 +57,28 @@ def update_embeddings(
         announce=progress.begin,
         at_once=True,
     )
-    return done, done.computed - standing.reused
+    return done, done.computed - stored.reused
 
 
 def embed_chunks(
     chunks: pl.DataFrame,
     embedder: Embedder,
     *,
-    standing: VectorCache | None = None,
+    stored: VectorCache | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> pl.DataFrame:
     """Add a unit vector to every chunk.
 
     Args:
         chunks: rows of `document_chunks`; each fits the embedder's limit (`no_chunk_is_truncated`).
-        standing: vectors of this embedder that need not be computed again.
-        progress: as of `Embedder.embed`.
+        stored: vectors of this embedder that need not be computed again.
+        progress: as for `Embedder.embed`.
 
     Returns:
         The same rows with `indexed_text`, `embedder` and `vector` (float32, length 1).
 
     Raises:
-        TwinError: the chunks are those of a release before 3, without `heading`.
+        TwinError: the chunks are from a release before 3 and lack `heading`.
     """
     if "heading" not in chunks.columns:
         raise TwinError(
@@ -90,7 +88,7 @@ def embed_chunks(
         )
     names: list[str] = chunks["chunk_id"].to_list()
     texts = list(map(indexed_text, chunks["heading"].to_list(), chunks["text"].to_list()))
-    known = standing.find(dict(zip(names, texts, strict=True))) if standing else {}
+    known = stored.find(dict(zip(names, texts, strict=True))) if stored else {}
     new = [place for place, name in enumerate(names) if name not in known]
     computed = embedder.embed([texts[place] for place in new], progress=progress)
     vectors = known | {names[place]: vector for place, vector in zip(new, computed, strict=True)}
@@ -110,25 +108,23 @@ def unmatched(embedded: pl.Series, chunks: pl.Series) -> dict[str, int]:
 
     Args:
         embedded: `chunk_id` of all `embeddings`.
-        chunks: those of all `document_chunks`.
+        chunks: `chunk_id` of all `document_chunks`.
     """
-    rows, wanted = embedded.unique().to_frame("id"), chunks.unique().to_frame("id")
+    rows, expected = embedded.unique().to_frame("id"), chunks.unique().to_frame("id")
     return {
-        "missing": wanted.join(rows, on="id", how="anti").height,
-        "unknown": rows.join(wanted, on="id", how="anti").height,
+        "missing": expected.join(rows, on="id", how="anti").height,
+        "unknown": rows.join(expected, on="id", how="anti").height,
     }
 
 
 def unusable(parts: Iterable[pl.DataFrame], *, revision: str) -> dict[str, int]:
-    """Count vectors by which a chunk would be found wrongly, or not at all.
-
+    """Count vectors that make the search find their chunk wrongly or not at all.
     Args:
         parts: `embedder` and `vector` of `embeddings`.
-        revision: of the embedder that questions are embedded with.
-
+        revision: revision of the embedder that embeds questions.
     Returns:
-        `other_embedder`: vectors that can't be compared with a question's; `not_unit_length`:
-        vectors off by more than .001.
+        `other_embedder`: vectors that cannot be compared with a question's; `not_unit_length`:
+        vectors whose length differs from 1 by more than .001.
     """
     counts = {"other_embedder": 0, "not_unit_length": 0}
     for part in parts:

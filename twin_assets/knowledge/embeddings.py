@@ -1,4 +1,4 @@
-"""The asset `embeddings` and its checks: every chunk, and every post by its title, can be found.
+"""Define the asset `embeddings` and its checks: search finds every chunk, and posts by title.
 
 Scope: the asset and the checks. Out of scope: embedding (`embedding`), searching.
 """
@@ -30,7 +30,7 @@ def embeddings(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """Vectors and text of every chunk, one table an author, with its full-text index."""
+    """Vectors and text of every chunk, one table per author, with its full-text index."""
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLines(context.log.info, "embedding chunks")
     done, embedded = embedding.update_embeddings(tables, author, model, progress=progress)
@@ -44,7 +44,7 @@ def embeddings(
 
 
 def _language_of(settings: Settings, tables: Tables, author: str) -> str:
-    """The author's, or that of most kept documents; empty when there are none."""
+    """Return the author's language, else that of most kept documents, or "" without any."""
     if stated := read_author(settings, author).language:
         return stated
     languages = tables.read("cleaned_documents", author, columns=["language"], where="kept")
@@ -60,9 +60,8 @@ def every_chunk_is_searchable(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """Each chunk has one row, with a unit vector of the embedder that questions are put to.
-
-    A vector is looked at once: when it is new, or questions have another embedder.
+    """Each chunk has one row, with a unit vector of the embedder that embeds questions.
+    A vector is checked only if it is new or the embedder of questions has changed.
     """
     author = context.partition_key
     revision = find_prepared(settings)[1].revision
@@ -88,10 +87,9 @@ def a_named_post_is_found_first(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """Of questions that name a title at least .97 find that post first, as the gateway searches.
-
-    At most 150 titles are asked about, drawn by hash, and none while no row is new. Posts with the
-    same title count as one; an author whose posts have no titles passes.
+    """At least .97 of the questions that name a title find that post first in a gateway search.
+    At most 150 titles are drawn by hash, and none if no row is new. Posts with the same title
+    count as one. An author whose posts have no titles passes.
     """
     author, search = context.partition_key, retriever.retriever()
     new = tables.unverified(

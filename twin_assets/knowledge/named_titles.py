@@ -1,10 +1,8 @@
-"""Asked about a post by its title, is that post found first?
-
-Scope: which titles are asked about, asking, and the count against its threshold.
-Out of scope: how a search ranks (`twin_resources.models.retrieval`), the check as Dagster
-sees it (`embeddings.py`).
-
-Known-item search: one right answer is known for each question, and its rank is the measure
+"""Measure how often a question that names a post by its title finds that post first.
+Scope: sampling the titles, asking, and comparing the count with its threshold.
+Out of scope: the ranking of a search (`twin_resources.models.retrieval`), the Dagster check
+(`embeddings.py`).
+This is known-item search: each question has one right answer, and its rank is the measure
 (success at 1; Manning, Raghavan and Schütze 2008, chapter 8,
 https://nlp.stanford.edu/IR-book/html/htmledition/evaluation-of-ranked-retrieval-results-1.html).
 """
@@ -26,22 +24,21 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.retrieval import Retriever
     from twin_resources.storage.tables.tables import Tables
 
-VERSION = "2"  # of the search: chunks of 128 tokens, vectors lead
-LEAST_FIRST = 0.97  # of the questions
-# Some 15 ms a question: two seconds, whatever the number of posts. The bound of an exact 95 %
-# interval for a true .99 is then .967, so that a sound table is not stopped by the draw.
+VERSION = "2"  # version of the search: chunks of 128 tokens, vectors lead
+MIN_SHARE = 0.97  # of the questions
+# About 15 ms per question: two seconds, whatever the number of posts. The bound of an exact 95 %
+# interval for a true .99 is then .967, so that sampling alone does not fail a sound table.
 MAX_ASKED = 150
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class NamedTitles:
-    """What is asked about.
-
+    """The questions, and the counts of titles.
     Attributes:
-        questions: by the title's words in their order: the question that names it.
-        titles: different titles with a word in them.
-        untitled: posts without such a title; nobody can ask for them by name.
+        questions: the words of a title → the question that names it.
+        titles: number of different titles with a word in them.
+        untitled: number of posts without such a title; nobody can ask for them by name.
     """
 
     questions: Mapping[str, str]
@@ -51,10 +48,9 @@ class NamedTitles:
 
 @dataclass(frozen=True)
 class FoundFirst:
-    """How many of the questions found a post of the title that they name, and found it first.
-
+    """The number of questions that found a post with the named title first.
     Attributes:
-        missed: document ids that were found instead; empty where nothing was found.
+        missed: document ids that were found instead; "" where nothing was found.
     """
 
     named: NamedTitles
@@ -67,17 +63,15 @@ class FoundFirst:
 
     @property
     def allowed(self) -> int:
-        """Misses: 3 %; one where 3 % of so few questions is none, and none of a single one."""
-        return min(
-            max(1, math.floor((1 - LEAST_FIRST) * self.asked + 1e-9)), max(self.asked - 1, 0)
-        )
+        """Allowed misses: 3 % of the questions, at least one, but none for a single question."""
+        return min(max(1, math.floor((1 - MIN_SHARE) * self.asked + 1e-9)), max(self.asked - 1, 0))
 
     @property
     def holds(self) -> bool:
         return self.asked - self.first <= self.allowed
 
     def metadata(self) -> dict[str, Any]:
-        """Figures beside their thresholds; ids, never a title."""
+        """Return the figures with their thresholds; ids, never a title."""
         return {
             "titles": self.named.titles,
             "posts_without_title": self.named.untitled,
@@ -85,23 +79,22 @@ class FoundFirst:
             "asked_of": "all titles" if self.asked == self.named.titles else "a seeded sample",
             "found_first": self.first,
             "share": round(self.first / self.asked, 4) if self.asked else 1.0,
-            "least_share": LEAST_FIRST,
+            "least_share": MIN_SHARE,
             "misses_allowed": self.allowed,
             "found_instead": list(self.missed[:_SHOWN]),
         }
 
 
 def named_titles(titles: Sequence[str], *, language: str = "en") -> NamedTitles:
-    """The questions to ask.
-
+    """Make the questions.
     Args:
-        titles: one a post; posts with the same title count as one.
+        titles: one per post; posts with the same title count as one.
         language: ISO 639-1 of the posts.
     """
     distinct = {words_of(title): title for title in titles}
     untitled = sum(not words_of(title) for title in titles)
     distinct.pop("", None)
-    # By hash, so that the same titles are asked about while a table grows.
+    # Sampled by hash, so that the sample stays the same while a table grows.
     drawn = sorted(distinct, key=lambda words: hashlib.sha256(words.encode()).digest())
     questions = {
         words: question_naming(distinct[words], language=language) for words in drawn[:MAX_ASKED]
@@ -110,7 +103,7 @@ def named_titles(titles: Sequence[str], *, language: str = "en") -> NamedTitles:
 
 
 def ask_by_name(tables: Tables, retriever: Retriever, author: str, *, language: str) -> FoundFirst:
-    """Ask the author's stored passages about their own posts, by title.
+    """Search the author's stored passages with questions that name their titles.
 
     Args:
         language: ISO 639-1 of the posts.
@@ -135,9 +128,9 @@ def found_first(named: NamedTitles, first_by_question: Mapping[str, tuple[str, s
     """Count the answers.
 
     Args:
-        named: what was asked.
-        first_by_question: title and document id of the first passage, by the words of the title
-            asked about; a question that found nothing is left out.
+        named: the questions.
+        first_by_question: words of the title in the question → title and document id of the first
+            passage; questions that found nothing are left out.
     """
     first = 0
     missed: list[str] = []

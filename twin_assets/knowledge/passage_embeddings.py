@@ -1,4 +1,4 @@
-"""The asset `passage_embeddings` and its check: what an answer quotes stands in the post.
+"""Define the asset `passage_embeddings` and the check that its quotations are verbatim.
 
 Scope: the asset and the check. Out of scope: cutting (`quotable_rows`), quoting
 (`twin_resources/models/quotes`).
@@ -17,15 +17,14 @@ from twin_resources.models.quotes.quoter import PASSAGES, update_index
 from twin_resources.processes.progress_lines import SyncProgressLines
 from twin_resources.storage.tables.tables import Tables
 
-ROWS_AT_ONCE = 50_000  # of passages: 25 MB, for which the documents' texts are scanned once
+ROWS_AT_ONCE = 50_000  # 25 MB of passages per scan of the documents' texts
 
 
 @table_asset(group_name="knowledge", deps=[cleaned_documents], code_version=PASSAGES_VERSION)
 def passage_embeddings(
     context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: dg.ResourceParam[Tables]
 ) -> dg.MaterializeResult:
-    """Whole paragraphs of at most 120 words with their vectors and those of their tokens: what an
-    answer may quote."""
+    """Quotable paragraphs of at most 120 words, with their vectors and those of their tokens."""
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLines(context.log.info, "embedding paragraphs")
     done = quotable_rows.update_passages(tables, author, model, progress=progress)
@@ -43,9 +42,8 @@ def passage_embeddings(
 def quotations_are_verbatim(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """Each passage is, character by character, the part of the kept post that it names.
-
-    A passage is looked at once, when it is new.
+    """Each passage equals, character by character, the part of the kept post that it names.
+    A passage is checked once, when it is new.
     """
     author = context.partition_key
     claim = "quotations_are_verbatim"
@@ -64,7 +62,7 @@ def quotations_are_verbatim(
 
 
 def _texts_of(tables: Tables, author: str, documents: pl.Series) -> pl.DataFrame:
-    """`document_id` and `text` of these documents, as far as they are kept."""
+    """Return `document_id` and `text` of those of the documents that are kept."""
     listed = ", ".join(f"'{name}'" for name in documents.unique().sort())
     return tables.read(
         "cleaned_documents",

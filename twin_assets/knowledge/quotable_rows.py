@@ -1,8 +1,6 @@
-"""Cleaned documents → rows of `passage_embeddings`: what may be quoted.
-
+"""Turn cleaned documents into rows of `passage_embeddings`: the passages that may be quoted.
 Scope: the table's contract, the pure function that fills it, and its update.
-Out of scope: where a passage begins and ends (`twin_resources/models/quotes/passages.py`),
-the model.
+Out of scope: the bounds of a passage (`twin_resources/models/quotes/passages.py`), the model.
 """
 # pyright: strict
 
@@ -32,18 +30,18 @@ if TYPE_CHECKING:
     from twin_resources.processes.progress_lines import SyncProgressLines
 
 DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "language", "text", "kept")
-"""What `embed_passages` reads of `cleaned_documents`."""
+"""Columns of `cleaned_documents` that `embed_passages` reads."""
 
 Progress = Callable[[int, int], object]
 
 
 class PassageEmbeddings(dy.Schema):
-    """One row a passage of at most 120 words; `text` is the document's `text[start:end]`.
+    """One row per passage of at most 120 words; `text` is the document's `text[start:end]`.
 
-    `passage_id` is the document's id and `searched_start`. The vector is of the title and the words
-    from `searched_start` to `searched_end`, which lie within the passage. `tokens` are the vectors
-    of their tokens (`token_vectors.pack`), and `sentences` the places of their sentences, by
-    characters of the document and by tokens.
+    `passage_id` joins the document's id and `searched_start`. The vector embeds the title and the
+    words from `searched_start` to `searched_end`, which are within the passage. `tokens` are the
+    vectors of their tokens (`token_vectors.pack`), and `sentences` the spans of their sentences, in
+    characters of the document and in tokens.
     """
 
     passage_id = dy.String(primary_key=True, min_length=1)
@@ -80,7 +78,7 @@ class PassageEmbeddings(dy.Schema):
 
 
 def passage_columns(dimension: int) -> Mapping[str, pl.DataType]:
-    """Column → type: those of the contract, `embedder` (revision) and `vector`."""
+    """Return column → type: those of the contract, `embedder` (revision) and `vector`."""
     return {
         **{name: column.dtype for name, column in PassageEmbeddings.columns().items()},
         "embedder": pl.String(),
@@ -91,7 +89,7 @@ def passage_columns(dimension: int) -> Mapping[str, pl.DataType]:
 def update_passages(
     tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLines
 ) -> SyncResult:
-    """Bring an author's passages up to date with the cleaned documents; what was done."""
+    """Update an author's passages from the cleaned documents, and return the result."""
     return tables.sync(
         Upstream("cleaned_documents", author, columns=DOCUMENT_COLUMNS),
         PASSAGES,
@@ -113,7 +111,7 @@ def embed_passages(
 
     Args:
         documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
-        progress: as of `Embedder.embed`.
+        progress: as for `Embedder.embed`.
 
     Returns:
         `passage_columns`; vectors are float32 of length 1.
@@ -161,9 +159,8 @@ def embed_passages(
 
 
 def _token_ends(texts: Sequence[str], embedder: Embedder) -> Iterator[list[int]]:
-    """Where each token of each text ends; of special tokens there are none.
-
-    Not where it begins: some tokenizers count the space before a word to its token.
+    """Yield the end of each token of each text, without special tokens.
+    Starts are not used: some tokenizers include the space before a word in its token.
     """
     for encoding in embedder.tokenizer.encode_batch(list(texts), add_special_tokens=False):
         yield [end for _, end in encoding.offsets]

@@ -1,6 +1,5 @@
-"""From an author's passages to their row of `quote_calibration`: what is asked, what left out.
-
-Scope: which passages and whose questions it learns from, drawing them, the row's
+"""Compute an author's row of `quote_calibration` from the author's passages.
+Scope: selecting the passages and the questions, sampling them, the row's
 contract. Out of scope: the threshold (`twin_resources/models/quotes/calibration.py`), the
 asset.
 """
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
-# Up to so many passages all are read, and any change calibrates again. Of a larger corpus so many
-# are drawn, and it is calibrated again when it has grown by a tenth: reading 1,000,000 vectors for
-# ten new posts would cost more than the posts.
+# Up to this number, all passages are read and any change calibrates again. A larger corpus is
+# sampled to this size and calibrated again when it has grown by a tenth: reading 1,000,000 vectors
+# for ten new posts would cost more than the posts.
 MAX_PASSAGES = 20_000
 GROWN_BY = 1.1
 QUESTION_LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
@@ -37,11 +36,10 @@ CALIBRATED_COLUMNS = ["passage_id", "document_id", "language", "start", "end", "
 
 
 def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
-    """Column → type: see `calibration.Calibration`; `mean` is of the vectors, not of length 1.
-
-    `languages` are those of the posts, that of most passages first, and `known_languages` those
-    that the embedder knows, both by ISO 639-1. `threshold_elsewhere` is for questions in another
-    language than the posts, which are never as near; null where the embedder knows one language.
+    """Return column → type; see `calibration.Calibration`. `mean` is not of unit length.
+    `languages` are those of the posts, the one with most passages first. `known_languages` are
+    those of the embedder. Both are ISO 639-1 codes. `threshold_elsewhere` applies to questions in
+    another language than the posts, which score lower; null if the embedder has one language.
     """
     return {
         "author": pl.String(),
@@ -60,7 +58,7 @@ def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
 
 
 def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncResult:
-    """Bring an author's row up to date; without a passage there is none."""
+    """Update an author's row, or remove it if the author has no passage."""
     stored = tables.read(PASSAGES, author, columns=["passage_id"])
     names: list[str] = stored["passage_id"].to_list()
     state = (
@@ -90,11 +88,10 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
 
 
 def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
-    """The author's row.
-
+    """Compute the author's row.
     Args:
-        passages: `CALIBRATED_COLUMNS` of `passage_embeddings`, all of them or a part drawn by lot;
-            at least one.
+        passages: `CALIBRATED_COLUMNS` of `passage_embeddings`, all rows or a random sample; at
+            least one row.
     """
     vectors: np.ndarray = passages["vector"].to_numpy()
     places, sentences = _held_out(passages)
@@ -113,7 +110,7 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
         )
 
     languages = _languages_of(passages["language"])
-    language = next((one for one in languages if one in QUESTION_LANGUAGES), "en")
+    language = next((code for code in languages if code in QUESTION_LANGUAGES), "en")
     fitted, elsewhere = fit(language), None
     if len(embedder.languages) > 1:
         elsewhere = fit("de" if language == "en" else "en").threshold
@@ -136,25 +133,25 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
 
 @cache
 def questions_to_others(language: str = "en") -> tuple[str, ...]:
-    """Questions that other people asked other authors, on as many subjects as possible.
-
+    """Read questions that other people asked other authors, on as many subjects as possible.
     Args:
-        language: one of `QUESTION_LANGUAGES`; a question is nearer to posts in its own.
+        language: one of `QUESTION_LANGUAGES`; questions are nearer to posts in the same language.
     """
     file = resources.files("twin_assets.knowledge") / f"questions_to_others.{language}.txt"
     return tuple(file.read_text(encoding="utf-8").splitlines())
 
 
 def _languages_of(languages: pl.Series) -> list[str]:
-    """Of the posts, the most frequent first; what has fewer passages in a hundred is none of
-    them: the detector errs on short posts."""
+    """Return the languages of the posts, the most frequent first.
+    Languages below `MIN_PER_LANGUAGE` are left out, because the detector errs on short posts.
+    """
     counted = languages.value_counts(sort=True)
     often = counted.filter(pl.col("count") >= MIN_PER_LANGUAGE * languages.len())
     return [language for language in often[languages.name] if language]
 
 
 def _held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
-    """Places of passages drawn by lot, and of each its first sentence of six words or more."""
+    """Return the indices of random passages, and the first sentence of six words of each."""
     names: list[str] = passages["passage_id"].to_list()
     places: list[int] = []
     sentences: list[str] = []
@@ -175,7 +172,7 @@ def _first_long(text: str) -> str:
 
 
 def _overlapping(passages: pl.DataFrame, place: int) -> list[int]:
-    """Places of the passages that share a character with this one, itself among them."""
+    """Return the indices of the passages that overlap this one, itself included."""
     row = passages.row(place, named=True)
     same = (
         (passages["document_id"] == row["document_id"])
@@ -188,11 +185,11 @@ def _overlapping(passages: pl.DataFrame, place: int) -> list[int]:
 def _read(tables: Tables, author: str, names: list[str], *, whole: bool) -> pl.DataFrame:
     if whole:
         return tables.read(PASSAGES, author, columns=CALIBRATED_COLUMNS).sort("passage_id")
-    wanted = pl.Series("passage_id", names).to_frame()
+    selected = pl.Series("passage_id", names).to_frame()
     return (
         tables.scan(PASSAGES, author)
         .select(CALIBRATED_COLUMNS)
-        .join(wanted.lazy(), on="passage_id", how="semi")
+        .join(selected.lazy(), on="passage_id", how="semi")
         .collect()
         .sort("passage_id")
     )

@@ -1,6 +1,5 @@
-"""The asset `quote_calibration`: from which score on an author's paragraphs answer a question.
-
-Scope: the asset. Out of scope: what it learns from, and how (`quote_calibrating`).
+"""Define the asset `quote_calibration`: the score from which paragraphs answer a question.
+Scope: the asset. Out of scope: the data and the calibration (`quote_calibrating`).
 """
 
 import dagster as dg
@@ -18,7 +17,7 @@ from twin_resources.storage.tables.tables import Tables
 def quote_calibration(
     context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: dg.ResourceParam[Tables]
 ) -> dg.MaterializeResult:
-    """The score below which the author has not written about a question; one row."""
+    """One row with the score below which the author has not written about a question."""
     author = context.partition_key
     done = quote_calibrating.update_calibration(tables, author, embedder.embedder())
     row = tables.read(CALIBRATION_TABLE, author).drop("mean").to_dicts()

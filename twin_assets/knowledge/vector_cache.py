@@ -1,12 +1,10 @@
-"""Vectors that stand already: text that was embedded before is not embedded again.
-
+"""Reuse stored vectors, so that the same text is not embedded again.
 Scope: finding them in the author's own table by the text that was embedded.
-Out of scope: embedding (`embedding.py`), what is embedded of a chunk (`chunking.py`).
-
-A row of `embeddings` is written again when anything of it changes: its date, its place in the post,
-the post that it stands in. Its vector depends on embedder and `indexed_text` alone. A chunk's id
-names the shown text, which narrows the rows; the whole text decides, because under another title
-the same words have another vector.
+Out of scope: embedding (`embedding.py`), the embedded part of a chunk (`chunking.py`).
+A row of `embeddings` is rewritten when any of its columns changes: its date, its position, its
+post. Its vector depends only on the embedder and `indexed_text`. The hash in a chunk's id covers
+the shown text, which narrows the rows. The whole text is then compared, because the same words
+under another title have another vector.
 """
 # pyright: strict
 
@@ -26,59 +24,57 @@ if TYPE_CHECKING:
 
 
 class VectorCache:
-    """The vectors of an author's table as it stands when this is made.
-
+    """The vectors of an author's table at the time of construction.
     Args:
-        revision: of the embedder; vectors of another one are not used.
-
+        revision: revision of the embedder; vectors of other revisions are not used.
     Attributes:
-        reused: vectors that were found, counted over all calls.
+        reused: number of vectors found in all calls.
     """
 
     def __init__(self, tables: Tables, author: str, *, revision: str) -> None:
         self._tables = tables
         self._author = author
-        self._made_by = f"embedder = '{revision}'"
-        # Rework may delete the row that a chunk had before: the version keeps it readable.
+        self._of_embedder = f"embedder = '{revision}'"
+        # The update may delete a chunk's former row; this version keeps it readable.
         self._version = tables.lance_version("embeddings", author)
         self.reused = 0
 
     @cached_property
     def _stored(self) -> pl.DataFrame:
-        """`chunk_id` and `content` (the text that it names) of every vector of this embedder."""
-        if self._version is None or not self._says_what_it_embedded():
+        """`chunk_id` and `content` (the hash of its text) of every vector of this embedder."""
+        if self._version is None or not self._has_indexed_text():
             return pl.DataFrame(schema={"chunk_id": pl.String(), "content": pl.String()})
-        stored = self._read(["chunk_id"], where=self._made_by)
+        stored = self._read(["chunk_id"], where=self._of_embedder)
         return stored.with_columns(contents_of(stored["chunk_id"]).alias("content")).filter(
             pl.col("content") != ""
         )
 
-    def _says_what_it_embedded(self) -> bool:
-        """A table of an earlier release has no such column, and vectors of texts without title."""
+    def _has_indexed_text(self) -> bool:
+        """Return False for a table of an earlier release, whose vectors exclude the title."""
         stored = self._tables.scan("embeddings", self._author, version=self._version)
         return "indexed_text" in stored.collect_schema()
 
     def find(self, texts: Mapping[str, str]) -> dict[str, np.ndarray]:
-        """The vectors of those chunks whose text has one, by chunk id.
+        """Return the stored vectors by chunk id, for the chunks whose text has one.
 
         Args:
             texts: `indexed_text` by chunk id.
         """
-        wanted = pl.DataFrame(
-            {"asked": list(texts), "indexed_text": list(texts.values())},
-            schema={"asked": pl.String(), "indexed_text": pl.String()},
+        requested = pl.DataFrame(
+            {"requested_id": list(texts), "indexed_text": list(texts.values())},
+            schema={"requested_id": pl.String(), "indexed_text": pl.String()},
         )
-        wanted = wanted.with_columns(contents_of(wanted["asked"]).alias("content"))
-        rows = self._stored.join(wanted, on="content", how="semi")["chunk_id"].to_list()
+        requested = requested.with_columns(contents_of(requested["requested_id"]).alias("content"))
+        rows = self._stored.join(requested, on="content", how="semi")["chunk_id"].to_list()
         if not rows:
             return {}
         listed = ", ".join(f"'{row}'" for row in rows)
         stored = self._read(["indexed_text", "vector"], where=f"chunk_id IN ({listed})").unique(
             "indexed_text", keep="first", maintain_order=True
         )
-        known = wanted.join(stored, on="indexed_text")
+        known = requested.join(stored, on="indexed_text")
         self.reused += known.height
-        return dict(zip(known["asked"], known["vector"].to_numpy(), strict=True))
+        return dict(zip(known["requested_id"], known["vector"].to_numpy(), strict=True))
 
     def _read(self, columns: list[str], *, where: str) -> pl.DataFrame:
         return self._tables.read(

@@ -1,4 +1,4 @@
-"""Who may ask whom, and what it may cost: keys, limits, and the one account.
+"""Authorize requests and limit spending: keys, limits, and the account of a home.
 
 Scope: keys, reservations and settlements, refusals. Out of scope: which model
 answers (`gateway/`, `router/`).

@@ -1,18 +1,19 @@
-"""The one account of a home: what paid models have cost, and what they may still cost.
+"""Keep the account of a home: the cost of paid models, and the amounts that limits still allow.
 
-Scope: reserving the most that a request can cost, settling what it did cost, and reports.
+Scope: reserving the maximum cost of a request, settling its actual cost, and reports.
 Out of scope: limits (`spending_limits.py`), rows (`account_rows.py`), prices
-(`paid_budget.py`), what a request sends, who may ask (`keys.py`).
+(`paid_budget.py`), the content of a request, permissions (`keys.py`).
 
-Money is checked before it is spent: whoever pays reserves the most first and settles afterwards,
-each in one write transaction of the state store, so that several gateways and runs share the limits
-to the cent (checked before and charged after, 24 questions at once passed a limit 10 times over).
-Who dies in between leaves a reservation; after its deadline it counts in full. What is spent counts
-on the UTC day on which it was reserved, so no clock that passes midnight opens a gap. Days only go
-on: a clock that goes back counts on the newest day that the account knows.
+Money is checked before it is spent. A caller reserves the maximum cost before a request and settles
+the actual cost afterwards, each in one write transaction of the state store. Several gateways and
+runs therefore share the limits to the cent. (With a check before and a charge after, 24 concurrent
+questions exceeded a limit tenfold.) A process that crashes in between leaves a reservation, which
+counts in full after its deadline. Spending counts on the UTC day of the reservation, so that
+midnight opens no gap. Days never decrease: if a clock goes back, spending counts on the account's
+newest day.
 
-Amounts are whole nano-dollars in the store: the price of one token is 150 of them, and no sum of
-whole numbers drifts.
+The store holds amounts as whole nano-dollars: one token costs about 150 of them, and sums of
+integers do not drift.
 Method: authorize and capture of card payments, https://docs.stripe.com/payments/place-a-hold
 """
 # pyright: strict
@@ -58,22 +59,22 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
     from twin_resources.storage.state.state import State
 
-# Longer than any request may take with its attempts (300 s each): a reservation that is older has
-# lost its process.
+# Longer than any request may take with its attempts (300 s each): the process of an older
+# reservation no longer runs.
 DEADLINE_S = 1_800.0
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """What was set aside for one request.
+    """The amount reserved for one request.
 
     Attributes:
-        number: by which it is settled.
-        day: UTC, `2026-11-21`; what it costs counts on that day.
-        most_usd: what was set aside.
-        is_new: false: the idempotency key had been seen, and nothing was set aside again.
-        settled_usd: of an idempotency key that was seen: what the request has cost; None: it is
-            under way.
+        number: id for the settlement.
+        day: UTC, `2026-11-21`; the cost counts on that day.
+        most_usd: the reserved amount.
+        is_new: false if the idempotency key was known, so that nothing was reserved again.
+        settled_usd: for a known idempotency key, the cost of its request, or None if that request
+            is in progress.
     """
 
     number: int
@@ -88,7 +89,7 @@ class Reservation:
 
 @dataclass(frozen=True)
 class AmountSpent:
-    """US dollars settled, US dollars that open reservations hold, and settled requests."""
+    """US dollars settled, US dollars in open reservations, and number of settled requests."""
 
     usd: float
     reserved_usd: float
@@ -97,11 +98,11 @@ class AmountSpent:
 
 @dataclass(frozen=True)
 class LimitHeadroom:
-    """What one limit leaves.
+    """The headroom under one limit.
 
     Attributes:
-        left_usd: that may still be reserved, at least 0.
-        seconds_left: until its period ends.
+        left_usd: amount that may still be reserved, at least 0.
+        seconds_left: seconds until the period ends.
     """
 
     scope: Scope
@@ -111,11 +112,11 @@ class LimitHeadroom:
 
 
 class SpendingAccount:
-    """The account of one home; safe to share between threads, and between processes by its store.
+    """The account of one home, shared safely between threads and, by its store, between processes.
 
     Args:
         state: the state store.
-        limits: of the home, its purposes and its authors.
+        limits: limits of the home, its purposes and its authors.
         clock: seconds since 1970; by default the store's own clock.
     """
 
@@ -144,19 +145,19 @@ class SpendingAccount:
         key_limit: SpendingLimit | None = None,
         within_s: float = DEADLINE_S,
     ) -> Reservation:
-        """Set aside the most that a request can cost, before it is sent.
+        """Reserve the maximum cost of a request before it is sent.
 
         Args:
-            key: id of the key that asks (`keys.Key.id`); empty: no reader asks.
-            most_usd: rounded up to whole nano-dollars.
-            idempotency_key: the same one of the same key and purpose within a week sets nothing
-                aside again, see `Reservation.is_new`.
-            key_limit: what this key may spend.
-            within_s: after so many seconds without a settlement it counts in full.
+            key: id of the client's key (`keys.Key.id`), or empty if no reader asks.
+            most_usd: maximum cost, rounded up to whole nano-dollars.
+            idempotency_key: a repetition with the same key and purpose within a week reserves
+                nothing again, see `Reservation.is_new`.
+            key_limit: spending limit of this key.
+            within_s: seconds after which an unsettled reservation counts in full.
 
         Raises:
-            OverLimit: it would pass a limit.
-            ValueError: an amount that is negative or no number.
+            OverLimit: if the amount would exceed a limit.
+            ValueError: if the amount is negative or not finite.
         """
         most = nano_of(most_usd, up=True)
         with self._state.transaction() as connection:
@@ -168,7 +169,7 @@ class SpendingAccount:
                     return seen
             moment = self._moment(connection)
             purpose_fields = {"purpose": purpose, "author": author, "key": key}
-            self._hold_against_limits(connection, purpose_fields, most, key_limit, moment)
+            self._check_limits(connection, purpose_fields, most, key_limit, moment)
             day = moment.date().isoformat()
             number = connection.execute(
                 sa.insert(reservations).values(
@@ -184,19 +185,19 @@ class SpendingAccount:
         return Reservation(int(number[0]), purpose, author, key, day, most / NANO)
 
     def settle(self, reservation: Reservation, usd: float) -> None:
-        """Put what a request did cost in the place of what was set aside for it.
+        """Replace the reserved amount by the actual cost of the request.
 
-        The first call counts. A reservation that was overdue, and counted in full, is put right.
-        More than was set aside counts as well: it is spent.
+        Only the first call counts. It corrects an overdue reservation, which has counted in full. A
+        cost above the reserved amount counts as well, because it is spent.
 
         Raises:
-            ValueError: an amount that is negative or no number.
-            TwinError: the store knows no such reservation.
+            ValueError: if the amount is negative or not finite.
+            TwinError: if the store has no such reservation.
         """
         self._end(reservation, nano_of(usd), status="settled")
 
     def release(self, reservation: Reservation) -> None:
-        """Give back what was set aside: the request was never sent, or cost nothing."""
+        """Release the reserved amount of a request that was not sent or cost nothing."""
         self._end(reservation, 0, status="released")
 
     def spent(
@@ -208,28 +209,31 @@ class SpendingAccount:
         key: str | None = None,
         at: datetime | None = None,
     ) -> AmountSpent:
-        """What was spent in the UTC day or month of `at` (now), of all that is named together."""
-        rows = self.rows(period=period, at=at)
-        named = {"purpose": purpose, "author": author, "key": key}
-        of_it = [
+        """Return the spending in the UTC day or month of `at` (default: now) for all filters
+        together."""
+        filters = {"purpose": purpose, "author": author, "key": key}
+        rows = [
             row
-            for row in rows
-            if all(value is None or row[name] == value for name, value in named.items())
+            for row in self.rows(period=period, at=at)
+            if all(value is None or row[name] == value for name, value in filters.items())
         ]
         return AmountSpent(
-            sum(int(row["nano"]) for row in of_it) / NANO,
-            sum(int(row["reserved_nano"]) for row in of_it) / NANO,
-            sum(int(row["requests"]) for row in of_it),
+            sum(int(row["nano"]) for row in rows) / NANO,
+            sum(int(row["reserved_nano"]) for row in rows) / NANO,
+            sum(int(row["requests"]) for row in rows),
         )
 
     def rows(
         self, *, period: Period = "month", at: datetime | None = None
     ) -> Sequence[Mapping[str, Any]]:
-        """What was spent by purpose, author and key in the UTC day or month of `at` (now).
+        """Return the spending by purpose, author and key in the UTC day or month of `at`.
+
+        Args:
+            at: a moment of the period; default: now.
 
         Returns:
             Rows of `purpose`, `author`, `key`, `nano` (settled), `reserved_nano` (held by open
-            reservations) and `requests`; the dearest first.
+            reservations) and `requests`, in descending order of the amount.
         """
         names = ("purpose", "author", "key")
         rows_by_key: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -265,9 +269,9 @@ class SpendingAccount:
         key: str = "",
         key_limit: SpendingLimit | None = None,
     ) -> float | None:
-        """US dollars that may be reserved now before the nearest limit; None: there is no limit."""
-        rooms = self.rooms(purpose=purpose, author=author, key=key, key_limit=key_limit)
-        return min((room.left_usd for room in rooms), default=None)
+        """Return the US dollars that the tightest limit allows now, or None without a limit."""
+        headrooms = self.rooms(purpose=purpose, author=author, key=key, key_limit=key_limit)
+        return min((headroom.left_usd for headroom in headrooms), default=None)
 
     def rooms(
         self,
@@ -277,7 +281,7 @@ class SpendingAccount:
         key: str = "",
         key_limit: SpendingLimit | None = None,
     ) -> list[LimitHeadroom]:
-        """What each limit that applies leaves now: of home, author, purpose and key; none: []."""
+        """Return the headroom under each limit of home, author, purpose and key that applies."""
         lines = self._lines({"purpose": purpose, "author": author, "key": key}, key_limit)
         if not lines:
             return []
@@ -289,10 +293,10 @@ class SpendingAccount:
             LimitHeadroom(
                 line.scope,
                 line.period,
-                max(0, nano_of(line.limit_usd) - taken - waiting) / NANO,
+                max(0, nano_of(line.limit_usd) - settled - reserved) / NANO,
                 (end_of(line.period, moment) - moment).total_seconds(),
             )
-            for line, taken, waiting in zip(lines, spent, held, strict=True)
+            for line, settled, reserved in zip(lines, spent, held, strict=True)
         ]
 
     def problem(
@@ -304,21 +308,21 @@ class SpendingAccount:
         most_usd: float = 0.0,
         key_limit: SpendingLimit | None = None,
     ) -> str:
-        """Which limit is used up, one short clause; empty: `reserve` would pass now.
+        """Return the limit that is used up as a short clause, or empty if `reserve` would succeed.
 
-        Only reads: whoever pays reserves, and may then be told otherwise.
+        This only reads, so a later `reserve` may still fail.
         """
         purpose_fields = {"purpose": purpose, "author": author, "key": key}
         most = max(1, nano_of(most_usd, up=True))
         with self._state.reading() as connection:
             moment = self._moment(connection)
             try:
-                self._hold_against_limits(connection, purpose_fields, most, key_limit, moment)
+                self._check_limits(connection, purpose_fields, most, key_limit, moment)
             except OverLimit as error:
                 return f"limit a {error.period} of the {error.scope} used up"
         return ""
 
-    def _hold_against_limits(
+    def _check_limits(
         self,
         connection: sa.Connection,
         purpose_fields: Mapping[str, Any],
@@ -379,16 +383,16 @@ class SpendingAccount:
                 )
             if row.status not in {"open", "overdue"}:
                 return
-            # what was overdue has counted in full, as one request
+            # an overdue reservation has counted in full, as one request
             counted = (int(row.nano), 1) if row.status == "overdue" else (0, 0)
             requests = 0 if status == "released" else 1
             add(connection, line_of(row), nano - counted[0], requests - counted[1])
             close(connection, int(row.number), status, nano, self._now(connection))
 
     def _moment(self, connection: sa.Connection) -> datetime:
-        """Now, UTC; behind a clock that went back the beginning of the newest day of the account.
+        """Return the current UTC time, or the start of the account's newest day if that is later.
 
-        Else each day that it goes back to would have a budget of its own.
+        Otherwise a clock that goes back would get a second budget for each earlier day.
         """
         now = datetime.fromtimestamp(self._now(connection), UTC)
         newest = newest_day(connection)
@@ -401,7 +405,7 @@ class SpendingAccount:
 
 
 def account_of(settings: Settings, state: State) -> SpendingAccount:
-    """The account of a home, with the limits of its settings."""
+    """Return the account of a home, with the limits of its settings."""
     return SpendingAccount(state, limits_of(settings))
 
 
@@ -414,7 +418,7 @@ def _seen(
             reservations.c.idempotency_key == idempotency_key,
             reservations.c.purpose == purpose,
             reservations.c.key == key,
-            reservations.c.status != "released",  # it cost nothing: it may be tried again
+            reservations.c.status != "released",  # it cost nothing and may be retried
         )
         .order_by(reservations.c.number.desc())
     ).first()

@@ -1,8 +1,8 @@
-"""The rows of the account: what was spent by day, and what is reserved.
+"""Store the account's rows: spending by day, and reservations.
 
-Scope: the two tables, sums over them in one pass, ending what nobody settled, taking a
-forgotten name away, and whole nano-dollars.
-Out of scope: limits (`spending_limits.py`), who reserves and when (`account.py`).
+Scope: the two tables, sums over them in one pass, closing overdue reservations, removing a
+forgotten name, and conversion to nano-dollars.
+Out of scope: limits (`spending_limits.py`), when a reservation is made (`account.py`).
 """
 # pyright: strict
 
@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from twin_resources.access.spending_limits import ONE_DAY, Period, Scope, end_of
 
 NANO = 1_000_000_000
-# Ended reservations are kept for callers that name an idempotency key, and for late settlements.
+# Closed reservations are kept for repeated idempotency keys and for late settlements.
 _KEPT_S = 7 * 24 * 3600.0
 account_tables = sa.MetaData()
 spending = sa.Table(
@@ -54,7 +54,7 @@ TABLES = (spending.name, reservations.name)
 
 @dataclass(frozen=True)
 class LimitLine:
-    """One limit that a reservation is held against."""
+    """One limit against which a reservation is checked."""
 
     scope: Scope
     name: str
@@ -63,10 +63,10 @@ class LimitLine:
 
 
 def unname(connection: sa.Connection, column: Literal["author", "key"], name: str) -> int:
-    """Take a forgotten author or key from what was spent; the sums stay, or limits would open.
+    """Remove a forgotten author or key from the rows; the sums stay, so that limits still hold.
 
     Returns:
-        How many rows were changed.
+        Number of changed rows.
     """
     account_tables.create_all(connection)
     rows = connection.execute(sa.select(spending).where(spending.c[column] == name)).all()
@@ -83,7 +83,7 @@ def unname(connection: sa.Connection, column: Literal["author", "key"], name: st
 
 
 def line_of(row: Any) -> dict[str, str]:
-    """The key of a row's line in `account_spending`."""
+    """Return the primary key of a row's line in `account_spending`."""
     return {"day": row.day, "purpose": row.purpose, "author": row.author, "key": row.key}
 
 
@@ -110,7 +110,7 @@ def close(connection: sa.Connection, number: int, status: str, nano: int, now: f
 
 
 def end_overdue(connection: sa.Connection, now: float) -> None:
-    """Count in full what nobody has settled in time, and drop what ended long ago."""
+    """Count overdue reservations in full, and delete those that were closed over a week ago."""
     overdue = connection.execute(
         sa.select(reservations).where(
             reservations.c.status == "open", reservations.c.deadline < now
@@ -122,7 +122,7 @@ def end_overdue(connection: sa.Connection, now: float) -> None:
     connection.execute(
         sa.delete(reservations).where(
             reservations.c.status != "open",
-            # `deadline` is in the index; nothing ends later than a deadline and what is kept
+            # `deadline` is in the index, unlike `ended_at`
             reservations.c.deadline < now - _KEPT_S,
             reservations.c.ended_at < now - _KEPT_S,
         )
@@ -132,7 +132,7 @@ def end_overdue(connection: sa.Connection, now: float) -> None:
 def sums(
     connection: sa.Connection, table: sa.Table, lines: Sequence[LimitLine], moment: datetime
 ) -> list[int]:
-    """Nano-dollars by line, in one pass over the month's rows."""
+    """Return the nano-dollars of each line, in one pass over the month's rows."""
     columns = [
         sa.func.coalesce(
             sa.func.sum(
@@ -148,14 +148,14 @@ def sums(
         )
         for line in lines
     ]
-    of_the_month = in_period(table, "month", moment)
+    in_month = in_period(table, "month", moment)
     is_open = [table.c.status == "open"] if table is reservations else []
-    row = connection.execute(sa.select(*columns).where(of_the_month, *is_open)).one()
+    row = connection.execute(sa.select(*columns).where(in_month, *is_open)).one()
     return [int(value) for value in row]
 
 
 def newest_day(connection: sa.Connection) -> str:
-    """The newest day that something counts on, ISO 8601; empty: nothing does."""
+    """Return the newest day with spending or an open reservation, ISO 8601, or empty."""
     days = (
         sa.select(sa.func.max(spending.c.day)),
         sa.select(sa.func.max(reservations.c.day)).where(reservations.c.status == "open"),
@@ -177,26 +177,26 @@ def in_period(table: sa.Table, period: Period, moment: datetime) -> sa.ColumnEle
 
 
 def nano_of(usd: float, *, up: bool = False) -> int:
-    """Whole nano-dollars.
+    """Convert US dollars to whole nano-dollars.
 
     Raises:
-        ValueError: negative, infinite or no number.
+        ValueError: if the amount is negative or not finite.
     """
     if not math.isfinite(usd) or usd < 0:
         raise ValueError(f"an amount of money is zero or more US dollars, not {usd}")
-    # the rounding first: .1 + .2 is a hair above .3, and must not cost a nano-dollar more
+    # rounded first: 0.1 + 0.2 is slightly above 0.3 and must not cost another nano-dollar
     exact = round(usd * NANO, 3)
     return math.ceil(exact) if up else round(exact)
 
 
 def take_over_old_accounts(connection: sa.Connection) -> None:
-    """What the accounts of the paid model and the teacher held before there was one account."""
-    there = set(sa.inspect(connection).get_table_names())
+    """Import the former separate accounts of the paid model and the teacher."""
+    tables = set(sa.inspect(connection).get_table_names())
     for name, column, purpose in (
         ("paid_spending", "day", "answer"),
         ("teacher_spending", "month", "teacher"),
     ):
-        if name not in there:
+        if name not in tables:
             continue
         old = sa.table(name, sa.column(column), sa.column("usd"))
         for period, usd in connection.execute(sa.select(old.c[column], old.c.usd)).all():

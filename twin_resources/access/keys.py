@@ -1,13 +1,13 @@
-"""Who may ask whom: the keys of the gateway.
+"""Manage the keys of the gateway and the authors that each key may ask.
 
 Scope: the roles, the tables of keys in the state store, adding, listing and revoking, and
-`Keyring`, which looks a key up.
-Out of scope: what a request may contain (`request_body.py`), counting requests
+`Keyring`, which looks keys up.
+Out of scope: the content of a request (`request_body.py`), counting requests
 (`key_limits.py`) and money (`account.py`), the command (`commands/keys_command.py`).
 
-A key is shown once, when it is made; the store keeps its SHA-256. 32 random bytes need no slow
-hash. `Keyring` is asked for every request, so what the store said is believed for a second: a
-revoked key stops within that time.
+A key is shown once, when it is created; the store keeps its SHA-256. 32 random bytes need no slow
+hash. Every request needs a look-up, so `Keyring` caches a result for one second, within which a
+revoked key stops working.
 """
 # pyright: strict
 
@@ -35,9 +35,9 @@ Role = Literal["admin", "author", "reader", "site"]
 ROLES: tuple[Role, ...] = ("admin", "author", "reader", "site")
 ALL_AUTHORS = "*"
 ALIASES = ("stable", "canary", "base", "voice", "paid")
-# Whoever makes a key says so when it may spend money; until then every key could.
+# A key may spend money only if that was stated when it was created.
 FREE_ALIASES = frozenset({"stable", "canary", "base", "voice"})
-_BELIEVED_SECONDS = 1.0
+_CACHE_SECONDS = 1.0
 _MAX_REMEMBERED = 10_000
 
 _metadata = sa.MetaData()
@@ -51,7 +51,7 @@ gateway_keys = sa.Table(
     sa.Column("made_at", sa.Text, nullable=False),
     sa.Column("revoked_at", sa.Text),
 )
-# A table of its own: keys that were made before have no row, and every column's absence a meaning.
+# A separate table, because older keys have no row in it; a missing value means the default.
 gateway_key_limits = sa.Table(
     "gateway_key_limits",
     _metadata,
@@ -65,13 +65,13 @@ gateway_key_limits = sa.Table(
 
 @dataclass(frozen=True)
 class KeyLimits:
-    """What a key may do beyond asking; None: no limit.
+    """The limits of a key; None means no limit.
 
     Attributes:
-        aliases: what may stand behind the `@` of a model name.
-        per_minute: requests that are taken within 60 seconds.
-        at_once: requests that are under way.
-        usd_per_day: for paid answers, US dollars a UTC day.
+        aliases: allowed aliases after the `@` of a model name.
+        per_minute: maximum number of requests within 60 seconds.
+        at_once: maximum number of concurrent requests.
+        usd_per_day: maximum cost of paid answers, US dollars per UTC day.
     """
 
     aliases: frozenset[str] = FREE_ALIASES
@@ -80,21 +80,22 @@ class KeyLimits:
     usd_per_day: float | None = None
 
 
-NO_LIMITS = KeyLimits(aliases=frozenset(ALIASES))  # of the two keys of a home
+NO_LIMITS = KeyLimits(aliases=frozenset(ALIASES))  # for the two keys of a home
 
 
 @dataclass(frozen=True)
 class Key:
-    """What a key may do.
+    """The identity and permissions of a key.
 
     Attributes:
-        reader: 16 hexadecimal digits made from the key; what traces and scores name a reader by.
+        reader: 16 hexadecimal digits derived from the key, which identify a reader in traces and
+            scores.
         role: `admin` and `reader` ask; the edits of an `author` may become training data; a `site`
-            has readers of its own behind it and names them (`user`).
-        authors: slugs it may ask; `*` for all.
+            asks for its own readers and names them (`user`).
+        authors: slugs that the key may ask; `*` for all.
         label: a name for people.
-        id: 16 hexadecimal digits by which `twin keys` and the account know it; no reader of a site
-            changes them.
+        id: 16 hexadecimal digits that identify the key in `twin keys` and in the account. They are
+            the same for all readers of a site.
         limits: see `KeyLimits`.
     """
 
@@ -106,28 +107,31 @@ class Key:
     limits: KeyLimits = KeyLimits()
 
     def may_ask(self, author: str) -> bool:
-        """Whether this key reaches that author's twin."""
+        """Return whether this key may ask the author's twin."""
         return ALL_AUTHORS in self.authors or author in self.authors
 
     def may_name(self, alias: str) -> bool:
-        """Whether this key may ask for that version by name; the policy's own choice it may."""
+        """Return whether this key may name the alias; the policy's own choice is always allowed."""
         return not alias or alias in self.limits.aliases
 
     def behind(self, named: str) -> str:
-        """The reader whom a site names: hashed with the key, so that two sites' `user-1` are two
-        and nobody learns a site's names from a trace."""
+        """Return the id of a reader whom a site names.
+
+        The name is hashed with the key. The `user-1` of two sites therefore differ, and a trace
+        does not reveal a site's names.
+        """
         payload = f"{self.reader}:{named}".encode("utf-8", "surrogatepass")
         return hashlib.sha256(payload).hexdigest()[:16]
 
     def for_reader(self, named: str) -> Key:
-        """This key for the reader that a request names; itself where it names none or may not."""
+        """Return this key for the reader that a request names, if the key is a site's."""
         if not named or self.role != "site":
             return self
         return replace(self, reader=self.behind(named))
 
 
 def open_keys(settings: Settings) -> State:
-    """The state store of this home, with the table of keys in it."""
+    """Open the state store of this home, with its table of keys."""
     state = State.open(settings.state_address)
     with state.transaction() as connection:
         _metadata.create_all(connection)
@@ -142,16 +146,16 @@ def add_key(
     label: str,
     limits: KeyLimits | None = None,
 ) -> str:
-    """Make a key and return it; it cannot be shown again.
+    """Create a key and return it; it cannot be shown again.
 
     Args:
         role: see `Key`.
         authors: slugs, or `*`.
         label: a name for people; unique among keys that are not revoked.
-        limits: None: the free aliases, and nothing is counted.
+        limits: limits of the key, or None for the free aliases without other limits.
 
     Raises:
-        TwinError: an unknown role or alias, no author, a limit that is none, or a label in use.
+        TwinError: an unknown role or alias, no author, an invalid limit, or a label in use.
     """
     limits = limits or KeyLimits()
     if role not in ROLES or not authors or not label.strip():
@@ -161,7 +165,7 @@ def add_key(
             next_step=f"name a role of {', '.join(ROLES)}, at least one author (or *) and a label",
         )
     _check(limits)
-    made = "sk-twin-" + random_source.token_urlsafe(32)
+    key = "sk-twin-" + random_source.token_urlsafe(32)
     with state.transaction() as connection:
         taken = connection.execute(
             sa.select(gateway_keys.c.label).where(
@@ -176,7 +180,7 @@ def add_key(
             )
         connection.execute(
             sa.insert(gateway_keys).values(
-                key_hash=_hash(made),
+                key_hash=_hash(key),
                 label=label,
                 role=role,
                 authors=sorted(set(authors)),
@@ -185,14 +189,14 @@ def add_key(
         )
         connection.execute(
             sa.insert(gateway_key_limits).values(
-                key_hash=_hash(made),
+                key_hash=_hash(key),
                 aliases=sorted(limits.aliases),
                 per_minute=limits.per_minute,
                 at_once=limits.at_once,
                 usd_per_day=limits.usd_per_day,
             )
         )
-    return made
+    return key
 
 
 def _check(limits: KeyLimits) -> None:
@@ -221,18 +225,18 @@ def _check(limits: KeyLimits) -> None:
 
 
 def revoke_key(state: State, label: str) -> None:
-    """End a key; requests with it are refused within a second.
+    """Revoke a key; requests with it are refused within a second.
 
     Raises:
-        TwinError: no key in use has that label.
+        TwinError: if no key in use has that label.
     """
     with state.transaction() as connection:
-        ended = connection.execute(
+        revoked = connection.execute(
             sa.update(gateway_keys)
             .where(gateway_keys.c.label == label, gateway_keys.c.revoked_at.is_(None))
             .values(revoked_at=datetime.now(UTC).isoformat())
         )
-        if ended.rowcount == 0:
+        if revoked.rowcount == 0:
             raise TwinError(
                 f"revoke the key {label!r}",
                 found="no key in use with that label",
@@ -241,7 +245,7 @@ def revoke_key(state: State, label: str) -> None:
 
 
 def list_keys(state: State) -> list[dict[str, object]]:
-    """Every key without its hash, oldest first.
+    """List every key without its hash, oldest first.
 
     Returns:
         Rows of `id`, `label`, `role`, `authors`, `aliases`, `per_minute`, `at_once`,
@@ -268,11 +272,11 @@ def list_keys(state: State) -> list[dict[str, object]]:
 
 @dataclass
 class Keyring:
-    """Looks keys up: the two of the home first, then the state store.
+    """Look keys up: first the two of the home, then those of the state store.
 
     Attributes:
         secrets: the admin key and the gateway key of this home.
-        state: the store, or a function that opens it: the two keys of the home work without it.
+        state: opens the store; the two keys of the home work without it.
     """
 
     secrets: Secrets
@@ -284,10 +288,10 @@ class Keyring:
     )
 
     def find(self, authorization: str) -> Key:
-        """The key of an `Authorization` header.
+        """Return the key of an `Authorization` header.
 
         Raises:
-            Refused: 401 no key or a wrong one; 503 the store that knows cannot be read.
+            Refused: 401 no key or a wrong one; 503 the state store cannot be read.
         """
         scheme, _, sent = authorization.partition(" ")
         sent = sent.strip()
@@ -300,7 +304,7 @@ class Keyring:
                 next_step="send the header `Authorization: Bearer <key>`; the gateway key of this "
                 "home is in its endpoints.json",
             )
-        for known, role, label in _of_the_home(self.secrets):
+        for known, role, label in _home_keys(self.secrets):
             if hmac.compare_digest(sent.encode(), known.encode()):
                 everyone = frozenset({ALL_AUTHORS})
                 return Key(reader_of(sent), role, everyone, label, _id_of(sent), NO_LIMITS)
@@ -317,7 +321,7 @@ class Keyring:
 
     def _look_up(self, key_hash: str, sent: str) -> Key | None:
         remembered = self._remembered.get(key_hash)
-        if remembered and self.clock() - remembered[0] < _BELIEVED_SECONDS:
+        if remembered and self.clock() - remembered[0] < _CACHE_SECONDS:
             return remembered[1]
         try:
             key = self._read(key_hash, sent)
@@ -330,7 +334,7 @@ class Keyring:
                 next_step="try again; its owner checks TWIN_STATE_URL and the gateway's log",
             ) from error
         if len(self._remembered) >= _MAX_REMEMBERED:
-            self._remembered.clear()  # a flood of wrong keys must not fill the memory
+            self._remembered.clear()  # many wrong keys must not fill the memory
         self._remembered[key_hash] = (self.clock(), key)
         return key
 
@@ -363,7 +367,7 @@ def _hash(key: str) -> str:
 
 
 def id_of_hash(key_hash: str) -> str:
-    """The `Key.id` of the key that the store knows by this hash."""
+    """Return the `Key.id` of the key with this hash."""
     return key_hash[:_ID_DIGITS]
 
 
@@ -371,7 +375,7 @@ def _id_of(key: str) -> str:
     return id_of_hash(_hash(key))
 
 
-def _of_the_home(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
+def _home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
     return (
         (secrets.gateway_master_key, "admin", "admin key of this home"),
         (secrets.gateway_key, "reader", "gateway key of this home"),
@@ -379,8 +383,8 @@ def _of_the_home(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
 
 
 def home_key_labels(secrets: Secrets) -> dict[str, str]:
-    """The labels of the two keys of a home, which the store does not know, by their id."""
-    return {_id_of(key): label for key, _, label in _of_the_home(secrets)}
+    """Return the labels, by id, of the two keys of a home, which are not in the store."""
+    return {_id_of(key): label for key, _, label in _home_keys(secrets)}
 
 
 def _with_limits() -> sa.Select[Any]:
@@ -391,17 +395,17 @@ def _with_limits() -> sa.Select[Any]:
 
 
 def _limits_of(row: Any) -> KeyLimits:
-    # a key that was made before there were limits
+    # a key from before limits existed has no aliases
     aliases = FREE_ALIASES if row.aliases is None else frozenset(cast("list[str]", row.aliases))
     return KeyLimits(aliases, row.per_minute, row.at_once, row.usd_per_day)
 
 
 def reader_of(key: str) -> str:
-    """The name by which traces and scores know the reader of a key."""
-    # Another hash than the stored one: a trace must not help to find the row of a key.
+    """Return the id of a key's reader in traces and scores."""
+    # Differs from the stored hash, so that a trace does not identify the row of a key.
     return hashlib.sha256(b"reader:" + key.encode()).hexdigest()[:16]
 
 
 def keyring_of(settings: Settings) -> Keyring:
-    """The keyring of a home; its state store is opened at the first key that needs it."""
+    """Return the keyring of a home; its state store is opened when first needed."""
     return Keyring(secrets=load_secrets(settings), state=lambda: open_keys(settings))

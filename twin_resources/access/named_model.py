@@ -1,8 +1,8 @@
-"""A model that a person names for the home (teacher, judge): where it answers, and what it costs.
+"""Find the address and cost of a model configured for the home (teacher, judge).
 
-Scope: reading that off the LiteLLM name and the environment, and the pause before it is
-asked again. Out of scope: asking it (`judges/asking.py`, the teacher), whose posts it may
-see (`consent.py`), the account (`gateway/`).
+Scope: deriving both from the LiteLLM name and the environment, and the pause before a retry. Out of
+scope: asking the model (`judges/asking.py`, the teacher), whose posts it may see (`consent.py`),
+the account (`gateway/`).
 
 LiteLLM finds a server's address in the environment.
 Names: https://docs.litellm.ai/docs/providers
@@ -23,8 +23,8 @@ from twin_resources.storage.weights.answer_model import is_far
 Cost = Literal["priced", "free", "unknown"]
 MAX_PAUSE_S = 30.0
 
-# By provider the variables in which LiteLLM looks for an address, in its order. Of another provider
-# none is believed: its name of a variable may be one that LiteLLM does not read.
+# Variables by provider in which LiteLLM looks for an address, in its order. Other providers have no
+# entry, because LiteLLM may not read the variable that carries their name.
 _VARIABLES: Mapping[str, tuple[str, ...]] = {
     "openai": ("OPENAI_BASE_URL", "OPENAI_API_BASE"),
     "anthropic": ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
@@ -34,8 +34,8 @@ _VARIABLES: Mapping[str, tuple[str, ...]] = {
     "ollama": ("OLLAMA_API_BASE",),
     "ollama_chat": ("OLLAMA_API_BASE",),
 }
-# Where LiteLLM looks without one.
-_USUAL: Mapping[str, str] = {
+# Addresses that LiteLLM uses without a variable.
+_DEFAULT_ADDRESSES: Mapping[str, str] = {
     "llamafile": "http://127.0.0.1:8080/v1",
     "ollama": "http://localhost:11434",
     "ollama_chat": "http://localhost:11434",
@@ -44,23 +44,24 @@ _OWN_SERVERS = frozenset(_VARIABLES) - {"openai", "anthropic"}
 
 
 def address_of_model(model: str, environ: Mapping[str, str]) -> str:
-    """Address of the server that answers as `model`; empty: its provider's own, or unknown."""
+    """Return the address of the model's server, or empty for its provider's own or an unknown
+    one."""
     provider = provider_of(model)
-    named = [environ[name] for name in _VARIABLES.get(provider, ()) if environ.get(name)]
-    return named[0] if named else _USUAL.get(provider, "")
+    addresses = [environ[name] for name in _VARIABLES.get(provider, ()) if environ.get(name)]
+    return addresses[0] if addresses else _DEFAULT_ADDRESSES.get(provider, "")
 
 
 def leaves_machine(model: str, environ: Mapping[str, str]) -> bool:
-    """Whether what is sent to this model goes to another machine; who cannot be located is far."""
+    """Return whether text for this model leaves the machine; true if its address is unknown."""
     address = address_of_model(model, environ)
     return not address or is_far(address)
 
 
 def cost_of(model: str, environ: Mapping[str, str]) -> Cost:
-    """Whether an answer costs money, by LiteLLM's price map.
+    """Return whether an answer costs money, by LiteLLM's price map.
 
-    A server of one's own without a price in the map is free: vLLM, Ollama and their like, or any
-    address of this machine or a private network. Elsewhere a missing price is unknown.
+    A self-hosted server without a price in the map is free: vLLM, Ollama and similar, or any
+    address on this machine or in a private network. For other servers a missing price is unknown.
     """
     from twin_resources.access.paid_budget import price_of
 
@@ -72,15 +73,17 @@ def cost_of(model: str, environ: Mapping[str, str]) -> Cost:
 
 
 def pause_s(error: BaseException, *, tries: int, first_s: float) -> float:
-    """Seconds until it is asked again: what its server says, else twice as long each time.
+    """Return the seconds until the next retry: the server's `retry-after`, or exponential backoff.
 
     Args:
-        error: of the last try, by LiteLLM.
-        tries: so far, at least 1.
+        error: LiteLLM's error of the last attempt.
+        tries: number of attempts so far, at least 1.
+        first_s: pause after the first attempt, in seconds.
     """
     headers: Any = getattr(error, "litellm_response_headers", None) or {}
-    wanted = str(headers.get("retry-after", ""))
-    return min(float(wanted) if wanted.isdigit() else first_s * 2 ** (tries - 1), MAX_PAUSE_S)
+    retry_after = str(headers.get("retry-after", ""))
+    backoff_s = first_s * 2 ** (tries - 1)
+    return min(float(retry_after) if retry_after.isdigit() else backoff_s, MAX_PAUSE_S)
 
 
 def _is_own(model: str, environ: Mapping[str, str]) -> bool:
@@ -91,5 +94,5 @@ def _is_own(model: str, environ: Mapping[str, str]) -> bool:
         return True
     try:
         return ipaddress.ip_address(host).is_private
-    except ValueError:  # a name: those without a dot are of the own network
+    except ValueError:  # a host name; one without a dot is in the local network
         return "." not in host or host.endswith((".local", ".internal", ".lan"))

@@ -1,20 +1,19 @@
-"""What a paid answer costs: its price, the most it can cost, and its way through the account.
+"""Price a paid answer, reserve its maximum cost, and settle its actual cost.
 
 Scope: prices by LiteLLM's map, counting tokens before a provider does, reserving before a
-paid call and settling after it, whichever way it ends.
+paid call and settling after it, however it ends.
 Out of scope: limits (`spending_limits.py`) and sums (`account.py`), whether a paid route
 exists (`Settings.has_paid_route`).
 
-A paid request is sent once: a second attempt would be a second purchase, and its provider's refusal
-is told to the client, who may ask again. How it ends decides what it has cost:
+A paid request is sent once, because a second attempt would be a second purchase. The client gets
+the provider's refusal and may ask again. The cost depends on how the request ends:
 
-- an answer with its usage: that, and where it is less than half of what was sent and received, by
-  our own count: what that count says; without a usage: the most that it could cost;
-- a stream that ended without a word: the prompt;
-- a stream whose reader left, that broke off or was ended here: the prompt and the tokens that had
-  come;
-- a refusal by the provider (429, 500 ...) or a provider that cannot be reached: nothing;
-- no answer in time, a connection that broke before a token: the most that it could cost.
+- answer with usage: the usage, or our own count if the usage is less than half of it;
+- answer without usage: the maximum cost;
+- stream that ended without a token: the prompt;
+- stream that failed, was ended here, or lost its reader: the prompt and the received tokens;
+- refusal by the provider (429, 500 ...) or provider not reached: nothing;
+- timeout, or connection lost before the first token: the maximum cost.
 """
 # pyright: strict, reportMissingTypeStubs=false, reportUnknownVariableType=false
 
@@ -40,27 +39,29 @@ from twin_resources.errors import TwinError
 if TYPE_CHECKING:
     from twin_resources.router.pacing import BudgetLeft
 
-# Its tokenizer lies beside LiteLLM; those of other families would be fetched from the model hub,
-# and 24 s went by before LiteLLM gave that up.
+# Its tokenizer ships with LiteLLM. Those of other families would be fetched from the model hub, an
+# attempt that LiteLLM gave up after 24 s.
 _COUNTED_AS = "gpt-4o"
-_BY_THE_COUNTER = frozenset({"openai", "azure", "text-completion-openai"})
-# Llama's, Mistral's and Claude's tokenizers make up to 1.6 times as many tokens of the same prose.
+_SAME_TOKENIZER = frozenset({"openai", "azure", "text-completion-openai"})
+# Llama's, Mistral's and Claude's tokenizers produce up to 1.6 times as many tokens for the same
+# prose.
 _OTHERS_FACTOR = 2
-_AROUND_A_PROMPT = 64  # tokens that a provider's own template may add
-_BEHIND_A_PROMPT = 3  # that OpenAI counts where the answer begins: 1.007 times of a limit was spent
+_TEMPLATE_TOKENS = 64  # that a provider's own template may add
+# Tokens that OpenAI counts at the start of the answer; without them 1.007 times a limit was spent.
+_ANSWER_START_TOKENS = 3
 _TIMED_OUT = 408
-# One attempt with its time-out, and a margin: see `account.DEADLINE_S`.
+# One attempt with its timeout, and a margin; see `account.DEADLINE_S`.
 _WITHIN_S = 900.0
 
 
 def price_of(model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any = None) -> float:
-    """What a paid model asks for that many tokens, US dollars, by LiteLLM's price map.
+    """Return a paid model's price for these tokens by LiteLLM's price map, US dollars.
 
     Args:
-        usage: LiteLLM's usage of an answer, which knows tokens that cost less (cached ones).
+        usage: LiteLLM's usage of an answer, which includes discounted tokens (cached ones).
 
     Raises:
-        TwinError: the map knows no price for it.
+        TwinError: if the map has no price for the model.
     """
     try:
         prompt_usd, answer_usd = _litellm().cost_per_token(
@@ -80,8 +81,8 @@ def price_of(model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any =
 
 @cache
 def _litellm() -> Any:
-    """LiteLLM with the price map that lies beside it."""
-    # Without the switch LiteLLM asks GitHub for its map when it is imported.
+    """Import LiteLLM with the price map that ships with it."""
+    # Without this variable LiteLLM fetches its map from GitHub at import.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
@@ -89,49 +90,49 @@ def _litellm() -> Any:
 
 
 def tokens_of(messages: Sequence[Mapping[str, Any]]) -> int:
-    """Tokens of a prompt as OpenAI counts them, without asking anybody."""
+    """Return the tokens of a prompt as OpenAI counts them, without a request."""
     return int(_litellm().token_counter(model=_COUNTED_AS, messages=list(messages)))
 
 
 def most_prompt_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> int:
-    """An upper bound of what a provider will count: of its own tokenizer, or of any."""
+    """Return an upper bound of the prompt tokens that the provider counts, for any tokenizer."""
     counted = tokens_of(messages)
-    if _litellm().get_llm_provider(model)[1] in _BY_THE_COUNTER:
-        return counted + _BEHIND_A_PROMPT
+    if _litellm().get_llm_provider(model)[1] in _SAME_TOKENIZER:
+        return counted + _ANSWER_START_TOKENS
     # a token is at least one byte
-    in_bytes = sum(len(str(message.get("content", "")).encode()) for message in messages)
-    return min(in_bytes, _OTHERS_FACTOR * counted) + _AROUND_A_PROMPT
+    size = sum(len(str(message.get("content", "")).encode()) for message in messages)
+    return min(size, _OTHERS_FACTOR * counted) + _TEMPLATE_TOKENS
 
 
 class PaidBudget:
-    """Buys answers of one paid model from the account.
+    """Pay for the answers of one paid model from the account.
 
     Args:
-        account: of the home.
+        account: the account of the home.
         model: LiteLLM name of the paid model.
 
     Raises:
-        TwinError: LiteLLM knows no price for the model, so that no budget could be kept.
+        TwinError: if LiteLLM has no price for the model, so that no budget could be enforced.
     """
 
     def __init__(self, account: SpendingAccount, *, model: str) -> None:
         self.account = account
         self._model = model
         self.price(prompt_tokens=1, answer_tokens=1)
-        # One thread: settlements are written in order, and none waits on the event loop.
+        # One thread writes settlements in order, off the event loop.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="settlements")
 
     def price(self, *, prompt_tokens: int, answer_tokens: int, usage: Any = None) -> float:
-        """What the paid model asks for one answer, US dollars; see `price_of`."""
+        """Return the paid model's price for one answer, US dollars; see `price_of`."""
         return price_of(
             self._model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, usage=usage
         )
 
     def problem(self, key: Key, author: str) -> str:
-        """Why no answer may be paid for now, one short clause; empty: one may.
+        """Return why no answer may be paid for now as a short clause, or empty if one may.
 
-        For questions that others can answer: a store that cannot be read must not lose them. Reads
-        the store: not for the event loop.
+        An unreadable store is a reason too, so that another model answers the question. Reads the
+        store, so it must not run on the event loop.
         """
         limit = SpendingLimit(usd_per_day=key.limits.usd_per_day)
         try:
@@ -143,29 +144,29 @@ class PaidBudget:
         return "budget used up" if used_up else ""
 
     def money(self, author: str) -> BudgetLeft | None:
-        """What answers of an author may still cost; None: there is no limit, or it is unreadable.
+        """Return the budget left for an author's answers, or None without a readable limit.
 
-        Of all limits the one that allows the slowest spending: a month's may be tighter than the
-        day's although it leaves more. Reads the store: not for the event loop.
+        The limit with the slowest allowed spending is used, because a month's may be tighter than
+        the day's although it leaves more. Reads the store, so it must not run on the event loop.
         """
         from twin_resources.router.pacing import BudgetLeft  # with numpy
 
         try:
-            rooms = self.account.rooms(purpose="answer", author=author)
+            limits = self.account.rooms(purpose="answer", author=author)
         except (SQLAlchemyError, TwinError):
-            return None  # `problem` says so, and the own model answers
-        if not rooms:
+            return None  # `problem` reports it, and the own model answers
+        if not limits:
             return None
-        tightest = min(rooms, key=lambda room: room.left_usd / max(room.seconds_left, 1.0))
+        tightest = min(limits, key=lambda limit: limit.left_usd / max(limit.seconds_left, 1.0))
         return BudgetLeft(tightest.left_usd, tightest.seconds_left)
 
     async def reserve(
         self, key: Key, author: str, messages: Sequence[Mapping[str, Any]], *, max_tokens: int
     ) -> PaidCall:
-        """Set aside the most that a call can cost, before it is made; does not block the loop.
+        """Reserve the maximum cost of a call before it is sent, without blocking the event loop.
 
         Args:
-            messages: the rendered prompt. max_tokens: of the answer.
+            messages: the rendered prompt. max_tokens: maximum length of the answer.
 
         Raises:
             Refused: 429 a limit is used up, 503 the account cannot be written.
@@ -176,7 +177,7 @@ class PaidBudget:
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            # The reader left meanwhile: nothing was sent, and the thread cannot be stopped.
+            # The reader disconnected: nothing was sent, but the thread cannot be stopped.
             work.add_done_callback(_release_unsent)
             raise
         except OverLimit as error:
@@ -207,21 +208,22 @@ class PaidBudget:
         return PaidCall(self, reservation, tokens_of(messages))
 
     def settle_soon(self, reservation: Reservation, usd: float) -> None:
-        """Write a settlement behind the request; without it the reservation counts in full."""
-        self._writer.submit(self.account.settle, reservation, usd).add_done_callback(_told)
+        """Write a settlement in the background; without it the reservation counts in full."""
+        settlement = self._writer.submit(self.account.settle, reservation, usd)
+        settlement.add_done_callback(_report_failure)
 
     def flush(self) -> None:
-        """Wait until every settlement so far is written; called before the process ends."""
+        """Wait until every settlement so far is written, before the process exits."""
         self._writer.submit(int).result()
 
 
 @dataclass
 class PaidCall:
-    """One paid call, from its reservation to its settlement; the first end counts.
+    """One paid call, from its reservation to its settlement; only the first settlement counts.
 
     Attributes:
-        prompt_tokens: as counted here, for a call whose provider does not say.
-        usd: what it has cost; None: it is under way.
+        prompt_tokens: our own count, for a call without usage.
+        usd: cost of the call, or None while it is in progress.
     """
 
     budget: PaidBudget
@@ -231,19 +233,19 @@ class PaidCall:
     _texts: list[str] = field(default_factory=list[str])
 
     def received(self, text: str) -> None:
-        """A piece of a stream has come; it is paid for, whoever reads it."""
+        """Record a piece of a stream; it is paid for whether or not a reader gets it."""
         self._texts.append(text)
 
     def ended(self, usage: Any, text: str = "") -> float:
-        """The answer is complete.
+        """Settle a complete answer.
 
         Args:
-            usage: as the provider counted it; None or without tokens: it did not, or the gateway
-                ended the stream before (`answer_ending.py`).
-            text: of an answer in one piece.
+            usage: the provider's usage. None, or a usage without tokens, if it sent none or the
+                gateway ended the stream before (`answer_ending.py`).
+            text: text of an answer that was not streamed.
 
         Returns:
-            What it has cost.
+            The cost, US dollars.
         """
         prompt = int(getattr(usage, "prompt_tokens", 0) or 0)
         answer = int(getattr(usage, "completion_tokens", 0) or 0)
@@ -251,35 +253,35 @@ class PaidCall:
             return self.left() if text else self.empty()
         received = _answer_tokens([text, *self._texts])
         if _OTHERS_FACTOR * prompt < self.prompt_tokens or _OTHERS_FACTOR * answer < received:
-            # 1 + 1 tokens for 90 + 20: no tokenizer makes so few of them
+            # for example a usage of 1 + 1 for 90 + 20 tokens, which no tokenizer can produce
             prompt, answer, usage = max(prompt, self.prompt_tokens), max(answer, received), None
         return self._settle(
             self.budget.price(prompt_tokens=prompt, answer_tokens=answer, usage=usage)
         )
 
     def empty(self) -> float:
-        """A stream has ended and held no word: the prompt was read."""
+        """Settle a stream that ended without text: the prompt was read."""
         if self._texts:
             return self.left()
         return self._settle(self.budget.price(prompt_tokens=self.prompt_tokens, answer_tokens=0))
 
     def left(self) -> float:
-        """The reader has left, or the stream broke off: what had come was bought."""
+        """Settle a call whose reader disconnected or whose stream failed: received text is paid."""
         if not self._texts:
             return self._settle(self.reservation.most_usd)
-        # a piece is a token at least
+        # a piece is at least one token
         tokens = max(len(self._texts), _answer_tokens(self._texts))
         usd = self.budget.price(prompt_tokens=self.prompt_tokens, answer_tokens=tokens)
         return self._settle(min(usd, self.reservation.most_usd))
 
     def failed(self, error: BaseException) -> float:
-        """The call failed; see the module for what that costs."""
+        """Settle a failed call; the module's docstring lists the cost."""
         if self._texts:
             return self.left()
         return self._settle(0.0 if is_unbilled(error) else self.reservation.most_usd)
 
     def unsent(self) -> None:
-        """Nothing was asked of the provider."""
+        """Settle a call that was not sent to the provider."""
         self._settle(0.0)
 
     def _settle(self, usd: float) -> float:
@@ -290,13 +292,13 @@ class PaidCall:
 
 
 def _answer_tokens(texts: Sequence[str]) -> int:
-    """Tokens of an answer in pieces, without those around a message."""
+    """Return the tokens of a streamed answer, without those of the chat markup."""
     counted = tokens_of([{"role": "assistant", "content": "".join(texts)}])
     return counted - tokens_of([{"role": "assistant", "content": ""}])
 
 
 def used_up(error: OverLimit) -> Refused:
-    """The refusal of a question that names the paid model."""
+    """Return the refusal of a question that names the paid model."""
     return Refused(
         429,
         "paid_budget_used_up",
@@ -308,7 +310,7 @@ def used_up(error: OverLimit) -> Refused:
 
 
 def is_unbilled(error: BaseException) -> bool:
-    """Whether a provider has certainly computed nothing: it refused, or was not reached."""
+    """Return whether the provider certainly computed nothing: it refused, or was not reached."""
     import httpx
 
     status = int(getattr(error, "status_code", 0) or 0)
@@ -316,7 +318,7 @@ def is_unbilled(error: BaseException) -> bool:
         return True
     seen: BaseException | None = error
     while seen is not None:
-        # LiteLLM gives a broken connection the status 500 of its own; this one was received
+        # LiteLLM gives a lost connection its own status 500; this status came from the provider
         if isinstance(seen, httpx.HTTPStatusError):
             return True
         if isinstance(seen, httpx.TransportError):
@@ -334,8 +336,8 @@ def _release_unsent(work: asyncio.Future[PaidCall]) -> None:
         work.result().unsent()
 
 
-def _told(written: Future[None]) -> None:
-    error = written.exception()
+def _report_failure(settlement: Future[None]) -> None:
+    error = settlement.exception()
     if error is not None:
         sys.stderr.write(
             f"a settlement was not written ({type(error).__name__}: {error}); it counts in full\n"
@@ -343,10 +345,10 @@ def _told(written: Future[None]) -> None:
 
 
 def provider_completion() -> Any:
-    """LiteLLM's `completion`, which reports to nobody.
+    """Return LiteLLM's `completion` without telemetry and without redirects.
 
-    A provider that was named gets prompt and key, and nobody to whom it sends them on: the client
-    of OpenAI's interface follows no redirect.
+    Prompt and key go only to the configured provider, because the client of OpenAI's interface
+    follows no redirect.
     """
     import httpx
     import litellm

@@ -1,7 +1,7 @@
-"""The account as a teacher or a judge sees it: one author, one purpose, no key.
+"""The budget of a teacher or a judge: the account for one author and one purpose, without a key.
 
-Scope: what may still be spent for it, reserving before a request, settling after it.
-Out of scope: limits and sums (`account.py`), prices and requests (who asks).
+Scope: the amount left, reserving before a request, settling after it.
+Out of scope: limits and sums (`account.py`), prices and requests (the caller).
 """
 # pyright: strict
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class PurposeBudget:
-    """What one purpose may cost for one author.
+    """The budget of one purpose for one author.
 
     Args:
-        account: of the home.
-        author: slug of whose texts are shown.
+        account: the account of the home.
+        author: slug of the author whose texts are sent.
     """
 
     def __init__(self, account: SpendingAccount, purpose: Purpose, *, author: str) -> None:
@@ -28,27 +28,27 @@ class PurposeBudget:
         self._author = author
 
     def left(self) -> float | None:
-        """US dollars until the nearest limit; None: there is none."""
+        """Return the US dollars that the tightest limit allows, or None without a limit."""
         return self._account.left(purpose=self._purpose, author=self._author)
 
     def reserve(self, usd: float) -> Reservation:
-        """Set an amount aside before a request.
+        """Reserve an amount before a request.
 
         Raises:
-            OverLimit: it would pass a limit; nothing is set aside.
+            OverLimit: if it would exceed a limit; nothing is reserved.
         """
         return self._account.reserve(
             purpose=self._purpose, author=self._author, key="", most_usd=usd
         )
 
     def settle(self, reservation: Reservation, usd: float) -> None:
-        """Put what a request really cost in the place of what was reserved for it."""
+        """Replace the reserved amount by the actual cost of the request."""
         self._account.settle(reservation, usd)
 
     def require(self, usd: float) -> None:
-        """Make sure that so much may be spent now; nothing stays set aside.
+        """Check that this amount may be spent now, without reserving it.
 
         Raises:
-            OverLimit: it would pass a limit.
+            OverLimit: if it would exceed a limit.
         """
         self._account.release(self.reserve(usd))

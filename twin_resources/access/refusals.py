@@ -1,5 +1,4 @@
-"""What a reader gets when a request is refused: a status, a code, and the three parts of a
-`TwinError`.
+"""Refuse a request with a status, a code, and the three parts of a `TwinError`.
 
 Scope: the exception and its OpenAI-shaped JSON body.
 Out of scope: the rules that refuse (`request_body.py`, `keys.py`, `gateway/routing/`,
@@ -13,8 +12,8 @@ from __future__ import annotations
 
 from twin_resources.errors import TwinError
 
-# Clients decide by the type before they look at the status: LiteLLM's takes every
-# `invalid_request_error` for a 400, and only a 400 is one.
+# Clients check the type before the status: LiteLLM treats every `invalid_request_error` as a 400,
+# so only a 400 has that type.
 _KINDS = {
     401: "authentication_error",
     403: "permission_error",
@@ -30,11 +29,11 @@ class Refused(TwinError):
 
     Args:
         status: HTTP status code.
-        code: a short word that a program can test, as `unknown_author`.
-        param: the key of the body that is at fault, or empty.
+        code: a short word that a program can test, such as `unknown_author`.
+        param: the invalid key of the body, or empty.
         tried, found, next_step: see `TwinError`.
-        retry_after_s: when asking again may help, as the header `Retry-After` tells it; None: the
-            allow-list says two seconds with 429 and 503, and nothing else.
+        retry_after_s: value of the header `Retry-After`. With None, the allow-list sends two
+            seconds with 429 and 503, and no header with other codes.
     """
 
     def __init__(
@@ -55,13 +54,13 @@ class Refused(TwinError):
         self.retry_after_s = retry_after_s
 
     def headers(self) -> dict[str, str]:
-        """Of the answer, beside those of every answer."""
+        """Return the headers of the refusal, in addition to those of every answer."""
         if self.retry_after_s is None:
             return {}
         return {"retry-after": str(self.retry_after_s)}
 
     def body(self) -> dict[str, dict[str, str | None]]:
-        """The JSON document of the answer; the `openai` client reads its message from it."""
+        """Return the JSON document from which the `openai` client reads its message."""
         others = "invalid_request_error" if self.status < 500 else "server_error"
         return {
             "error": {

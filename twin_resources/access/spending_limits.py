@@ -1,8 +1,8 @@
-"""How much may be spent, by whom, and what is said when it is more.
+"""Limit the spending of home, purpose, author and key.
 
-Scope: limits of home, purpose, author and key by UTC day and month, where each is set, the
-refusal, and amounts as people read them.
-Out of scope: what was spent (`account.py`), its rows (`account_rows.py`).
+Scope: limits by UTC day and month, the setting of each, the refusal, and amounts formatted for
+people.
+Out of scope: the spending itself (`account.py`), its rows (`account_rows.py`).
 """
 # pyright: strict
 
@@ -27,24 +27,24 @@ ONE_DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class SpendingLimit:
-    """At most so many US dollars; None: no limit."""
+    """Maximum US dollars per period; None means no limit."""
 
     usd_per_day: float | None = None
     usd_per_month: float | None = None
 
     def of(self, period: Period) -> float | None:
-        """The limit of one period."""
+        """Return the limit of one period."""
         return self.usd_per_day if period == "day" else self.usd_per_month
 
 
 @dataclass(frozen=True)
 class SpendingLimits:
-    """The limits of a home that hold for every request; a key brings its own.
+    """The limits of a home that apply to every request; a key has its own.
 
     Attributes:
-        home: of all that is spent.
-        author: of each author.
-        purposes: of one purpose in the whole home.
+        home: limit of all spending.
+        author: limit of each author.
+        purposes: limit of one purpose in the whole home.
     """
 
     home: SpendingLimit = SpendingLimit()
@@ -53,14 +53,14 @@ class SpendingLimits:
 
 
 class OverLimit(TwinError):
-    """A reservation would pass a limit; nothing was reserved.
+    """A reservation would exceed a limit; nothing was reserved.
 
     Attributes:
-        scope, name: whose limit: the home's (name empty), a purpose's, an author's or a key's.
+        scope, name: owner of the limit: the home (name empty), a purpose, an author or a key.
         period: `day` or `month`.
-        limit_usd, spent_usd, reserved_usd, most_usd: the limit, what is settled, what others hold
-            now, and what was asked for.
-        opens_at: when the period ends, UTC.
+        limit_usd, spent_usd, reserved_usd, most_usd: the limit, the settled amount, the amount of
+            open reservations, and the requested amount.
+        opens_at: end of the period, UTC.
         retry_after_s: seconds until then, at least 1.
     """
 
@@ -103,12 +103,12 @@ class OverLimit(TwinError):
 
     @property
     def is_passing(self) -> bool:
-        """Whether it is enough to wait for the requests that are under way."""
+        """Whether the amount would fit once the open reservations are settled."""
         return self.spent_usd + self.most_usd <= self.limit_usd
 
 
 def limits_of(settings: Settings) -> SpendingLimits:
-    """The limits that a home's settings name."""
+    """Return the limits in a home's settings."""
     return SpendingLimits(
         home=SpendingLimit(settings.budget_per_day, settings.budget_per_month),
         author=SpendingLimit(settings.author_budget_per_day, settings.author_budget_per_month),
@@ -122,7 +122,7 @@ def limits_of(settings: Settings) -> SpendingLimits:
 
 
 def dollars(usd: float) -> str:
-    """An amount for people: two decimals, or as many as a smaller one needs to be seen."""
+    """Format an amount with two decimals, or below 9.5 cents with two significant digits."""
     if usd == 0 or abs(usd) >= 0.095:
         return f"${usd:.2f}"
     decimals = min(9, 1 - math.floor(math.log10(abs(usd))))
@@ -130,7 +130,7 @@ def dollars(usd: float) -> str:
 
 
 def end_of(period: Period, now: datetime) -> datetime:
-    """The first moment after the day or month of `now`, UTC."""
+    """Return the first moment after the day or month of `now`, UTC."""
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     if period == "day":
         return midnight + ONE_DAY
@@ -138,7 +138,7 @@ def end_of(period: Period, now: datetime) -> datetime:
 
 
 def _where(scope: Scope, name: str, period: Period) -> str:
-    """Where a limit is set."""
+    """Return the setting or command that sets a limit."""
     names: Mapping[tuple[str, str], str] = {
         ("home", "day"): "TWIN_BUDGET_PER_DAY",
         ("home", "month"): "TWIN_BUDGET_PER_MONTH",

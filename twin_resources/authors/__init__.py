@@ -1,7 +1,7 @@
-"""Authors: their files in the home, their consent, whether they are paused.
+"""Read and write authors' files, their consent and their pauses.
 
-Scope: what is known of an author without looking at a post. Out of scope: what
-holds for a whole home (`settings.py`).
+Scope: facts about an author that need no post. Out of scope: settings of the
+whole home (`settings.py`).
 """
 # pyright: strict
 

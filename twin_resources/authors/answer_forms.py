@@ -1,12 +1,12 @@
-"""The forms that an answer may have, and which of them a model's version is released for.
+"""Define the forms of an answer, and which of them a model version is released for.
 
-Scope: their names, what is given where the wanted one is not released, what people read of a
-release. Out of scope: the author's setting (`author_file.py`), the claim that releases
+Scope: their names, the form that replaces one that is not released, the text that people read
+about a release. Out of scope: the author's setting (`author_file.py`), the claim that releases
 prose (the gate's `says_what_the_posts_say`), making an answer.
 
-`quote` is the author's own sentences; `quote_and_voice` the same, with generated prose under a
-heading of its own; `voice` generated prose alone. Prose is shown where the version that answers is
-released for it; a draft (`twin/<author>@voice`) is asked for by name and says what it is.
+`quote` gives the author's own sentences. `quote_and_voice` adds generated prose under its own
+heading. `voice` gives generated prose alone. Prose is shown if the version that answers is
+released for it. A client requests a draft by name (`twin/<author>@voice`), and the draft is marked.
 """
 # pyright: strict
 
@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 AnswerForm = Literal["quote", "quote_and_voice", "voice"]
 AnswerSetting = Literal["auto", "quote", "quote_and_voice", "voice"]
-"""`auto` and `quote_and_voice` are the same: prose below the quotations where it is released."""
+"""`auto` and `quote_and_voice` both add prose below the quotations if it is released."""
 ANSWER_FORMS: tuple[AnswerForm, ...] = get_args(AnswerForm)
 QUOTE_ONLY: tuple[AnswerForm, ...] = ("quote",)
 VOICE: AnswerForm = "voice"
@@ -28,10 +28,10 @@ NO_VERSION = "no version has been released yet, and a base model's prose is not 
 
 @dataclass(frozen=True)
 class SentenceCut:
-    """By what a sentence of released prose is judged again while it is served.
+    """The judge and the threshold that check each sentence of released prose in serving.
 
     Attributes:
-        judge: revision of the gate's `SentenceSupport`; another one's scores are not comparable.
+        judge: revision of the gate's `SentenceSupport`; scores of two revisions do not compare.
         threshold: a sentence that scores below it counts as unsupported.
     """
 
@@ -44,9 +44,11 @@ class ProseRelease:
     """Whether a version's prose may be shown.
 
     Attributes:
-        why_not: one clause with the figure; empty: the claim is met.
-        cut: None: its verdict names none, and sentences are not judged.
-        forced: a person released the version in spite of the gate; the reason is in the registry.
+        why_not: one clause with the figure, or empty if the claim is met.
+        cut: the check of each sentence, or None if the verdict names none and no sentence is
+            judged.
+        forced: whether a person released the version against the gate; the registry holds the
+            reason.
     """
 
     why_not: str = NOT_MEASURED
@@ -55,21 +57,21 @@ class ProseRelease:
 
     @property
     def forms(self) -> tuple[AnswerForm, ...]:
-        """The forms of answers that the version is released for."""
+        """The forms of answer that the version is released for."""
         return QUOTE_ONLY if self.why_not else ANSWER_FORMS
 
     @property
     def in_words(self) -> str:
-        """What README, page, commands, model list and report say of it."""
+        """The text for the README, page, commands, model list and report."""
         return f"quotations alone: {self.why_not}" if self.why_not else "quotations and prose"
 
 
 def given_form(wanted: AnswerSetting, release: ProseRelease) -> AnswerForm:
-    """The form that is given.
+    """Return the form that the answer gets.
 
     Args:
         wanted: the author's setting `answer`.
-        release: of the version that answers.
+        release: the release of the version that answers.
     """
     if wanted == "quote":
         return "quote"

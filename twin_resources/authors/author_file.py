@@ -1,7 +1,6 @@
-"""Who is speaking: one TOML file an author, `authors/<slug>.toml` in the home.
-
-Scope: what may be set for one author, its default, reading and writing the files, slugs.
-Out of scope: what holds for a whole home (`settings.py`); whose posts are known to Dagster
+"""Read and write the settings of an author: one TOML file each, `authors/<slug>.toml`.
+Scope: the settings of one author, their defaults, reading and writing the files, slugs.
+Out of scope: settings of the whole home (`settings.py`); the authors that Dagster knows
 (`twin_assets/partitions.py`).
 
 Format: https://toml.io/en/v1.0.0
@@ -31,14 +30,13 @@ from twin_resources.settings import Settings
 # The bundled authors, one folder each: a link to deploy/samples in a checkout.
 SAMPLES = Path(__file__).resolve().parent / "samples"
 OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
-"""What an import leaves out unless the author's settings ask for it (`Author.include`)."""
-# Of the passages of a prompt, in tokens of the embedder: four of the usual size. With 700 a
-# training sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be
-# read.
+"""Posts that an import leaves out unless the author's settings include them (`Author.include`)."""
+# Limit for the passages of a prompt, in tokens of the embedder: four passages of the usual size.
+# With 700, a training sample of 770 tokens had 100 left for the answer, and the model read twice
+# as many tokens before each reply.
 CONTEXT_TOKENS = 400
-FREQUENCY_PENALTY = 0.4  # of answers: without one a small model repeats a sentence to the end
-
-# Setting → what to do instead; one that stays in a file would be read by nobody in silence.
+FREQUENCY_PENALTY = 0.4  # without a penalty, a small model repeats one sentence to the end
+# Removed setting → its replacement. Otherwise a file that still has one would silently lose it.
 REMOVED: Mapping[str, str] = MappingProxyType(
     {
         "base_model": "name it for the home: `twin up --base-model`, or TWIN_BASE_MODEL",
@@ -58,47 +56,47 @@ _TABLES = {"front_desk": read_front_desk, "guards": read_guards, "scores": read_
 
 @dataclass(frozen=True)
 class Author:
-    """`authors/<slug>.toml`: who is speaking and how. Data: a change needs no retraining.
+    """The settings in `authors/<slug>.toml`. A change needs no retraining.
 
     Attributes:
         slug: partition key and alias (`twin/<slug>`), ASCII.
         name: the name as people write it.
-        aliases: other names and handles that the author signs with; a post with another byline is
-            somebody else's.
+        aliases: other names and handles that the author signs with; a post with any other byline
+            belongs to somebody else.
         sources: absolute folders or files that `raw_posts` imports.
-        include: some of `OPT_INS`.
-        language: ISO 639-1 code, or empty when the corpus decides.
-        temperature, max_tokens: sampling of an answer.
-        context_tokens: most tokens of the passages in a prompt, in training and in serving; under
-            128 a full chunk does not fit. A larger model makes use of more; a change is a new
-            dataset.
-        disclosure: where a reader is told that a model wrote this: `field` (in `twin.disclosure`
-            alone), `first` (also above the first answer of a conversation) or `each` (above each).
-            Any other text: the author's own sentence, in the field, in place of one that is true of
-            who answered.
-        recipe: name of the training recipe, or the path of its file; empty: the one that fits base
-            model and device (architecture.md, Training).
-        answer_model: a larger model that answers with the author's posts until a tuned version has
-            beaten it in a trial: a folder, a GGUF file, a hub id, or an OpenAI-compatible address
-            (`https://…/v1#model`); in force with the next `twin up`. Empty: none.
-        release_mode: `gate`, `shadow` or `canary`; `auto`: by what is measured (architecture.md).
-        auto_retrain: None: `Settings.auto_retrain`.
-        answer: what a question to `twin/<author>` gets: the author's own sentences, and below them
-            prose where the gate has released the version's (`auto`, `quote_and_voice`); never
-            prose (`quote`); prose alone (`voice`, where it is released or a person has forced it,
-            else `quote`).
-        system_messages: what becomes of a program's system and developer messages: `ignore`, or
-            `note` to hand them to the model, marked as the program's.
-        guards: what is done with personal data, secrets, injections and named words in questions,
+        include: a subset of `OPT_INS`.
+        language: ISO 639-1 code, or empty to detect it from the corpus.
+        temperature, max_tokens: sampling parameters of an answer.
+        context_tokens: limit in tokens for the passages in a prompt, in training and in serving. A
+            full chunk needs 128. A larger model makes use of more. A change makes a new dataset.
+        disclosure: where the reader sees that a model wrote the answer: `field` (only in
+            `twin.disclosure`), `first` (also above the first answer of a conversation) or `each`
+            (above every answer). Any other text is the author's own sentence, which replaces the
+            generated one in the field.
+        recipe: name of the training recipe, or the path of its file; empty for the one that fits
+            the base model and the device (architecture.md, Training).
+        answer_model: a larger model that answers with the author's posts until a tuned version
+            beats it in a trial: a folder, a GGUF file, a hub id, or an OpenAI-compatible address
+            (`https://…/v1#model`). It takes effect with the next `twin up`. Empty for none.
+        release_mode: `gate`, `shadow`, `canary`, or `auto` to choose by measurement
+            (architecture.md).
+        auto_retrain: overrides `Settings.auto_retrain` unless None.
+        answer: the form of an answer from `twin/<author>`: the author's own sentences, with prose
+            below them if the gate has released it (`auto`, `quote_and_voice`); never prose
+            (`quote`); prose alone (`voice`, if it is released or a person has forced it, else
+            `quote`).
+        system_messages: the treatment of a program's system and developer messages: `ignore`, or
+            `note` to pass them to the model, marked as the program's.
+        guards: the treatment of personal data, secrets, injections and named words in questions,
             passages and answers; `[guards]`, see privacy.md.
         front_desk: the author's own texts for messages that no post answers (danger, "who are
             you?", thanks …); `[front_desk]`, see privacy.md.
-        scores: which scores of the trace store count beside the twin's own, and as what;
-            `[scores]`, see feedback.md.
-        consent: the day on which the author agreed, and how (`2026-11-21: by mail`); without a day
-            nothing is released, and no post goes to a model on another machine (`consent.py`).
-        paid: False: nothing of this author goes to a provider, whatever the home has: no question,
-            and no post to a teacher, a judge or for labels on another machine.
+        scores: the scores of the trace store that count beside the twin's own, and how they are
+            read; `[scores]`, see feedback.md.
+        consent: the day on which the author agreed, and how (`2026-11-21: by mail`). Without a day,
+            nothing is released and no post is sent to a model on another machine (`consent.py`).
+        paid: if False, nothing of this author is sent to a provider, whatever the home has: no
+            question, and no post to a teacher, a judge or for labels on another machine.
     """
 
     slug: str
@@ -129,8 +127,8 @@ def read_author(settings: Settings, slug: str) -> Author:
     """Read one author's file.
 
     Raises:
-        TwinError: the file is missing, is not valid TOML, sets what a release before had
-            (`REMOVED`), or a value is of another kind.
+        TwinError: the file is missing or is not valid TOML, sets a removed setting (`REMOVED`),
+            or has a value of the wrong type.
     """
     path = settings.authors_dir / f"{slug}.toml"
     try:
@@ -146,7 +144,7 @@ def read_author(settings: Settings, slug: str) -> Author:
         raise TwinError(
             f"read the settings of author {slug!r}",
             found=f"{path}: {error}",
-            next_step="mend the TOML, which is UTF-8"
+            next_step="correct the TOML, and save it as UTF-8"
             if is_text
             else "make it a file that this user may read",
         ) from error
@@ -182,33 +180,32 @@ def read_author(settings: Settings, slug: str) -> Author:
         raise TwinError(
             f"read the settings of author {slug!r}",
             found=f"{path}: {'; '.join(wrong)}",
-            next_step='give it another value; of several, as in sources = ["one", "two"]',
+            next_step='correct the value; write a list as in sources = ["one", "two"]',
         )
     return Author(slug=slug, **values, extra=extra)
 
 
-@cache  # building them costs more than reading a file, and a tick may read 200
+@cache  # building the adapters costs more than reading a file, and a tick may read 200
 def _kinds_of_author() -> dict[str, TypeAdapter[Any]]:
     return {name: TypeAdapter(kind) for name, kind in get_type_hints(Author).items()}
 
 
 def author_slugs(settings: Settings) -> list[str]:
-    """Slug of every author of this home, whatever their files say."""
+    """Return the slug of every author of this home, without reading the files."""
     return sorted(path.stem for path in settings.authors_dir.glob("*.toml"))
 
 
 def list_authors(settings: Settings) -> list[Author]:
-    """Every author of this home, by slug.
-
+    """Read every author of this home, sorted by slug.
     Raises:
-        TwinError: see `read_author`; whoever must not stop at one author's mistake asks
+        TwinError: see `read_author`; a caller that must not stop at one author's mistake uses
             `readable_authors`.
     """
     return [read_author(settings, slug) for slug in author_slugs(settings)]
 
 
 def readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
-    """The authors of this home, and a line for each whose file has a mistake in it."""
+    """Return the authors of this home, and an error line for each file with a mistake."""
     authors: list[Author] = []
     wrong: list[str] = []
     for slug in author_slugs(settings):
@@ -220,11 +217,10 @@ def readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
 
 
 def counted_scores(settings: Settings) -> dict[str, CountedScores]:
-    """Author → `[scores]`, of the authors who have one that can be read.
-
-    A mistake in one author's file must not stop the scores of the others: it is logged, whoever
-    uses that author is told (`read_author`), and its scores are counted once it is mended. Files
-    without the word are not parsed: a tick asks for all.
+    """Map each author with a readable `[scores]` table to it.
+    A mistake in one author's file must not stop the scores of the others. It is logged here and
+    raised by `read_author`; the scores count again once the file is corrected. Files without the
+    word "scores" are not parsed, because every tick reads all files.
     """
     counted: dict[str, CountedScores] = {}
     for slug in author_slugs(settings):
@@ -238,7 +234,7 @@ def counted_scores(settings: Settings) -> dict[str, CountedScores]:
 
 
 def write_author(settings: Settings, author: Author) -> Path:
-    """Write one author's file; defaults are left out, so that they can move on."""
+    """Write one author's file without defaults, so that later releases can change them."""
     import tomli_w
 
     document: dict[str, Any] = {"name": author.name, "sources": list(author.sources)}

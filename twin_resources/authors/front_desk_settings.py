@@ -1,12 +1,11 @@
-"""What the program says to messages that no post answers: `[front_desk]` of an author.
-
+"""Read an author's replies to messages that no post answers: the table `[front_desk]`.
 Scope: the table of the author's file and its kinds. Out of scope: the texts of the
 program and recognising a message (`gateway/front_desk/`).
 
     [front_desk]
-    danger = "You can call me: 555 0100."    # stands above the help lines, which stay
-    identity = "A program that quotes me."   # in the place of the program's text
-    private = ""                             # such a message is a question like any other
+    danger = "You can call me: 555 0100."    # added above the help lines
+    identity = "A program that quotes me."   # replaces the program's text
+    private = ""                             # such a message is answered like any question
 """
 # pyright: strict
 
@@ -25,18 +24,18 @@ class DeskTexts:
     """The table of one author.
 
     Attributes:
-        own: what the author has written, as (kind, text), in a fixed order; an empty text turns
-            the kind off.
+        own: the author's texts as (kind, text), in a fixed order; an empty text turns the kind
+            off.
     """
 
     own: tuple[tuple[DeskKind, str], ...] = ()
 
     def as_table(self) -> dict[str, Any]:
-        """The table that says the same."""
+        """Return the same settings as a TOML table."""
         return dict(self.own)
 
     def text(self, kind: DeskKind) -> str | None:
-        """The author's text; None: there is none."""
+        """Return the author's text of this kind, or None."""
         return dict(self.own).get(kind)
 
 
@@ -44,10 +43,9 @@ NO_TEXTS = DeskTexts()
 
 
 def read_front_desk(table: Mapping[str, Any]) -> DeskTexts:
-    """The settings of a table `[front_desk]`.
-
+    """Read the table `[front_desk]`.
     Raises:
-        ValueError: an unknown kind, a value that is no text, or danger turned off.
+        ValueError: an unknown kind, a value that is not text, or danger turned off.
     """
     for name, value in table.items():
         if name not in DESK_KINDS:

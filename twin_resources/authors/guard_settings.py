@@ -1,11 +1,11 @@
-"""What is done with personal data, secrets, injections and named words: `[guards]` of an author.
+"""Read an author's actions on personal data, secrets, injections and named words: `[guards]`.
 
 Scope: the table of the author's file, its kinds, places and actions, and their defaults.
-Out of scope: finding anything (`gateway/guards/`), personal data in posts, which are
-cleaned of it when they are imported (`privacy/`).
+Out of scope: detection (`gateway/guards/`), personal data in posts, which an import
+removes (`privacy/`).
 
     [guards]
-    personal = "mask"                                # one word for all places, or by place:
+    personal = "mask"                                # one action for all places, or by place:
     secrets = { input = "mask", passages = "mask", answer = "block" }
     injection = { input = "block" }
     words = "block"
@@ -27,10 +27,10 @@ KINDS: tuple[Guarded, ...] = get_args(Guarded)
 PLACES: tuple[GuardPlace, ...] = get_args(GuardPlace)
 ACTIONS: tuple[GuardAction, ...] = get_args(GuardAction)
 
-# A reader's own number is the reader's to send, and never left the machine; an answer that repeats
-# one, from whatever source, may be read by others. An injection in a question is answered: with
-# control tokens broken it can at worst spoil the answer to its own writer, and a question about
-# injections is a fair one. In a passage somebody else speaks through the author.
+# Readers may send their own numbers, which stay on the machine. An answer that repeats a number may
+# be read by others. An injection in a question is answered: its control tokens are broken, so it
+# can at worst spoil the answer to its own writer, and a question about injections is legitimate. An
+# injection in a passage is blocked, because somebody other than the reader wrote it.
 DEFAULTS: Mapping[Guarded, Mapping[GuardPlace, GuardAction]] = {
     "personal": {"input": "record", "passages": "mask", "answer": "mask"},
     "secrets": {"input": "mask", "passages": "mask", "answer": "mask"},
@@ -44,15 +44,15 @@ class Guards:
     """The table of one author.
 
     Attributes:
-        own: what differs from `DEFAULTS`, as (kind, place, action), in a fixed order.
-        block_list: words and phrases; case and spacing do not matter.
+        own: the differences from `DEFAULTS` as (kind, place, action), in a fixed order.
+        block_list: words and phrases; case and spacing are ignored.
     """
 
     own: tuple[tuple[Guarded, GuardPlace, GuardAction], ...] = ()
     block_list: tuple[str, ...] = ()
 
     def as_table(self) -> dict[str, Any]:
-        """The table that says the same; defaults are left out."""
+        """Return the same settings as a TOML table, without defaults."""
         table: dict[str, Any] = {}
         for kind, place, action in self.own:
             table.setdefault(kind, {})[place] = action
@@ -70,10 +70,9 @@ NO_TABLE = Guards()
 
 
 def read_guards(table: Mapping[str, Any]) -> Guards:
-    """The settings of a table `[guards]`; what it leaves out has its default.
-
+    """Read the table `[guards]`; missing entries get their defaults.
     Raises:
-        ValueError: an unknown name, place or action; the message says which.
+        ValueError: an unknown name, place or action, which the message names.
     """
     actions = {kind: dict(DEFAULTS[kind]) for kind in KINDS}
     words: tuple[str, ...] = ()

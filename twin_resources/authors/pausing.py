@@ -1,10 +1,8 @@
-"""An author whose answers are stopped: one file beside the author's, which the gateway follows.
-
-Scope: writing it, reading it, taking it away. Out of scope: the refusal of a
+"""Pause and resume an author's answers with a file that the gateway reads.
+Scope: writing, reading and deleting the file. Out of scope: the refusal of a
 question (`gateway/routing/model_names.py`), the command (`commands/operating.py`).
-
-A file of its own, because a pause must hold whatever stands in the author's file, broken or
-rewritten by `twin up` at that moment: `authors/<slug>.paused`, one line of when and why.
+The file is `authors/<slug>.paused`, one line with the time and the reason. It is separate from the
+author's file so that a pause holds while that file is broken or `twin up` rewrites it.
 """
 # pyright: strict
 
@@ -17,7 +15,7 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.settings import Settings
 
 SUFFIX = ".paused"
-LONGEST = 300  # characters that are shown of a line that somebody wrote by hand
+LONGEST = 300  # characters shown of a line that somebody wrote by hand
 
 
 def pause_file(settings: Settings, slug: str) -> Path:
@@ -25,14 +23,14 @@ def pause_file(settings: Settings, slug: str) -> Path:
 
 
 def pause(settings: Settings, slug: str, *, reason: str) -> Path:
-    """Stop an author's answers; a second time renews the reason."""
+    """Stop an author's answers, or replace the reason if they are stopped already."""
     path = pause_file(settings, slug)
     day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return replace_file(path, f"since {day}: {' '.join(reason.split())}\n")
 
 
 def resume(settings: Settings, slug: str) -> bool:
-    """Let the author answer again; False: nothing was stopped."""
+    """Let the author answer again; return False if the author was not paused."""
     try:
         pause_file(settings, slug).unlink()
     except FileNotFoundError:
@@ -41,7 +39,9 @@ def resume(settings: Settings, slug: str) -> bool:
 
 
 def paused_because(path: Path) -> str:
-    """The line of a pause file; "" without one. One that cannot be read stops the author too."""
+    """Return the line of a pause file, or "" if there is none.
+    A file that cannot be read pauses the author too.
+    """
     try:
         line = path.read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:

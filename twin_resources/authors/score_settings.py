@@ -1,7 +1,6 @@
-"""Which scores of the trace store count, and as what: `[scores]` of an author.
-
-Scope: the table of the author's file, one entry a score name, and what a score's value is
-from 0 to 1. Out of scope: reading scores, whose they are and when they count
+"""Read the scores of the trace store that count for an author: the table `[scores]`.
+Scope: the table of the author's file, one entry per score name, and mapping a score's value to
+[0, 1]. Out of scope: reading scores, their authors and the time from which they count
 (`quality/ledger/`).
 
     [scores]
@@ -23,7 +22,7 @@ from typing import Any, Literal, cast, get_args
 
 ScoredBy = Literal["reader", "judge"]
 WhyUnfit = Literal["", "not_a_number", "out_of_range", "unknown_category"]
-# What the twin writes itself (`langfuse/score_names.py`, judges) means what it always meant.
+# Scores that the twin writes itself (`langfuse/score_names.py`, judges) cannot be redefined.
 OWN_NAMES = ("thumbs", "output", "comparison")
 OWN_PREFIX = "judge:"
 _STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,59}")
@@ -33,15 +32,15 @@ _BEST = (0.0, 1.0)
 
 @dataclass(frozen=True)
 class CountedScore:
-    """What the scores of one name are.
-
+    """How the scores of one name are read.
     Attributes:
-        name: as it stands in the trace store.
-        stream: watched by itself, with what other names are mapped to it; `thumbs` is that of the
-            readers' votes, and such a score is a vote in everything.
-        by: a `reader`'s scores of a day are one value, a `judge`'s (an evaluator's) are one each.
-        worst, best: the numbers that are 0 and 1; the worst may be the larger.
-        values: category → its value in [0, 1]; not empty: the score is categorical.
+        name: the name in the trace store.
+        stream: the series that is watched; several names may share one. `thumbs` is the stream of
+            the readers' votes, and a score mapped to it counts as a vote everywhere.
+        by: a `reader`'s scores of a day count as one value; each of a `judge`'s (an evaluator's)
+            counts.
+        worst, best: the numbers that map to 0 and 1; the worst may be the larger.
+        values: category → value in [0, 1]; not empty if the score is categorical.
     """
 
     name: str
@@ -52,11 +51,10 @@ class CountedScore:
     values: tuple[tuple[str, float], ...] = ()
 
     def value_of(self, number: float | None, category: str) -> tuple[float | None, WhyUnfit]:
-        """The value in [0, 1] of one score, or why it has none.
-
+        """Return the value in [0, 1] of one score, or why it has none.
         Args:
-            number: of a numeric score; 1 or 0 of a boolean one; None: it is neither.
-            category: of a categorical one; empty: it is none.
+            number: the value of a numeric score, 1 or 0 of a boolean one, or None.
+            category: the value of a categorical score, or empty.
         """
         if self.values:
             mapped = dict(self.values).get(category)
@@ -67,7 +65,7 @@ class CountedScore:
         return (value, "") if 0.0 <= value <= 1.0 else (None, "out_of_range")
 
     def as_entry(self) -> str | dict[str, Any]:
-        """The entry of the table that says the same; defaults are left out."""
+        """Return the same entry for a TOML table, without defaults."""
         entry: dict[str, Any] = {}
         if self.stream != self.name:
             entry["stream"] = self.stream
@@ -82,16 +80,16 @@ class CountedScore:
 
 @dataclass(frozen=True)
 class CountedScores:
-    """The table of one author, in the order of its names."""
+    """The table of one author, sorted by name."""
 
     scores: tuple[CountedScore, ...] = ()
 
     def of(self, name: str) -> CountedScore | None:
-        """What scores of this name are; None: they do not count."""
+        """Return how scores of this name are read, or None if they do not count."""
         return self._by_name.get(name)
 
     def as_table(self) -> dict[str, Any]:
-        """The table that says the same."""
+        """Return the same settings as a TOML table."""
         return {score.name: score.as_entry() for score in self.scores}
 
     @cached_property
@@ -103,10 +101,9 @@ NO_SCORES = CountedScores()
 
 
 def read_scores(table: Mapping[str, Any]) -> CountedScores:
-    """The settings of a table `[scores]`.
-
+    """Read the table `[scores]`.
     Raises:
-        ValueError: an entry that cannot be meant; the message says which, and what may stand there.
+        ValueError: an invalid entry, which the message names with the values that are allowed.
     """
     return CountedScores(tuple(_entry(name, table[name]) for name in sorted(table)))
 
@@ -114,7 +111,7 @@ def read_scores(table: Mapping[str, Any]) -> CountedScores:
 def _entry(name: str, entry: object) -> CountedScore:
     if name in OWN_NAMES or name.startswith(OWN_PREFIX) or not name.strip():
         own = ", ".join((*OWN_NAMES, f"{OWN_PREFIX}…"))
-        raise ValueError(f"{name!r} is a name of the twin's own ({own}), which count by themselves")
+        raise ValueError(f"{name!r} is one of the twin's own names ({own}), which always count")
     if isinstance(entry, str):
         return CountedScore(name, _stream(name, entry))
     if not isinstance(entry, Mapping):
@@ -126,7 +123,7 @@ def _entry(name: str, entry: object) -> CountedScore:
     if unknown:
         raise ValueError(f"{name}.{unknown[0]} is none of {', '.join(_KEYS)}")
     if "range" in fields and "values" in fields:
-        raise ValueError(f"{name} has a range (of numbers) and values (of categories): one of them")
+        raise ValueError(f"{name} has range (numbers) and values (categories): give only one")
     by = fields.get("by", "reader")
     if by not in get_args(ScoredBy):
         raise ValueError(f"{name}.by = {by!r} is none of {', '.join(get_args(ScoredBy))}")
@@ -160,7 +157,7 @@ def _range(name: str, value: object) -> tuple[float, float]:
 def _values(name: str, raw: object) -> tuple[tuple[str, float], ...]:
     table = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
     numbers = {category: _number(value) for category, value in sorted(table.items())}
-    values = {key: one for key, one in numbers.items() if one is not None and 0.0 <= one <= 1.0}
+    values = {key: x for key, x in numbers.items() if x is not None and 0.0 <= x <= 1.0}
     if not table or len(values) < len(table):
         raise ValueError(
             f"{name}.values = {raw!r} gives no number from 0 to 1 to each category, as in "

@@ -1,5 +1,4 @@
-"""A home saved as one file or under one prefix, and put back into an empty place.
-
-Scope: what is saved, its form, and both ways. Out of scope: what a table or a row
-means; mending a home that is there (`tables/mending.py`).
+"""Save a home as one file or under one prefix, and restore it into an empty place.
+Scope: the saved contents, their format, saving and restoring. Out of scope: the meaning of
+tables and rows; repairing an existing home (`tables/mending.py`).
 """

@@ -1,10 +1,9 @@
-"""`python -m twin_resources.gateway`: the gateway of the home that `TWIN_HOME` names.
+"""Start the gateway of the home that `TWIN_HOME` names: `python -m twin_resources.gateway`.
 
-Scope: the start: a clean environment, the port, the keys, granian.
-Out of scope: anything that answers a request; this process imports no LiteLLM, its worker
-does.
+Scope: a clean environment, the checks of port and keys, starting granian.
+Out of scope: answering requests. This process does not import LiteLLM; its worker does.
 
-Granian serves the proxy in 6.5 CPU ms a request where uvicorn takes 9
+Granian serves the proxy with 6.5 CPU ms per request, and uvicorn with 9
 (https://github.com/emmett-framework/granian).
 """
 # pyright: strict
@@ -28,20 +27,20 @@ WORKER_END_S = 10
 
 
 def gateway_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """What the proxy process may see of the environment.
+    """Return the variables of the environment that the proxy process gets.
 
-    Teacher and judge are asked elsewhere, so their providers' keys stop here; the paid model's key
-    passes only when model and budget are both set.
+    The keys of the providers of teacher and judge are removed, because the gateway does not call
+    them. The paid model's key is included only if model and budget are both set.
     """
-    ours = settings.model_copy(update={"teacher_model": "", "judge_model": ""})
-    return child_environment(ours, instance=environ.get(INSTANCE_VARIABLE, ""), environ=environ)
+    reduced = settings.model_copy(update={"teacher_model": "", "judge_model": ""})
+    return child_environment(reduced, instance=environ.get(INSTANCE_VARIABLE, ""), environ=environ)
 
 
 def check_port(host: str, port: int) -> None:
-    """Refuse a port that is in use, before 10 seconds of imports.
+    """Check that the port is free before the imports, which take 10 seconds.
 
     Raises:
-        TwinError: it cannot be bound.
+        TwinError: the port cannot be bound.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -52,20 +51,19 @@ def check_port(host: str, port: int) -> None:
             raise TwinError(
                 f"listen on {host}:{port}",
                 found=error.strerror or str(error),
-                next_step="end the program that has the port, or set TWIN_GATEWAY_PORT to another",
+                next_step="stop the program that uses the port, or change TWIN_GATEWAY_PORT",
             ) from error
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    """Serve until SIGTERM or SIGINT, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m twin_resources.gateway")
-    parser.add_argument("--processes", type=int, default=1, help="that answer behind the port")
+    parser.add_argument("--processes", type=int, default=1, help="worker processes")
     processes: int = parser.parse_args().processes
     settings = load_settings()
     clean = gateway_environment(settings, os.environ)
     if set(os.environ) - set(clean):
-        # A new program image: what was in the environment is not even in /proc/<pid>/environ any
-        # more.
+        # A new program image also removes the other variables from /proc/<pid>/environ.
         os.execve(
             sys.executable, [sys.executable, "-m", "twin_resources.gateway", *sys.argv[1:]], clean
         )

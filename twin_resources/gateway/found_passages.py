@@ -1,12 +1,12 @@
-"""Retrieval on the request path: off the event loop, and behind a queue that has an end.
+"""Retrieve passages for a request in threads, behind a bounded queue.
 
-Scope: the threads, the queue, and the clauses that say why an answer rests on no passage, or
-quotes nothing.
-Out of scope: how passages are found (`retrieval/retrieval.py`) and shown
-(`prompt/templates.py`), how quotations are chosen (`quotes/quoter.py`).
+Scope: the threads, the queue, and the reasons that an answer has no passages.
+Out of scope: finding passages (`retrieval/retrieval.py`), rendering them
+(`prompt/templates.py`), choosing quotations (`quotes/quoter.py`).
 
-Under load a question waits its turn, or is refused where the queue is full. It is never answered
-without the posts: after a time limit of 3 s 603 of 780 answers had none, all of them with 200.
+Under load a question waits for its turn, or is refused if the queue is full. It is not answered
+without the posts. With a time limit of 3 s, 603 of 780 answers had no passages, and all of them
+had status 200.
 """
 # pyright: strict
 
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.retrieval import Passage, RetrievalResult, Retriever
     from twin_resources.quality.judges.sentence_support import SentenceSupport
 
-# About four times what one model server may have under way; worked off at 8 to 17 CPU-ms each.
+# About four times the limit of one model server; each question takes 8 to 17 CPU-ms.
 MAX_WAITING = 256
 _THREADS = 2
 _RETRY_S = 5.0
-_WEIGHT = 0.1  # of the newest question in the mean of how long one takes
+_WEIGHT = 0.1  # of the newest question in the moving average of the duration
 
 
 @dataclass(frozen=True)
 class FoundPassages:
-    """What the author's posts hold for a question.
+    """The result of retrieval for a question.
 
     Attributes:
-        passages: for the prompt, best first.
-        missing: why there are none; empty: all is well.
-        nearest: a passage of each of the posts found first.
-        quoted: what may be quoted; None: nobody asked for it.
-        vector: the question's, of length 1; None: it was not embedded.
-        embedder: revision of who made it.
+        passages: passages for the prompt, best first.
+        missing: reason that there are no passages; empty if there is no problem.
+        nearest: one passage of each of the nearest posts.
+        quoted: the quotations; None if none were requested.
+        vector: embedding of the question, of length 1; None if it was not embedded.
+        embedder: revision of the embedder that computed `vector`.
     """
 
     passages: tuple[Passage, ...] = ()
@@ -63,32 +63,32 @@ class FoundPassages:
     embedder: str = ""
 
     def rank(self) -> tuple[bool, float]:
-        """What decides between two searches: whether it may be quoted, then how near it lies."""
+        """Return the sort key of searches: whether there are quotations, then closeness."""
         if self.quoted is None:
             return False, self.closeness
         return bool(self.quoted.quotes), self.quoted.best
 
     @property
     def closeness(self) -> float:
-        """Cosine of the best passage that the prompt shows; 0 without one."""
+        """Cosine similarity of the best passage in the prompt; 0 without passages."""
         return max((passage.cosine for passage in self.passages), default=0.0)
 
 
 @dataclass
 class Passages:
-    """Finds passages for questions, and what to quote; opens both at the first one.
+    """Finds passages and quotations for questions; opens both models at the first question.
 
     Attributes:
-        open_retriever: makes the retriever; may raise, and is asked again after some seconds.
-        open_quoter: makes the quoter for the retriever's embedder; None: nothing is quoted.
-        most_waiting: questions that wait or are worked on; the next one is refused.
+        open_retriever: opens the retriever. If it raises, it is called again after some seconds.
+        open_quoter: opens the quoter for the retriever's embedder; None disables quotations.
+        most_waiting: limit on questions that wait or are processed; the next one is refused.
     """
 
     open_retriever: Callable[[], Retriever]
     open_quoter: Callable[[Retriever], Quoter] | None = None
     most_waiting: int = MAX_WAITING
     _waiting: int = 0
-    _seconds: float = 0.0  # that a question takes, the mean of the last ones
+    _seconds: float = 0.0  # moving average of the duration of a question
     _quoter: Quoter | None = None
     _retriever: Retriever | None = None
     _failed_at: float = -_RETRY_S
@@ -106,50 +106,54 @@ class Passages:
         with_quotes: bool = False,
         shown: str = "",
     ) -> FoundPassages:
-        """What is found for a question; a failure is a clause of what is found.
+        """Find passages for a question; a failure is reported in the result's `missing`.
 
         Args:
-            searches: `ChatRequest.searches`; the one whose result is nearer is taken.
-            token_budget: most tokens of the passages together (`Author.context_tokens`).
-            with_quotes: look for quotations too.
-            shown: earlier answers of the conversation; what they quote comes behind the rest.
+            author: slug of the author.
+            searches: `ChatRequest.searches`; the nearer of their results is used.
+            token_budget: limit on the tokens of all passages (`Author.context_tokens`).
+            with_quotes: whether to choose quotations too.
+            shown: earlier answers of the conversation; posts that they quote are ranked last.
 
         Raises:
-            Refused: 429 as many questions wait as may.
+            Refused: 429 if the queue is full.
         """
         if self._waiting >= self.most_waiting:
             raise self._full()
         self._waiting += 1
         try:
-            # A reader who leaves meanwhile cancels this, and what has not begun leaves the queue.
+            # A disconnect cancels this task, and a question that has not begun leaves the queue.
             return await asyncio.get_running_loop().run_in_executor(
                 self._threads, self._measured, author, searches, token_budget, with_quotes, shown
             )
-        except Exception as error:  # noqa: BLE001 - an answer without passages beats none; it is told and logged
+        except Exception as error:  # noqa: BLE001 - logged, and reported with the answer
             sys.stderr.write(f"retrieval for {author} failed: {type(error).__name__}: {error}\n")
             return FoundPassages(missing=f"retrieval failed ({type(error).__name__})")
         finally:
             self._waiting -= 1
 
     def _full(self) -> Refused:
-        """The refusal; when to ask again goes by what was worked off lately."""
+        """Return the refusal for a full queue; its wait follows from the recent durations."""
         wait_s = max(1, math.ceil(self._waiting * self._seconds / _THREADS))
         return Refused(
             429,
             "too_many_waiting",
             tried="look for passages",
-            found=f"{self._waiting} questions that wait for theirs, as many as may",
-            next_step=f"ask again in {wait_s} s, with fewer at a time",
+            found=f"a full queue of {self._waiting} questions",
+            next_step=f"ask again in {wait_s} s, with fewer questions at a time",
             retry_after_s=wait_s,
         )
 
     async def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function in the threads of retrieval."""
+        """Call a function in the retrieval threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     def sentence_judge(self, revision: str) -> SentenceSupport | None:
-        """The judge of sentences for one answer, which embeds no text twice; None: the embedder is
-        not open, or it is another judge's."""
+        """Return the judge of sentence support for one answer, which embeds no text twice.
+
+        Returns:
+            The judge, or None if the embedder is not open or is not the one of this revision.
+        """
         from twin_resources.quality.judges.judge import embed_each_once
         from twin_resources.quality.judges.sentence_support import SentenceSupport
 
@@ -166,17 +170,17 @@ class Passages:
     def look_up(
         self, author: str, searches: Sequence[str], *, with_quotes: bool, shown: str = ""
     ) -> FoundPassages:
-        """As `find`, in the caller's thread; what fails is raised."""
+        """Find passages as `find` does, in the caller's thread; errors are raised."""
         return self._retrieve(author, searches, CONTEXT_TOKENS, with_quotes, shown)
 
     def _measured(
         self, author: str, searches: Sequence[str], token_budget: int, with_quotes: bool, shown: str
     ) -> FoundPassages:
         began = time.monotonic()
-        found_passages = self._retrieve(author, searches, token_budget, with_quotes, shown)
-        took = time.monotonic() - began
-        self._seconds += _WEIGHT * (took - self._seconds) if self._seconds else took
-        return found_passages
+        passages = self._retrieve(author, searches, token_budget, with_quotes, shown)
+        seconds = time.monotonic() - began
+        self._seconds += _WEIGHT * (seconds - self._seconds) if self._seconds else seconds
+        return passages
 
     def _retrieve(
         self,
@@ -187,8 +191,8 @@ class Passages:
         shown: str = "",
     ) -> FoundPassages:
         retriever = self._open()
-        found = [
-            self._found(
+        results = [
+            self._with_quotes(
                 author,
                 search,
                 retriever.retrieve(
@@ -199,9 +203,9 @@ class Passages:
             )
             for search in searches
         ]
-        return max(found, key=FoundPassages.rank)  # of equals the question by itself
+        return max(results, key=FoundPassages.rank)  # first of equals: the question alone
 
-    def _found(
+    def _with_quotes(
         self,
         author: str,
         search: str,
@@ -223,17 +227,17 @@ class Passages:
         if self._quoter is None:
             self._quoter = self.open_quoter(quotes_by)
         posts = [passage.document_id for passage in retrieved.nearest]
-        made_by, vector, tokens = retrieved.embedder, retrieved.vector, retrieved.tokens
-        # While a home is embedded again, chunks and paragraphs may be of two embedders.
+        revision, vector, tokens = retrieved.embedder, retrieved.vector, retrieved.tokens
+        # While a home is embedded again, chunks and paragraphs may have different embedders.
         calibrated = self._quoter.embedder_of(author)
-        if calibrated != made_by and (embedder := quotes_by.embedder_of(calibrated)):
-            made_by, (vector, tokens) = calibrated, embedder.embed_question(search)
+        if calibrated != revision and (embedder := quotes_by.embedder_of(calibrated)):
+            revision, (vector, tokens) = calibrated, embedder.embed_question(search)
         quoted = self._quoter.quote(
             author,
             vector,
             posts,
             tokens=tokens,
-            embedder=made_by,
+            embedder=revision,
             shown=shown,
             language=sure_language(search),
         )
@@ -245,8 +249,8 @@ class Passages:
                 if time.monotonic() - self._failed_at < _RETRY_S:
                     raise TwinError(
                         "open the retriever",
-                        found="that it could not be opened some seconds ago",
-                        next_step="see the gateway's log",
+                        found="that it could not be opened a few seconds ago",
+                        next_step="read the gateway's log",
                     )
                 try:
                     self._retriever = self.open_retriever()
@@ -257,16 +261,16 @@ class Passages:
 
 
 def passages_of(settings: Settings) -> Passages:
-    """Passages from the tables and the embedder of a home."""
+    """Return passages from the tables and the embedder of a home."""
 
     def open_retriever() -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder, load_revision
         from twin_resources.models.retrieval.reranker import load_reranker
         from twin_resources.models.retrieval.retrieval import Retriever
 
-        # One thread a question: with all of them it costs 13-17 CPU-ms in place of 8, because they
-        # wait for each other in a busy loop, and several questions share the cores anyway. No card:
-        # this process never imports torch.
+        # One thread per question. With all threads a question costs 13-17 CPU-ms instead of 8,
+        # because they wait for each other in a busy loop, and concurrent questions use the other
+        # cores anyway. No GPU, because this process never imports torch.
         embedder = load_embedder(settings, threads=1, on_card=False)
         return Retriever(
             settings.tables_base,

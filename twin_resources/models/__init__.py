@@ -1,5 +1,5 @@
-"""Models at work: embedding, searching, quoting, serving, and starting a training.
+"""Use models: embedding, searching, quoting, serving, and launching a training.
 
-Scope: using a model. Out of scope: its weights as files (`storage/weights`), judging
-what it says (`quality/judges`).
+Scope: using a model. Out of scope: its weights as files (`storage/weights`), judging its answers
+(`quality/judges`).
 """

@@ -1,14 +1,14 @@
-"""`python -m twin_resources.models.base_model prepare|show [--base-model NAME]`: a line of JSON.
+"""`python -m twin_resources.models.base_model prepare|show [--base-model NAME]`: print JSON.
 
-Scope: the arguments and the exit code, and what a base model has to show before it is ready:
-its served answers are the reference's, alone and with an adapter. Whether it chats is said, and
-refuses none.
-Out of scope: fetching and converting (`storage/weights/weights.py`), how answers are
-compared (`serving/serving_parity.py`), what a chat model's answers are (`serving/chat_ability.py`).
+Scope: the arguments and the exit code, and the tests that a base model must pass before it is
+ready: its served answers match the reference's, alone and with an adapter. A model that cannot chat
+only causes a warning.
+Out of scope: fetching and converting (`storage/weights/weights.py`), comparing answers
+(`serving/serving_parity.py`), testing whether a model chats (`serving/chat_ability.py`).
 
-An adapter is tried with random weights on every linear layer, because two things can be in its way:
-a weight that GGUF stores otherwise, and an architecture whose graph in llama.cpp leaves adapters
-out. Then a trained adapter is merged into a GGUF file of its own (`BaseModel.adapters`).
+An adapter with random weights on every linear layer is tested, because llama.cpp may not support
+it: GGUF may store a weight differently, or the architecture's graph may ignore adapters. A trained
+adapter is then merged into a GGUF file of its own (`BaseModel.adapters`).
 """
 # pyright: strict, reportUnknownMemberType=false
 
@@ -36,50 +36,50 @@ from twin_resources.storage.weights.weights import (
     prepare_base_model,
 )
 
-RANK, SPREAD, SEED = 4, 0.02, 3  # of the adapter that is tried: a trained one's are as small
+RANK, SPREAD, SEED = 4, 0.02, 3  # of the test adapter; trained weights are as small
 
 
 def prepare_and_prove(
     settings: Settings, name: str | None = None, *, report: Report = print
 ) -> BaseModel:
-    """`prepare_base_model`, ready only when llama.cpp answers as transformers does.
+    """Prepare a base model, and verify that llama.cpp answers like transformers.
 
     Raises:
-        TwinError: as `prepare_base_model`, or it answers otherwise; says in what.
+        TwinError: as `prepare_base_model`, or the answers differ; the message names the difference.
     """
 
-    named = name or settings.base_model
+    model_name = name or settings.base_model
 
     def proof(files: PreparedFiles) -> Mapping[str, Any]:
-        found = prove_files(settings, files, report=report)
+        figures = prove_files(settings, files, report=report)
         ability = chat_ability(settings, files)
-        if warning := ability.warning(named):
+        if warning := ability.warning(model_name):
             report(f"warning: {warning}")
-        return {**found, "chat_faults": [list(fault) for fault in ability.faults]}
+        return {**figures, "chat_faults": [list(fault) for fault in ability.faults]}
 
     return prepare_base_model(settings, name, report=report, prove=proof)
 
 
 def prove_files(settings: Settings, files: PreparedFiles, *, report: Report) -> dict[str, Any]:
-    """Prove a base model, and find out how adapters on it are served.
+    """Compare a base model's served answers with the reference, and test adapters on it.
 
     Returns:
         Figures of the base (`ServedProof`), `adapters` (`beside` or `merged`) and `adapters_why`.
 
     Raises:
-        TwinError: it is served otherwise than transformers computes it.
+        TwinError: the served answers differ from those of transformers.
     """
     report("comparing its served answers with those of transformers")
-    found = prove(settings, files.folder, files.gguf, precision=files.precision, ends=files.ends)
-    report(str(found))
-    why = _in_the_way_of_adapters(settings, files)
+    proof = prove(settings, files.folder, files.gguf, precision=files.precision, ends=files.ends)
+    report(str(proof))
+    why = _reason_to_merge(settings, files)
     if why:
         report(f"adapters will be merged into files of their own: {why}")
-    return {**asdict(found), "adapters": "merged" if why else "beside", "adapters_why": why}
+    return {**asdict(proof), "adapters": "merged" if why else "beside", "adapters_why": why}
 
 
 def chat_ability(settings: Settings, files: PreparedFiles) -> ChatAbility:
-    """Whether a base model, served as it will be, chats.
+    """Test whether a base model can chat, with the server that will serve it.
 
     Raises:
         TwinError: it cannot be served.
@@ -91,8 +91,8 @@ def chat_ability(settings: Settings, files: PreparedFiles) -> ChatAbility:
         process.end()
 
 
-def _in_the_way_of_adapters(settings: Settings, files: PreparedFiles) -> str:
-    """Why llama.cpp does not take an adapter beside this model; empty: it does."""
+def _reason_to_merge(settings: Settings, files: PreparedFiles) -> str:
+    """Return why llama.cpp cannot serve an adapter beside this model; empty if it can."""
     adapter = random_adapter(files.folder, files.room / "adapter")
     out = files.room / "adapter.gguf"
     try:
@@ -113,7 +113,7 @@ def _in_the_way_of_adapters(settings: Settings, files: PreparedFiles) -> str:
 
 
 def random_adapter(model: Path, folder: Path) -> Path:
-    """A PEFT folder with random weights on every linear layer but the output head."""
+    """Write a PEFT folder with random weights on every linear layer but the output head."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -132,7 +132,7 @@ def random_adapter(model: Path, folder: Path) -> Path:
 
 
 def main() -> int:
-    """Exit code 0: the model is there; 2: it is not, and stderr says what to do."""
+    """Run the command; exit code 0 if the model is ready, or 2 with the next step on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m twin_resources.models.base_model", description=__doc__
     )

@@ -1,17 +1,17 @@
-"""What a model of some size does on this machine: recipe, memory, training time.
+"""Estimate a model's recipe, memory and training time on this machine from its size.
 
 Scope: the rules and their figures.
-Out of scope: looking at the machine (`preflight.py`), and for its sake any import outside
-the standard library and syntax newer than Python 3.9.
+Out of scope: inspecting the machine (`preflight.py`). Because `preflight.py` imports this module,
+it uses only the standard library and the syntax of Python 3.9.
 
-It is a rule, not a measurement: it scales what was measured on two cores with bf16 instructions and
-a model of 0.135 billion parameters. There 100,000 training tokens cost 600 CPU seconds. Work grows
-with the parameters; training without bf16 instructions costs 2.6 times as much. Nothing was
-measured on a GPU: there the rule is arithmetic on a slow one. Without bf16 `twin up` names a recipe
+The estimate is a rule, not a measurement. It scales figures of a model of 0.135 billion parameters
+on two cores with bf16 instructions, where 100,000 training tokens cost 600 CPU seconds. Cost grows
+with the parameters. Training without bf16 instructions costs 2.6 times as much. Nothing was
+measured on a GPU; the rule there is arithmetic for a slow one. Without bf16 `twin up` uses a recipe
 of 70,000 tokens for a new author.
 
-A recipe follows from parameters and device (`choose_recipe`): larger models take a lower learning
-rate, and a card pays for more tokens. Those for 1B and 8B were run nowhere yet.
+Parameters and device determine the recipe (`choose_recipe`): larger models have a lower learning
+rate, and a GPU trains on more tokens. The recipes for 1B and 8B have not been run yet.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ REFERENCE_BILLION = 0.135  # billions of parameters
 TRAINING_CPU_S = 600.0
 WITHOUT_BF16 = 2.6
 RANKS = 2
-GPU_SUSTAINED_FLOPS = 20e12  # a guess at the low end; no figure of a GPU was taken for it
+GPU_SUSTAINED_FLOPS = 20e12  # a low guess, not measured on any GPU
 TRAINING_TOKENS, TOKENS_WITHOUT_BF16, GPU_TRAINING_TOKENS = 100_000, 70_000, 2_000_000
 RECIPE_OF_SMALL, RECIPE_WITHOUT_BF16 = "smollm2-135m-cpu", "smollm2-135m-cpu-fp32"
-RECIPES = {  # tokens that a recipe trains on at most, and whether on a card
+RECIPES = {  # maximum training tokens of a recipe, and whether it needs a GPU
     RECIPE_OF_SMALL: (TRAINING_TOKENS, False),
     RECIPE_WITHOUT_BF16: (TOKENS_WITHOUT_BF16, False),
     "smollm2-135m-demo": (40_000, False),
@@ -41,17 +41,17 @@ RECIPES = {  # tokens that a recipe trains on at most, and whether on a card
     "8b-gpus": (GPU_TRAINING_TOKENS, True),
     "8b-gpus-zero3": (GPU_TRAINING_TOKENS, True),
 }
-SMALL_BILLION, LARGE_BILLION = 0.5, 4.0  # below the first as 135M, from the second on as 8B
-MAX_RANKS = 8  # the samples of a step are dealt to as many
+SMALL_BILLION, LARGE_BILLION = 0.5, 4.0  # below the first like 135M, from the second on like 8B
+MAX_RANKS = 8  # samples of a step are distributed to at most this many ranks
 GB = 1e9
-CARD_CHARACTERS = 4000  # metadata stand at the top of a model card
+CARD_CHARACTERS = 4000  # the metadata is at the top of a model card
 
 
 def parameters_of(model: str) -> float | None:
-    """Billions of parameters: of a model folder, or as the name says; None when neither tells."""
+    """Return billions of parameters, from a model's folder or its name; None if unknown."""
     folder = Path(model).expanduser()
     if folder.is_dir():
-        # two bytes a parameter: weights are published in bf16 or f16
+        # two bytes for each parameter: weights are published in bf16 or f16
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         return size / 2 / GB or None
     match = re.search(r"(\d+(?:\.\d+)?)([bBmM])(?![a-zA-Z])", model)
@@ -61,7 +61,7 @@ def parameters_of(model: str) -> float | None:
 
 
 def licence_of(model: str) -> str:
-    """The licence that a model folder's card names, or where to read one; empty: no card says it.
+    """Return the licence in a model folder's card, or where to read it; empty if unknown.
 
     Card: https://huggingface.co/docs/hub/model-cards#model-card-metadata
     """
@@ -83,12 +83,12 @@ def licence_of(model: str) -> str:
 
 @dataclass(frozen=True)
 class RecipeChoice:
-    """A recipe that nobody named.
+    """A recipe that was chosen automatically.
 
     Attributes:
         recipe: its name, one of `RECIPES`.
-        ranks: cards that train together; 0: on the processor (`TWIN_TRAIN_RANKS`).
-        because: parameters and device, as it is told.
+        ranks: number of GPUs that train together; 0 for the processor (`TWIN_TRAIN_RANKS`).
+        because: parameters and device, as shown to a person.
     """
 
     recipe: str
@@ -99,55 +99,55 @@ class RecipeChoice:
 def choose_recipe(
     billions: float | None, *, bf16: bool, gpus: Sequence[tuple[str, float]]
 ) -> RecipeChoice:
-    """The recipe for a base model on a device.
+    """Choose the recipe for a base model on a device.
 
-    A card is used where it holds the model, several where each does (data parallel); where only all
-    of them together do, its weights are shared out (ZeRO-3). Two, four or eight train together.
+    One GPU is used if it holds the model, or two, four or eight if each does (data parallel). If
+    only all of them together hold it, its weights are sharded (ZeRO-3).
 
     Args:
-        billions: parameters of the base model; None: nobody knows, as the embedded one.
-        bf16: the processor multiplies it.
-        gpus: (name, GB) of each card that a training may use.
+        billions: parameters of the base model; None if unknown, which counts as the embedded one.
+        bf16: whether the processor multiplies bf16.
+        gpus: (name, GB) of each GPU that a training may use.
     """
     size = REFERENCE_BILLION if billions is None else billions
-    told = "base model of unknown size" if billions is None else f"base model of {size_name(size)}"
+    base = "base model of unknown size" if billions is None else f"base model of {size_name(size)}"
     holding = [memory for _, memory in gpus if memory >= gpu_need_gb(size)]
     if size < SMALL_BILLION:
         if holding:
-            return RecipeChoice("smollm2-135m-gpu", 1, f"{told}, a GPU")
+            return RecipeChoice("smollm2-135m-gpu", 1, f"{base}, a GPU")
         if bf16:
-            return RecipeChoice(RECIPE_OF_SMALL, 0, f"{told}, a processor with bf16")
-        return RecipeChoice(RECIPE_WITHOUT_BF16, 0, f"{told}, this processor is not faster in bf16")
+            return RecipeChoice(RECIPE_OF_SMALL, 0, f"{base}, a processor with bf16")
+        return RecipeChoice(RECIPE_WITHOUT_BF16, 0, f"{base}, this processor is not faster in bf16")
     kind = "1b" if size < LARGE_BILLION else "8b"
     if len(holding) > 1:
-        ranks = _together(len(holding))
-        return RecipeChoice(f"{kind}-gpus", ranks, f"{told}, {ranks} GPUs that hold it each")
+        ranks = _ranks_for(len(holding))
+        return RecipeChoice(f"{kind}-gpus", ranks, f"{base}, {ranks} GPUs that each hold it")
     if holding:
-        return RecipeChoice(f"{kind}-gpu", 1, f"{told}, a GPU that holds it")
-    ranks = _together(len(gpus))
+        return RecipeChoice(f"{kind}-gpu", 1, f"{base}, a GPU that holds it")
+    ranks = _ranks_for(len(gpus))
     if ranks > 1 and min(memory for _, memory in gpus) >= gpu_need_gb(size / ranks):
-        return RecipeChoice("8b-gpus-zero3", ranks, f"{told}, {ranks} GPUs that hold it together")
+        return RecipeChoice("8b-gpus-zero3", ranks, f"{base}, {ranks} GPUs that hold it together")
     device = "a GPU that does not hold it" if gpus else "no GPU"
-    return RecipeChoice("1b-cpu", 0, f"{told}, {device}")
+    return RecipeChoice("1b-cpu", 0, f"{base}, {device}")
 
 
 def gpu_need_gb(billions: float) -> float:
-    """Memory of a card for an adapter's training: weights in bf16, activations, optimizer."""
+    """Return the GPU memory for an adapter's training: weights in bf16, activations, optimizer."""
     return 2.5 * billions + 4
 
 
-def _together(cards: int) -> int:
-    """The largest of 1, 2, 4, 8 that there are cards for."""
+def _ranks_for(cards: int) -> int:
+    """Return the largest of 1, 2, 4 and 8 that is at most the number of GPUs."""
     return max((ranks for ranks in (1, 2, 4, MAX_RANKS) if ranks <= cards), default=0)
 
 
 def memory_need_gb(billions: float) -> float:
-    """Training beside the stack: two ranks with a copy each, two servers in f16, the rest 4 GB."""
+    """Return training memory beside the stack: two ranks with a copy, two f16 servers, and 4 GB."""
     return 4 + RANKS * (2 * billions + 1.5) + 2 * 2 * billions
 
 
 def weights_gb(model: str) -> float | None:
-    """What a server of ours reads of a model, f16, or the GGUF file as it is; None: not known."""
+    """Return the GB of a model's weights in f16, or of its GGUF file; None if unknown."""
     path = Path(model).expanduser()
     if path.is_file():
         return path.stat().st_size / GB
@@ -156,45 +156,45 @@ def weights_gb(model: str) -> float | None:
 
 
 def answering_need_gb(weights: float, *, trained_billions: float | None = None) -> float:
-    """Memory of a server with these weights (GB) beside the stack, and beside a training as well.
+    """Return the memory for a server with these weights (GB) beside the stack, and a training.
 
     Weights, a cache for 2 × 4,096 tokens (an eighth of the weights, at least 0.3 GB) and 4 GB.
 
     Args:
-        trained_billions: parameters of the model that is trained beside it; None: none is.
+        trained_billions: parameters of the model that is trained at the same time, or None.
     """
     stack = 4.0 if trained_billions is None else memory_need_gb(trained_billions)
     return stack + weights + max(0.3, weights / 8)
 
 
 def expect(billions: float, machine: dict[str, Any], *, recipe: str = "") -> dict[str, Any]:
-    """What a model of this size does on this machine.
+    """Estimate memory and training time of a model of this size on this machine.
 
     Args:
-        billions: parameters.
+        billions: billions of parameters.
         machine: `cores`, `memory_gb`, `bf16`, `gpus` as (name, GB).
-        recipe: as it was named; of one that is not in `RECIPES` the tokens and the device are taken
-            for those of the chosen one. Empty: the chosen one.
+        recipe: a named recipe; empty for the chosen one. For a name that is not in `RECIPES` the
+            tokens and the device of the chosen one are used.
 
     Returns:
         `fits`, `on` (CPU or GPU), `needs` (words), `training_minutes`, `recipe`, and `because`.
     """
     choice = choose_recipe(billions, bf16=machine["bf16"], gpus=machine["gpus"])
     tokens, on_gpu = RECIPES.get(recipe) or RECIPES[choice.recipe]
-    told = (recipe, "named") if recipe else (choice.recipe, choice.because)
+    chosen = (recipe, "named") if recipe else (choice.recipe, choice.because)
     scale = billions / REFERENCE_BILLION
     if on_gpu and choice.ranks:
         need = gpu_need_gb(billions)
         work = 6 * billions * 1e9 * tokens
         seconds = work / (GPU_SUSTAINED_FLOPS * choice.ranks) + 60
         needs = f"{need:.0f} GB of GPU memory"
-        return _expectation(True, "GPU, not measured", needs, seconds, told)
+        return _expectation(True, "GPU, not measured", needs, seconds, chosen)
     need = memory_need_gb(billions)
     seconds = TRAINING_CPU_S * scale / machine["cores"] * tokens / TRAINING_TOKENS
     if not machine["bf16"]:
         seconds *= WITHOUT_BF16
     fits = machine["memory_gb"] >= need
-    return _expectation(fits, "CPU", f"{need:.0f} GB of memory", seconds, told)
+    return _expectation(fits, "CPU", f"{need:.0f} GB of memory", seconds, chosen)
 
 
 def _expectation(
@@ -211,5 +211,5 @@ def _expectation(
 
 
 def size_name(billions: float) -> str:
-    """1.7 → `1.7B`, 0.135 → `135M`."""
+    """Format billions of parameters: 1.7 → `1.7B`, 0.135 → `135M`."""
     return f"{billions:.3g}B" if billions >= 1 else f"{billions * 1000:.0f}M"

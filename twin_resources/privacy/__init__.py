@@ -1,4 +1,4 @@
-"""Personal data and secrets in text: found by shape and check sum, replaced by what they were."""
+"""Find personal data and secrets in text by shape and check sum; replace each by its kind."""
 # pyright: strict
 
 from twin_resources.privacy.kinds import KINDS, Kind, TextSpan

@@ -1,14 +1,12 @@
-"""Secrets that their name gives away: `password: hunter22!`, `API_KEY=…`, `Bearer …`.
-
-Scope: which names announce a secret, and which values are one.
-Out of scope: secrets with a form of their own (`credentials.py`).
-
-Posts about programming are full of `password = params[:password]`: a value counts only when it is a
-literal that mixes letters with digits (a password: or marks) and is not a word that stands for a
-secret (`changeme`, `your-token`). Long values count by entropy: Shannon's bits a character times
-the length, as truffleHog and detect-secrets do. What follows `Basic` must decode to a name and a
-password (RFC 7617): prose goes on after that word. Only the value is replaced; a bare hash or an
-image in Base64 has no such name and stays.
+"""Find secrets by their label: `password: hunter22!`, `API_KEY=…`, `Bearer …`.
+Scope: labels that announce a secret, and values that are one.
+Out of scope: secrets with a format of their own (`credentials.py`).
+Posts about programming often contain `password = params[:password]`. A value counts only if it is a
+literal that mixes letters with digits (in a password also marks) and is not a placeholder
+(`changeme`, `your-token`). Long values count by entropy: Shannon's bits per character times
+the length, as truffleHog and detect-secrets do. A value after `Basic` must decode to a name and a
+password (RFC 7617), because the word also occurs in prose. Only the value is replaced. A bare hash
+or an image in Base64 has no label and stays.
 """
 # pyright: strict
 
@@ -39,8 +37,8 @@ _HEADER = re.compile(
 )
 _NEXT_PARAMETER = re.compile(r"&(?:amp;)?\w{1,30}=")
 _CODE = re.compile(r"[$/.~<{\[(%*&@:!|\\-]|.*(?:://|\$\{|\{\{|%[sd(]|\.\.\.|\*\*\*|<%|#\{)")
-_NAME_OF_SOMETHING = re.compile(r"[A-Za-z_][A-Za-z_-]*(?:[.:]{1,2}[A-Za-z_-]+)*(\d{0,3})[!?]?$")
-_STANDS_FOR_A_SECRET = frozenset(
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z_-]*(?:[.:]{1,2}[A-Za-z_-]+)*(\d{0,3})[!?]?$")
+_PLACEHOLDERS = frozenset(
     (
         *("password", "passwd", "pass", "secret", "token", "key", "apikey", "changeme", "user"),
         *(
@@ -57,38 +55,38 @@ _STANDS_FOR_A_SECRET = frozenset(
         *("abc", "abcdef", "xxx"),
     )
 )
-_MARKS_OF_EXAMPLE = re.compile(r"(?i)example|your[_-]?|placeholder|x{4}|changeme|redacted|insert")
+_EXAMPLE_MARKS = re.compile(r"(?i)example|your[_-]?|placeholder|x{4}|changeme|redacted|insert")
 _MIN_BITS = 18.0
-_BITS_OF_A_LONG_ONE = 60.0
+_MIN_BITS_OF_LONG_VALUE = 60.0
 
 
 def find_assignments(text: str) -> Iterator[TextSpan]:
-    """Spans of kind `secret` (the value without its quotes); they may overlap those of others."""
+    """Yield spans of kind `secret` (the value without quotes); they may overlap other kinds."""
     lowered = text.lower()
     if not any(word in lowered for word in _WORDS):
         return
     for match in _ASSIGNED.finditer(text):
-        name = next(one for one in ("double", "single", "tick", "bare") if match[one] is not None)
+        name = next(key for key in ("double", "single", "tick", "bare") if match[key] is not None)
         value, end = match[name], match.end(name)
         if name == "bare":
             value = _NEXT_PARAMETER.split(value, maxsplit=1)[0]  # `?token=…&page=2`
             value = value.rstrip(".:?")  # the end of the sentence
             end = match.start(name) + len(value)
-        if _is_secret(value, quoted=name != "bare", spoken=bool(match["password"])):
+        if _is_secret(value, quoted=name != "bare", is_password=bool(match["password"])):
             yield TextSpan(match.start(name), end, "secret")
     for match in _HEADER.finditer(text):
         value = match["value"]
         if match["bearer"]:
-            has_digit = any(one.isdigit() for one in value)
-            is_secret = has_digit and _is_secret(value, quoted=True, spoken=False)
+            has_digit = any(character.isdigit() for character in value)
+            is_secret = has_digit and _is_secret(value, quoted=True, is_password=False)
         else:
-            is_secret = _names_a_user(value)
+            is_secret = _encodes_user_and_password(value)
         if is_secret:
             yield TextSpan(*match.span("value"), "secret")
 
 
-def _names_a_user(value: str) -> bool:
-    """Base64 of `user:password`."""
+def _encodes_user_and_password(value: str) -> bool:
+    """Return whether the value is the Base64 of `user:password`."""
     try:
         bare = value.rstrip(".=")
         pair = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
@@ -98,28 +96,27 @@ def _names_a_user(value: str) -> bool:
     return bool(colon) and bool(password) and name.isprintable()
 
 
-def _is_secret(value: str, *, quoted: bool, spoken: bool) -> bool:
-    """Whether a value with such a name is a secret.
-
+def _is_secret(value: str, *, quoted: bool, is_password: bool) -> bool:
+    """Return whether a labelled value is a secret.
     Args:
-        quoted: it stands in quotes: a literal. Otherwise it may be code.
-        spoken: the name is a word for a password: shorter ones count.
+        quoted: whether the value is in quotes, and so a literal; otherwise it may be code.
+        is_password: whether the label is a word for a password; then shorter values count.
     """
     if _CODE.match(value) or any(character.isspace() for character in value):
         return False
     letters = "".join(character for character in value if character.isalpha()).lower()
     digits = sum(character.isdigit() for character in value)
-    if _MARKS_OF_EXAMPLE.search(value) or (letters in _STANDS_FOR_A_SECRET and digits <= 4):
+    if _EXAMPLE_MARKS.search(value) or (letters in _PLACEHOLDERS and digits <= 4):
         return False
-    name = None if quoted else _NAME_OF_SOMETHING.match(value)
-    if name and not (spoken and len(name[1]) > 1):
+    name = None if quoted else _IDENTIFIER.match(value)
+    if name and not (is_password and len(name[1]) > 1):
         return False
     bits = _bits(value)
     marks = sum(not character.isalnum() and character not in "_-./:" for character in value)
-    if letters and (digits or (marks and spoken)):
-        return bits >= _MIN_BITS and (spoken or len(value) >= 10)
-    mixed = any(one.isupper() for one in value) and any(one.islower() for one in value)
-    return bits >= _BITS_OF_A_LONG_ONE and (bool(digits) or (mixed and not marks))
+    if letters and (digits or (marks and is_password)):
+        return bits >= _MIN_BITS and (is_password or len(value) >= 10)
+    mixed = any(map(str.isupper, value)) and any(map(str.islower, value))
+    return bits >= _MIN_BITS_OF_LONG_VALUE and (bool(digits) or (mixed and not marks))
 
 
 def _bits(value: str) -> float:

@@ -1,7 +1,6 @@
-"""What kinds of personal data there are, and where one stands in a text.
-
-Scope: the kinds and their placeholders, a span, joining spans that overlap.
-Out of scope: finding them (one module a family of kinds), replacing (`redaction.py`).
+"""Define the kinds of personal data, and their spans in a text.
+Scope: the kinds and their placeholders, spans, joining spans that overlap.
+Out of scope: detection (one module per family of kinds), replacement (`redaction.py`).
 """
 # pyright: strict
 
@@ -28,7 +27,7 @@ Kind = Literal[
     "number plate",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""In the order in which they name a passage that two of them claim: the surer shape first."""
+"""In order of precedence where spans overlap: the more certain format first."""
 
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
@@ -47,9 +46,8 @@ class TextSpan:
 
 
 def joined(spans: Iterable[TextSpan]) -> tuple[TextSpan, ...]:
-    """Spans in the order of the text, none overlapping: those that did are one, of the surer kind.
-
-    Joined, not dropped: what only the less sure one covers would otherwise stay in the text.
+    """Sort spans by position and join those that overlap into one of the more certain kind.
+    They are joined, not dropped, so that no text of the less certain span stays.
     """
     apart: list[TextSpan] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):

@@ -1,13 +1,11 @@
-"""E-mail addresses.
-
-Scope: their shape, plain and written out ("ann at home dot org", "ann (at) home.org"), and
-which are nobody's.
+"""Find e-mail addresses.
+Scope: their format, plain and written out ("ann at home dot org", "ann (at) home.org"), and
+addresses that belong to no person.
 Out of scope: passwords in URLs (`credentials.py`).
-
-Kept, because they are no mailbox of a person: domains reserved for documentation and tests (RFC
-2606, RFC 6761), accounts of version control (`git@github.com:…`), addresses that take no mail
+These are kept, because none is a person's mailbox: domains reserved for documentation and tests
+(RFC 2606, RFC 6761), accounts of version control (`git@github.com:…`), addresses that take no mail
 (`noreply@…`), accounts in a URL, fediverse handles (`@ann@social.example`), file names
-(`icon@2x.png`), units (`getty@tty1.service`), message identities in links to mail archives.
+(`icon@2x.png`), units (`getty@tty1.service`), message IDs in links to mail archives.
 Format: RFC 5321 (64 octets before the at sign), RFC 6531 (letters of any script).
 """
 # pyright: strict
@@ -23,8 +21,8 @@ _MAX_LOCAL = 64
 _DOMAIN = re.compile(
     r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}([^\W\d_]{2,24}|xn--[a-z0-9-]{2,30})(?![\w-])"
 )
-# "at" in brackets is nothing else: "ann [at] bell.org". As a bare word it is a preposition, so the
-# dots must be written out as well: "ann at bell dot org".
+# "at" in brackets always means the at sign: "ann [at] bell.org". A bare "at" may be a preposition,
+# so the dots must be written out as well: "ann at bell dot org".
 _AT_IN_BRACKETS = re.compile(
     r"[\[({<] ?(?i:at|@|\u00e4t|\u00e6t|arroba|chez|chiocciola|apestaart(?:je)?) ?[\])}>] {0,2}"
 )
@@ -59,29 +57,28 @@ _NO_DOMAIN = frozenset(
 
 
 def find_mail_addresses(text: str) -> Iterator[TextSpan]:
-    """Spans of kind `e-mail`, at most one an at sign; may overlap those of other kinds."""
+    """Yield spans of kind `e-mail`, at most one per at sign; they may overlap other kinds."""
     at = text.find("@")
     while at != -1:
-        span = _around(text, at)
+        span = _at_sign_address(text, at)
         if span:
             yield span
         at = text.find("@", at + 1)
     for match in _AT_IN_BRACKETS.finditer(text):
-        span = _written_out(text, match, plain_dots=True)
+        span = _written_out_address(text, match, plain_dots=True)
         if span:
             yield span
     if any(dot in text for dot in _DOTS):
         for match in _AT_AS_A_WORD.finditer(text):
-            span = _written_out(text, match, plain_dots=False)
+            span = _written_out_address(text, match, plain_dots=False)
             if span:
                 yield span
 
 
-def _written_out(text: str, at: re.Match[str], *, plain_dots: bool) -> TextSpan | None:
-    """The address around an "at" that is written out.
-
+def _written_out_address(text: str, at: re.Match[str], *, plain_dots: bool) -> TextSpan | None:
+    """Return the address around an "at" that is written out, or None.
     Args:
-        plain_dots: "bell.org" is a domain there, not only "bell dot org".
+        plain_dots: whether "bell.org" counts as a domain, as well as "bell dot org".
     """
     domain = _DOMAIN_WRITTEN.match(text, at.end())
     if domain is None or not (plain_dots or _DOT.search(domain[0])):
@@ -96,7 +93,7 @@ def _written_out(text: str, at: re.Match[str], *, plain_dots: bool) -> TextSpan 
     return TextSpan(at.start() - (len(before) - local.start(1)), domain.end(), "e-mail")
 
 
-def _around(text: str, at: int) -> TextSpan | None:
+def _at_sign_address(text: str, at: int) -> TextSpan | None:
     domain = _DOMAIN.match(text, at + 1)
     if not domain or domain[1].lower() in _NO_DOMAIN or _RESERVED.search(domain[0]):
         return None
@@ -104,8 +101,8 @@ def _around(text: str, at: int) -> TextSpan | None:
     while start > lowest and (text[start - 1].isalnum() or text[start - 1] in "._+%-"):
         start -= 1
     if text.startswith(("%3C", "%3c"), start - 1) or text.startswith(("%3C", "%3c"), start):
-        return None  # a message's identity in a link to an archive
-    while start < at and text[start] in ".-%":  # prose before it: "…ann@", a list's "-ann@"
+        return None  # a message ID in a link to an archive
+    while start < at and text[start] in ".-%":  # punctuation before it: "…ann@", a list's "-ann@"
         start += 1
     local = text[start:at].lower()
     too_long = start == lowest and start > 0 and text[start - 1].isalnum()
@@ -117,7 +114,7 @@ def _around(text: str, at: int) -> TextSpan | None:
 
 
 def _in_authority(text: str, start: int) -> bool:
-    """`scheme://ann@host` and `scheme://ann:password@host` name an account, not a mailbox."""
+    """Return whether the name is an account in a URL: `scheme://ann@host`, `scheme://ann:pw@host`."""
     slashes = text.rfind("://", max(0, start - _MAX_LOCAL), start)
     if slashes == -1:
         return False

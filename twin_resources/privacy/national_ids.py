@@ -1,10 +1,8 @@
-"""National identity numbers: social security, personal and personal tax numbers.
-
-Scope: looking a text through for the shapes of `national_schemes.py`, once for all of them,
-and proving a hit. Out of scope: the table.
-
-A run of groups is turned into its shape ("536-22-8726" → "999-99-9999") and looked up, so the cost
-does not grow with the number of schemes.
+"""Find national identity numbers: social security, personal and personal tax numbers.
+Scope: searching a text for all shapes of `national_schemes.py` in one pass, and verifying
+a match. Out of scope: the table.
+Each run of groups is turned into its shape ("536-22-8726" → "999-99-9999") and looked up, so the
+cost does not grow with the number of schemes.
 """
 # pyright: strict
 
@@ -29,12 +27,12 @@ _MAX_GROUPS = 7
 _TO_SHAPE = str.maketrans(
     {**dict.fromkeys("0123456789", "9"), **dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A")}
 )
-# Of ten digits one number in eleven passes a check, and seconds since 1970 have ten.
-_FROM_HERE_AT_HOME = 11
-_STAMP = re.compile(
+# One ten-digit number in eleven passes a check by chance, and Unix timestamps have ten digits.
+_MIN_DIGITS_AT_HOME = 11
+_TIMESTAMP = re.compile(
     r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])(?:[0-5]\d){1,2}$"
 )
-_BOOK = re.compile(r"97[89]\d{10}$")
+_ISBN = re.compile(r"97[89]\d{10}$")
 # prefixes that HM Revenue & Customs does not allocate: NIM39110
 _INSURANCE_NUMBER = re.compile(
     r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]$"
@@ -62,17 +60,16 @@ _SCHEMES_OF = _by_shape()
 
 
 def find_national_ids(text: str, *, regions: tuple[str, ...] = ()) -> Iterator[TextSpan]:
-    """Spans of kinds `ssn` (of the United States) and `national id`; they may overlap others.
-
+    """Yield spans of kinds `ssn` (United States) and `national id`; they may overlap other kinds.
     Args:
-        regions: where the writer may be at home, ISO 3166 alpha-2.
+        regions: countries where the writer may live, ISO 3166 alpha-2.
     """
     for run in _RUN.finditer(text):
         yield from _in_run(text, run, regions)
 
 
 def _in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) -> Iterator[TextSpan]:
-    written = run[0]  # once: each `run[0]` copies the run
+    written = run[0]  # read once, because each `run[0]` copies the run
     shape = written.translate(_TO_SHAPE)
     groups = [group.span() for group in _GROUP.finditer(written)]
     if not _may_end_at(text, run.end()):
@@ -83,11 +80,11 @@ def _in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) -> Iterator
         if not _may_start_at(written, start):
             index += 1
             continue
-        # the longest first: "123.456.789-09" holds shapes of others
+        # the longest first, because "123.456.789-09" contains shapes of other schemes
         for last in range(min(index + _MAX_GROUPS, len(groups)) - 1, index - 1, -1):
             end = groups[last][1]
             if written[end : end + 1] not in ("", " "):
-                continue  # a longer number
+                continue  # part of a longer number
             kind = _kind_of(text, run.start() + start, run.start() + end, shape[start:end], regions)
             if kind:
                 yield TextSpan(run.start() + start, run.start() + end, kind)
@@ -111,27 +108,27 @@ def _kind_of(
 
 
 def _is_another_number(text: str, start: int, end: int) -> bool:
-    """Bytes of a dump, a book's number, a moment, a value in code: a check sum passes by chance."""
+    """Return whether it is a dump, an ISBN, a time or a code value that passes by chance."""
     written = text[start:end]
     if in_dump(text, start, end) or is_labelled_otherwise(text, start):
         return True
     return written.isdigit() and (
-        _BOOK.match(written) is not None
-        or _STAMP.match(written) is not None
+        _ISBN.match(written) is not None
+        or _TIMESTAMP.match(written) is not None
         or in_code(text, start, end)
         or in_row(text, start, end)
     )
 
 
 def _may_start_at(run: str, start: int) -> bool:
-    """Not within a longer number; letters before it are a label ("RUT-12.531.909-2")."""
+    """Return whether no longer number includes it; a label may precede it ("RUT-12.531.909-2")."""
     if start == 0 or run[start - 1] == " ":
         return True
     return _LABEL_IN_RUN.search(run[max(0, start - 8) : start]) is not None
 
 
 def _may_end_at(text: str, end: int) -> bool:
-    """Letters that go on make it a word, a digit after a mark a longer number."""
+    """Return whether neither a letter (a word) nor a mark with a digit (a number) follows."""
     following = text[end : end + 2]
     if following[:1].isalnum() or following[:1] == "_":
         return False
@@ -139,12 +136,12 @@ def _may_end_at(text: str, end: int) -> bool:
 
 
 def _at_home(shape: str, scheme: Scheme, regions: tuple[str, ...]) -> bool:
-    return scheme.region in regions and shape.count("9") >= _FROM_HERE_AT_HOME
+    return scheme.region in regions and shape.count("9") >= _MIN_DIGITS_AT_HOME
 
 
 def _labelled(text: str, start: int, scheme: Scheme) -> bool:
     before = text[max(0, start - _MAX_LABEL) : start]
-    is_labelled = bool(scheme.words) and any(one.isalpha() for one in before[-_NEAREST_WORD:])
+    is_labelled = bool(scheme.words) and any(map(str.isalpha, before[-_NEAREST_WORD:]))
     return is_labelled and _label(scheme.words).search(before) is not None
 
 
@@ -174,7 +171,7 @@ def _module(name: str) -> _Checks:
     module = get_cc_module(country, number)
     if module is None:
         raise TwinError(
-            f"Looked for the check sum {name}",
+            f"load the check sum {name}",
             found="python-stdnum does not have it",
             next_step="install the version in deploy/constraints.txt",
         )

@@ -1,12 +1,10 @@
-"""The national identity numbers that are looked for: how they are written, what proves one.
-
-Scope: the table. Out of scope: looking for them (`national_ids.py`), the check sums
-(python-stdnum, one module a scheme: https://arthurdejong.org/python-stdnum/doc/2.2).
-
-A shape has `9` for a digit and `A` for a letter. A *plain* shape counts wherever it stands: its
-separators and letters are its own, or its date and check digits leave one of fifty chance numbers.
-A *labelled* one looks like any number and counts only after one of the scheme's words, or, from ten
-digits on, in a text of its own region.
+"""List the national identity numbers: their shapes and their check sums.
+Scope: the table. Out of scope: the search (`national_ids.py`), the check sums
+(python-stdnum, one module per scheme: https://arthurdejong.org/python-stdnum/doc/2.2).
+A shape has `9` for a digit and `A` for a letter. A *plain* shape counts everywhere: its separators
+and letters are distinctive, or its date and check digits reject 49 of 50 random numbers.
+A *labelled* shape looks like any number. It counts only after one of the scheme's words, or, with
+ten digits or more, in a text of its own region.
 """
 # pyright: strict
 
@@ -21,8 +19,8 @@ class Scheme:
 
     Attributes:
         region: ISO 3166 alpha-2 in capitals.
-        module: of python-stdnum, `country.module`; "": the scheme has no check sum, and
-            `national_ids` knows its rules.
+        module: `country.module` of python-stdnum, or "" if the scheme has no check sum and
+            `national_ids` checks its rules.
         words: alternatives of a regular expression, in lower case.
     """
 
@@ -106,5 +104,4 @@ SCHEMES: tuple[Scheme, ...] = (
     Scheme("AU", "au.tfn", (), _NINE, "tfn|tax file"),
     Scheme("NZ", "nz.ird", (), (*_NINE, "99-999-999", "99999999"), "ird"),
 )
-"""Left out: schemes without any check (a passport number, a driver's licence) and those of
-companies."""
+"""Schemes without any check (passports, driving licences) and those of companies are left out."""

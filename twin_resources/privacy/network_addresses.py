@@ -1,12 +1,10 @@
-"""IP addresses.
-
-Scope: their shape, and which could be a person's. Out of scope: host names.
-
-Kept, because they are nobody's: what the registries do not route (private 10/8, 172.16/12 and
-192.168/16 of RFC 1918, loopback, link-local, documentation of RFC 5737 and RFC 3849, netmasks), the
-public resolvers, networks (`203.0.112.0/20`), and four numbers that are a version or a section
-("C99 § 6.3.2.3"): those after a word that says so, and those with every number below 32, which of
-random addresses are 1 in 4,096.
+"""Find IP addresses.
+Scope: their format, and whether one could be a person's. Out of scope: host names.
+These are kept, because they belong to no person: addresses that are not routed (private 10/8,
+172.16/12 and 192.168/16 of RFC 1918, loopback, link-local, documentation of RFC 5737 and RFC 3849,
+netmasks), the public resolvers, networks (`203.0.112.0/20`), and versions or sections of four
+numbers ("C99 § 6.3.2.3"). A version follows a word for one or has every number below 32, as 1 in
+4,096 random addresses has.
 Registries: https://www.iana.org/assignments/iana-ipv4-special-registry, read by `ipaddress`.
 """
 # pyright: strict
@@ -19,8 +17,8 @@ from collections.abc import Iterator
 
 from twin_resources.privacy.kinds import TextSpan
 
-# A lookbehind after the first digit, here and in the other modules: a pattern that starts with a
-# set of characters is searched for several times faster than one that starts with an assertion.
+# The lookbehind follows the first digit, here and in the other modules: a search is several times
+# faster if the pattern starts with a set of characters rather than with an assertion.
 _IPV4 = re.compile(
     r"\d(?<![\w.#-]\d)(?<![A-Za-z]/\d)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w-]|\.\w)(?!/(?:[12]?\d|3[01])\b)"
 )
@@ -28,8 +26,8 @@ _IPV6 = re.compile(
     r"[23](?<![\w:.]\d)[0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])(?!/(?:\d\d?|1[01]\d|12[0-7])\b)"
 )
 _VERSION = re.compile(r"(?i)(?:\b(?:versions?|release|ver|build|rev|v)[ .:=]{1,2}|[=~^<>]=? ?)$")
-_HIGHEST_OF_A_VERSION = 32
-_EVERYONES = frozenset(
+_VERSION_NUMBER_LIMIT = 32
+_PUBLIC_RESOLVERS = frozenset(
     (
         *("1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9", "149.112.112.112"),
         *("208.67.222.222", "208.67.220.220"),
@@ -40,21 +38,21 @@ _EVERYONES = frozenset(
 
 
 def find_network_addresses(text: str) -> Iterator[TextSpan]:
-    """Spans of kind `ip address`; they do not overlap each other."""
+    """Yield spans of kind `ip address`; they do not overlap each other."""
     for pattern in (_IPV4, _IPV6):
         for match in pattern.finditer(text):
-            if _is_a_persons(match[0]) and not _is_version(text, match.start()):
+            if _may_be_personal(match[0]) and not _is_version(text, match.start()):
                 yield TextSpan(match.start(), match.end(), "ip address")
 
 
-def _is_a_persons(written: str) -> bool:
+def _may_be_personal(written: str) -> bool:
     try:
         address = ipaddress.ip_address(written)
     except ValueError:
         return False
-    if not address.is_global or address.is_multicast or str(address) in _EVERYONES:
+    if not address.is_global or address.is_multicast or str(address) in _PUBLIC_RESOLVERS:
         return False
-    return address.version == 6 or any(number >= _HIGHEST_OF_A_VERSION for number in address.packed)
+    return address.version == 6 or any(number >= _VERSION_NUMBER_LIMIT for number in address.packed)
 
 
 def _is_version(text: str, start: int) -> bool:

@@ -1,10 +1,8 @@
-"""What a run of digits is when it is nobody's: an amount, a date, a column of a listing, a book.
-
-Scope: the neighbours and the shapes that say so, for phone numbers and national ids alike.
-Out of scope: what makes a number somebody's (`phones.py`, `national_ids.py`).
-
-Every question looks at a few characters around the number, so the cost stays linear; a stream that
-holds back 120 characters (`gateway/guards/streaming.py`) sees the same.
+"""Recognise numbers that are no personal data: amounts, dates, columns of a listing, ISBNs.
+Scope: their formats and contexts, for phone numbers and national ids alike.
+Out of scope: numbers that are personal data (`phones.py`, `national_ids.py`).
+Every function reads a few characters around the number, so the cost stays linear. A stream that
+holds back 120 characters (`gateway/guards/streaming.py`) gets the same result.
 """
 # pyright: strict
 
@@ -13,12 +11,12 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-_MAX_BEFORE, _MAX_AFTER = 24, 16  # characters that are looked at
+_MAX_BEFORE, _MAX_AFTER = 24, 16  # characters
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _MONTH = r"(?:0?[1-9]|1[0-2])"
 _YEAR = r"(?:1[0-9]|20)\d\d"
 _TIME = r"(?:(?:[01]?\d|2[0-4])\.[0-5]\d|(?:[01]\d|2[0-4]) ?(?:00|15|30|45))"
-_DATED = re.compile(
+_DATE = re.compile(
     rf"\(?(?:{_YEAR}[-./ ]{_MONTH}[-./ ]{_DAY}(?!\d)"
     rf"|{_DAY}([-./ ]){_MONTH}\1{_YEAR}(?!\d)|{_DAY}[-./]{_MONTH}[-./ ]{{1,2}}{_YEAR}(?!\d)"
     rf"|{_DAY}([-./]){_MONTH}\2\d\d(?!\2?\d)"
@@ -53,20 +51,20 @@ _GROUP = re.compile(r"\d+")
 _PAIRS = re.compile(r"\d\d(?: {1,2}\d\d)+$")
 _PAIR_BEFORE = re.compile(r"(?:^|\s)[0-9a-fA-F]{2} {1,2}$")
 _PAIR_AFTER = re.compile(r" {1,2}[0-9a-fA-F]{2}(?!\w)")
-_FOURS = re.compile(r"\d{4}(?: \d{1,4})+$")
-_FOUR_BEFORE = re.compile(r"(?:^|[\s:])[0-9a-fA-F]{4,8}:? {1,2}$")
-_FOUR_AFTER = re.compile(r"(?: {1,2}[0-9a-fA-F]{4}(?![0-9A-Za-z_])|[a-f][0-9a-f]{0,3}\b)")
+_GROUPS_OF_FOUR = re.compile(r"\d{4}(?: \d{1,4})+$")
+_GROUP_OF_FOUR_BEFORE = re.compile(r"(?:^|[\s:])[0-9a-fA-F]{4,8}:? {1,2}$")
+_GROUP_OF_FOUR_AFTER = re.compile(r"(?: {1,2}[0-9a-fA-F]{4}(?![0-9A-Za-z_])|[a-f][0-9a-f]{0,3}\b)")
 _NUMBERS_BEFORE = re.compile(r"(?<![\w.,])(?:\d[\d.,]{0,14} {1,3}){1,2}$")
 _NUMBERS_AFTER = re.compile(r"(?: {1,3}\d{1,15}\b){1,2}")
 
 
 def is_dated(written: str) -> bool:
-    """It starts with a date, or is a range of days, years or hours ("01.02.-05.06.", "1888/89")."""
-    return _DATED.match(written) is not None or _HOURS.match(written) is not None
+    """Return whether it starts with a date or is a range of dates or hours ("01.02.-05.06.")."""
+    return _DATE.match(written) is not None or _HOURS.match(written) is not None
 
 
 def has_unit(text: str, start: int, end: int) -> bool:
-    """A unit, a currency or what is counted stands beside it ("120-150 Euro", "$ 1 200 000")."""
+    """Return whether a unit, a currency or a counted noun is beside it ("120-150 Euro")."""
     before = text[max(0, start - 6) : start]
     return (
         _UNIT_AFTER.match(text, end, end + _MAX_AFTER) is not None
@@ -75,18 +73,18 @@ def has_unit(text: str, start: int, end: int) -> bool:
 
 
 def in_dump(text: str, start: int, end: int) -> bool:
-    """Bytes in hexadecimal: groups of two or four, with another such group before or after."""
+    """Return whether it is hexadecimal: groups of two or four, with another one beside them."""
     written = text[start:end]
     before = text[max(0, start - 12) : start]
     if _PAIRS.match(written):
         return bool(_PAIR_BEFORE.search(before) or _PAIR_AFTER.match(text, end))
-    if _FOURS.match(written):
-        return bool(_FOUR_BEFORE.search(before) or _FOUR_AFTER.match(text, end))
+    if _GROUPS_OF_FOUR.match(written):
+        return bool(_GROUP_OF_FOUR_BEFORE.search(before) or _GROUP_OF_FOUR_AFTER.match(text, end))
     return False
 
 
 def in_list(text: str, start: int, end: int) -> bool:
-    """A row of numbers: two more of them before, after, or one on each side; of many, one more."""
+    """Return whether two more numbers are beside it, or one if it has five groups or more."""
     before = _NUMBERS_BEFORE.search(text, max(0, start - 40), start)
     after = _NUMBERS_AFTER.match(text, end)
     others = sum(len(side[0].split()) for side in (before, after) if side)
@@ -95,31 +93,31 @@ def in_list(text: str, start: int, end: int) -> bool:
 
 
 def is_labelled_otherwise(text: str, start: int) -> bool:
-    """The word right before it names another number: a book's, a standard's, a page, a version."""
+    """Return whether a label before it names another number: an ISBN, a standard, a version."""
     return _OTHER_LABEL.search(text[max(0, start - _MAX_BEFORE) : start]) is not None
 
 
 def is_postcode(text: str, start: int, end: int) -> bool:
-    """Of the United States, after the state ("Boston, MA 02110-1301", in the GNU licences)."""
+    """Return whether it is a ZIP code after a state ("Boston, MA 02110-1301", GNU licences)."""
     before = text[max(0, start - 5) : start]
     return bool(_POSTCODE.match(text[start:end]) and _STATE_BEFORE.search(before))
 
 
 def counts_up(written: str) -> bool:
-    """ "01 02 03 04 05", "1-234-567-8910", and one digit all over ("(99) 9999-9999", a mask)."""
+    """Return whether it counts up ("01 02 03", "1-234-567-8910") or repeats one digit (a mask)."""
     groups = [int(group) for group in _GROUP.findall(written)]
     digits = "".join(_GROUP.findall(written))
-    by_one = len(groups) > 2 and all(two - one == 1 for one, two in pairwise(groups))
+    by_one = len(groups) > 2 and all(second - first == 1 for first, second in pairwise(groups))
     return by_one or len(set(digits)) == 1 or digits == "12345678910"
 
 
 def in_row(text: str, start: int, end: int) -> bool:
-    """Another number of nine digits or more stands beside it: a column of identifiers."""
+    """Return whether a number of nine digits or more is beside it, as in a column of ids."""
     before = text[max(0, start - 24) : start]
     return _LONG_BEFORE.search(before) is not None or _LONG_AFTER.match(text, end) is not None
 
 
 def in_code(text: str, start: int, end: int) -> bool:
-    """A value in a link, in JSON or in an assignment."""
+    """Return whether it is a value in a link, in JSON or in an assignment."""
     before, after = text[max(0, start - 6) : start], text[end : end + 1]
     return _IN_CODE.search(before) is not None or after in ("/", "&", "_", "=", "%", "@")

@@ -1,4 +1,4 @@
-"""Payment cards and bank accounts.
+"""Find payment cards and bank accounts.
 
 Scope: card numbers (ISO/IEC 7812: Luhn's check, an issuer's first digits and lengths) and
 IBANs (ISO 13616: the check and the country's own structure).
@@ -32,7 +32,7 @@ _ISSUERS = re.compile(
     r"|(?:50|5[6-9]|6\d)\d{14}$"  # Maestro
 )
 _IBAN = re.compile(r"[A-Za-z](?<![\w+/-][A-Za-z])[A-Za-z]\d\d(?:[ -]?[A-Za-z0-9]){11,30}")
-# SWIFT's IBAN registry: characters of each country's
+# Number of characters of each country's IBAN, from SWIFT's IBAN registry
 _COUNTRIES_BY_LENGTH = {
     15: "NO",
     16: "BE",
@@ -59,21 +59,20 @@ _IBAN_LENGTHS = {
 
 
 def find_cards(text: str) -> Iterator[TextSpan]:
-    """Spans of kind `card`; they do not overlap each other."""
+    """Yield spans of kind `card`; they do not overlap each other."""
     from stdnum import luhn
 
     for match in _CARD.finditer(text):
         digits = "".join(character for character in match[0] if character.isdigit())
-        # repeated digits satisfy the check too and are no card
+        # a repeated digit passes the check too and is no card
         if len(set(digits)) > 1 and _ISSUERS.match(digits) and luhn.is_valid(digits):
             yield TextSpan(match.start(), match.end(), "card")
 
 
 def find_ibans(text: str, *, check_bank: bool = True) -> Iterator[TextSpan]:
-    """Spans of kind `iban`; they may overlap those of other kinds.
-
+    """Yield spans of kind `iban`; they may overlap those of other kinds.
     Args:
-        check_bank: hold it against the banks that python-stdnum knows of some countries, too.
+        check_bank: whether to check the bank as well, in countries whose banks python-stdnum lists.
     """
     from stdnum import iban
 
@@ -94,7 +93,7 @@ def find_ibans(text: str, *, check_bank: bool = True) -> Iterator[TextSpan]:
 
 
 def _end_of(written: str, length: int) -> int:
-    """Where so many characters without separators end; 0: there are fewer."""
+    """Return the end of the first `length` letters and digits, or 0 if there are fewer."""
     for index, character in enumerate(written):
         length -= character.isalnum()
         if length == 0:

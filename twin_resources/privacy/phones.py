@@ -1,21 +1,20 @@
-"""Phone numbers.
-
-Scope: the ways in which they are written, and when a run of digits is one. Out of
-scope: the numbering plans; those are phonenumbers' (https://github.com/daviddrysdale/python-phonenumbers),
-what else a number can be (`other_numbers.py`).
+"""Find phone numbers.
+Scope: their formats, and whether a run of digits is one. Out of
+scope: the numbering plans (https://github.com/daviddrysdale/python-phonenumbers),
+other kinds of numbers (`other_numbers.py`).
 
 A run of digits is a phone number when it
-- has a country code (`+49 …`, `0049 …`) and the plan of that country knows it, or when it is
-  grouped as one and only its length is right (an area code may be newer than the plan);
+- has a country code (`+49 …`, `0049 …`) and is valid in that country's plan, or has the groups
+  and the length of one (an area code may be newer than the plan);
 - is written as in North America (`415-555-2671`, `(415) 555-2671 x12`);
-- starts with a trunk zero, is grouped, and some country's plan knows it (`030 1234567`);
-- is grouped just as the plan of the region that the caller names prints it (`612 34 56 78`, ES), or
-  has ten digits of that plan behind a trunk zero (`0612345678`, FR);
-- stands right after a word for a phone ("call me at 22 12 34 56").
-Kept: dates, times and ranges of them, numbers with a unit or a price, runs that go on (a hex dump,
-a row of numbers). German numbers have any length from 5 on: a plan alone takes "120-150" and
-"1888/89" for one. Numbers reserved for fiction go too: a reader cannot tell them, and a text loses
-nothing by it.
+- starts with a trunk zero, is grouped, and is valid in the plan of some country (`030 1234567`);
+- is grouped as the plan of the caller's region prints it (`612 34 56 78`, ES), or has ten digits of
+  that plan after a trunk zero (`0612345678`, FR);
+- follows a word for a phone ("call me at 22 12 34 56").
+Dates, times, ranges of them, numbers with a unit or a price, and longer runs (a hex dump, a row of
+numbers) are kept. German numbers have any length from 5 on, so a plan alone would accept "120-150"
+and "1888/89". Numbers reserved for fiction are removed too: a reader cannot recognise them, and the
+text loses nothing.
 """
 # pyright: strict
 
@@ -37,14 +36,14 @@ from twin_resources.privacy.other_numbers import (
 )
 
 _GAP = r" .\-/()\u00a0\u202f\u2010-\u2013"
-# ASCII: Japanese and Chinese have no space between a word and a number
+# only ASCII, because Japanese and Chinese put no space between a word and a number
 _AFTER = r"(?![A-Za-z0-9_]|[.,:/%-]\d)"
 _EXTENSION = r"(?: ?(?:x|ext\.?|extension) ?\d{1,6})?"
 _INTERNATIONAL = re.compile(
     rf"[+0](?<![\w+.].)(?:(?<=\+) ?|(?<=0)0(?=[1-9]\d{{0,2}}[{_GAP}]))"
     rf"\(?\d(?:[{_GAP}]{{0,3}}\d){{6,16}}(?!\d){_EXTENSION}"
 )
-# the exchange may start with 0 or 1, as in made-up numbers, where no space could make it a table
+# without spaces (which could be a table) the exchange may start with 0 or 1, as in made-up numbers
 _NORTH_AMERICAN = re.compile(
     r"[(2-9](?<![\w.+/(].)(?:(?<=\()[2-9]\d\d\) ?\d{3}[ .\u2011-]?|(?<=\d)\d\d(?:[.\u2011-]\d{3}"
     rf"[.\u2011-]|[ .\u2011-][2-9]\d\d[ .\u2011-]))\d{{4}}{_EXTENSION}{_AFTER}"
@@ -66,24 +65,24 @@ _WORDS = (
     "|chiamami|recapito|telefoon|mobiel|bel me|telefonn[íi]|puhelin|puh|телефон[аеу]?|тел|факс|моб"
     "|звоните|позвоните"
 )
-_SAID = re.compile(
+_PHONE_WORD_BEFORE = re.compile(
     rf"(?i)(?:(?<![\[\w])(?:{_WORDS})(?![\w\]])|電話(?:番号)?|携帯|电话|手机|号码|전화)[^\d\n\[]{{0,16}}$"
 )
 _COUNT_OF_DEVICES = re.compile(r"(?i)(?:mobile|mob|cell|sms)[\"']\s?:\s?$")  # a number in JSON
-# After the area code people write one and the same mark, and groups of two digits or more: columns
-# of a listing, lists of small numbers and versions have neither.
+# After the area code, people repeat one mark and write groups of two digits or more. Columns of a
+# listing, lists of small numbers and versions do neither.
 _FIRST_MARK = re.compile(r"(?: |[.\u2010-\u2013-]| ?/ ?| - )?")
-_ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|(?![\d.]))){4}")
+_IP_ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|(?![\d.]))){4}")
 _DOTTED_PAIRS = re.compile(r"\d\d(?:\.\d\d)+$")
 _PAIRS_OF_A_NUMBER = 14  # "06.12.34.56.78"; four dotted pairs are a version, or a day and hours
 _MAX_ENDS = 3
 _MAX_LABEL = 40
-# With its zero; shorter ones exist in small towns, where a word or a region says what they are.
+# Digits with the trunk zero. Shorter numbers exist in small towns; they need a word or a region.
 _MIN_ANYWHERE, _MIN_AT_HOME, _MIN_BARE = 9, 8, 10
 _MIN_WITHOUT_ZERO = 8
 _MIN_ANNOUNCED = 6
 _EVEN_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:([ .])\d{3})(?:\1\d{3})*$")
-# Countries with a trunk zero whose writers we expect first; the first that knows a number ends it.
+# Countries with a trunk zero, the most likely first; the search ends at the first valid plan.
 _TRUNK_ZERO_REGIONS = (
     *("GB", "DE", "FR", "IT", "NL", "BE", "AT", "CH", "AU", "NZ", "JP", "KR", "IN", "ZA", "SE"),
     *("FI", "IE", "TR", "UA", "RO", "BG", "HR", "RS", "SI", "SK", "IL", "EG", "NG", "KE", "ID"),
@@ -99,10 +98,9 @@ _REGIONS_OF_LANGUAGE = {
 
 
 def regions_of(region: str) -> tuple[str, ...]:
-    """The countries that a hint names: `DE` one; `de-CH` one; `de` where it is spoken.
-
+    """Return the countries of a hint: one for `DE` or `de-CH`; for `de` those that speak it.
     Args:
-        region: ISO 3166 alpha-2 in capitals, or a BCP 47 language tag. Unknown or "": none.
+        region: ISO 3166 alpha-2 in capitals, or a BCP 47 language tag. Unknown or "" gives none.
     """
     from phonenumbers import SUPPORTED_REGIONS
 
@@ -113,10 +111,9 @@ def regions_of(region: str) -> tuple[str, ...]:
 
 
 def find_phones(text: str, *, region: str = "") -> Iterator[TextSpan]:
-    """Spans of kind `phone`; they may overlap each other and those of other kinds.
-
+    """Yield spans of kind `phone`; they may overlap each other and those of other kinds.
     Args:
-        region: where the writer is at home; see `regions_of`.
+        region: where the writer lives; see `regions_of`.
     """
     regions = regions_of(region)
     yield from _international(text)
@@ -128,7 +125,7 @@ def find_phones(text: str, *, region: str = "") -> Iterator[TextSpan]:
 def _international(text: str) -> Iterator[TextSpan]:
     for match in _INTERNATIONAL.finditer(text):
         start, end = match.start(), match.start() + _international_end(match[0])
-        if end == start or _goes_on(text, end):
+        if end == start or _continues(text, end):
             continue
         if text[start] == "0" and (in_dump(text, start, end) or in_list(text, start, end)):
             continue
@@ -141,7 +138,7 @@ def _north_american(text: str) -> Iterator[TextSpan]:
         prefix = _NORTH_AMERICAN_PREFIX.search(text, max(0, start - 5), start)
         if prefix:
             start = prefix.start(1)
-        elif text[start - 1 : start] == "-":  # a longer number
+        elif text[start - 1 : start] == "-":  # part of a longer number
             continue
         if not is_labelled_otherwise(text, start) and not counts_up(text[start : match.end()]):
             yield TextSpan(start, match.end(), "phone")
@@ -157,12 +154,12 @@ def _with_trunk_zero(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
         if _DOTTED_PAIRS.match(match[0]) and len(match[0]) != _PAIRS_OF_A_NUMBER:
             continue
         plans = regions if len(digits) < _MIN_ANYWHERE else _TRUNK_ZERO_REGIONS
-        if _known(digits, plans):
+        if _valid_in_any(digits, plans):
             yield TextSpan(match.start(), match.end(), "phone")
 
 
 def _in_groups(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
-    """Numbers as the plan of the writer's country prints them, and those after a word for one."""
+    """Yield numbers printed as in the plan of the writer's country, or after a word for a phone."""
     match = _GROUPED.search(text)
     while match:
         start, digits = match.span()[0], match[0]
@@ -178,15 +175,15 @@ def _in_groups(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
 
 
 def _is_announced(text: str, start: int) -> bool:
-    """Whether the words right before are for a phone; looked at only where there are words."""
+    """Return whether a word for a phone precedes; search only where letters do."""
     before = text[max(0, start - _MAX_LABEL) : start]
-    if not any(one.isalpha() for one in before[-8:]) or _SAID.search(before) is None:
+    if not any(map(str.isalpha, before[-8:])) or _PHONE_WORD_BEFORE.search(before) is None:
         return False
     return not (text[start : start + 1].isdigit() and _COUNT_OF_DEVICES.search(before))
 
 
 def _announced_end(text: str, start: int, candidate: str) -> int:
-    """Where a number after a word for a phone ends; 0: it is a count, a date or a range."""
+    """Return the end of a number after a word for a phone, or 0 if it is a count or a date."""
     opened = candidate.find("(", 1)
     end = opened if opened > 0 and ")" not in candidate[opened:] else len(candidate)
     written = candidate[:end].rstrip(" -.")
@@ -194,14 +191,14 @@ def _announced_end(text: str, start: int, candidate: str) -> int:
     if len(_digits(written)) < _MIN_ANNOUNCED or is_dated(written) or counts_up(written):
         return 0
     if _EVEN_THOUSANDS.match(written) and len(_digits(written)) % 3 != 0:
-        return 0  # "phone: 1 200 000"; a number of nine digits in threes may be one
+        return 0  # "phone: 1 200 000"; nine digits in groups of three may be a phone number
     if written.endswith("000") and _EVEN_THOUSANDS.match(written):
         return 0
     return 0 if has_unit(text, start, start + end) else end
 
 
 def _is_another_number(text: str, start: int, end: int) -> bool:
-    """Whether what only its digits make a phone number is a date, an amount, a column …"""
+    """Return whether a candidate is another number: a date, an amount, a column …"""
     return (
         is_dated(text[start:end])
         or counts_up(text[start:end])
@@ -213,14 +210,14 @@ def _is_another_number(text: str, start: int, end: int) -> bool:
     )
 
 
-def _goes_on(text: str, end: int) -> bool:
+def _continues(text: str, end: int) -> bool:
     return text[end : end + 1].isascii() and (
         text[end : end + 1].isalnum() or text[end : end + 1] == "_"
     )
 
 
 def _international_end(text: str) -> int:
-    """Where the number ends in what was found; 0: it is none."""
+    """Return the end of the number in the candidate text, or 0 if there is none."""
     cut = text.startswith("00")
     number = "+" + text[2:] if cut else text
     ends = _ends(number)
@@ -232,7 +229,7 @@ def _international_end(text: str) -> int:
 
 
 def _national_end(text: str, regions: Sequence[str]) -> int:
-    if not regions or _ADDRESS.match(text.removeprefix("(")):
+    if not regions or _IP_ADDRESS.match(text.removeprefix("(")):
         return 0
     for end in _ends(text):
         if any(_as_printed(text[:end], region) for region in regions):
@@ -241,20 +238,19 @@ def _national_end(text: str, regions: Sequence[str]) -> int:
 
 
 def _as_printed(written: str, region: str) -> bool:
-    """Whether a plan knows the number and prints it in these very groups.
-
-    Three groups of three count as well where a plan has no trunk zero ("912 345 678", ES). Without
-    a mark a number needs its trunk zero and ten digits: "01000001" is eight bits.
+    """Return whether the number is valid in the plan and printed in the same groups.
+    Three groups of three count as well if the plan has no trunk zero ("912 345 678", ES). Without
+    a mark, a number needs its trunk zero and ten digits: "01000001" is eight bits.
     """
     digits = _digits(written)
-    if len(digits) < _MIN_WITHOUT_ZERO or not _fits(region).match(digits):
+    if len(digits) < _MIN_WITHOUT_ZERO or not _format_of(region).match(digits):
         return False
     bare = written.isdigit()
     if bare and (written[0] != "0" or len(written) < _MIN_BARE or len(set(written)) < 4):
         return False
     if not bare and not _as_people_group(written):
         return False
-    printed = _printed(digits, region)
+    printed = _printed_groups(digits, region)
     if bare:
         return "".join(printed) == digits
     groups = tuple(_GROUPS.findall(written))
@@ -274,17 +270,19 @@ def _as_people_group(written: str) -> bool:
 
 
 def _ends(text: str) -> list[int]:
-    """Ends of the last groups, longest first: what follows a number may be another one."""
+    """Return the ends of the last groups, longest first: another number may follow this one."""
     return [match.end() for match in _GROUP_END.finditer(text)][-1 : -1 - _MAX_ENDS : -1]
 
 
-def _known(digits: str, regions: Sequence[str]) -> bool:
-    return any(_fits(region).match(digits) and _is_number(digits, region) for region in regions)
+def _valid_in_any(digits: str, regions: Sequence[str]) -> bool:
+    return any(
+        _format_of(region).match(digits) and _is_number(digits, region) for region in regions
+    )
 
 
 @lru_cache(maxsize=300)
-def _fits(region: str) -> re.Pattern[str]:
-    """What a region's numbers look like at home: 20 times cheaper than parsing them all."""
+def _format_of(region: str) -> re.Pattern[str]:
+    """Compile the national format of a region: matching is 20 times cheaper than parsing."""
     from phonenumbers import PhoneMetadata
 
     plan = PhoneMetadata.metadata_for_region(region)
@@ -293,8 +291,8 @@ def _fits(region: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{prefix or ''})?(?:{national or ''})$")
 
 
-def _printed(digits: str, region: str) -> tuple[str, ...]:
-    """The groups in which a region's plan prints a number of its own; (): it knows no such."""
+def _printed_groups(digits: str, region: str) -> tuple[str, ...]:
+    """Return the groups in which a region's plan prints the number, or () if it is not valid."""
     import phonenumbers
 
     try:
@@ -308,7 +306,7 @@ def _printed(digits: str, region: str) -> tuple[str, ...]:
 
 
 def _is_number(written: str, region: str | None, *, possible: bool = False) -> bool:
-    """Whether a plan knows the number (`possible`: whether its length is right)."""
+    """Return whether the number is valid in a plan (`possible`: whether its length is)."""
     import phonenumbers
 
     try:
@@ -320,6 +318,6 @@ def _is_number(written: str, region: str | None, *, possible: bool = False) -> b
 
 
 def _digits(written: str) -> str:
-    """Without separators and extension."""
+    """Return the digits without separators and extension."""
     number = re.split(r"[xe]", written, maxsplit=1)[0]
     return "".join(character for character in number if character.isdigit())

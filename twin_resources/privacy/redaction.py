@@ -1,12 +1,11 @@
-"""Personal data and secrets in a text, each replaced by what it was.
+"""Replace personal data and secrets in a text by the names of their kinds.
+Scope: searching for every family of kinds, replacing, counting.
+Out of scope: the formats (one module per family of kinds), the callers, names and places in
+prose, which no pattern finds.
 
-Scope: looking with every family of kinds, replacing, counting.
-Out of scope: the shapes (one module a family of kinds), who calls this, names and places in
-prose: no pattern finds those.
-
-A placeholder says the kind and nothing of the value: no digit, no hash, no number by which two
-places could be told to hold the same one. So nobody can turn it back, with or without a key.
-Redacted text has nothing left to find. The cost is linear in the text's length.
+A placeholder names the kind and reveals nothing about the value: it has no digit, no hash, and no
+number that links two occurrences. Nobody can reverse it, with or without a key.
+Redacting redacted text changes nothing. The cost is linear in the length of the text.
 """
 # pyright: strict
 
@@ -28,7 +27,7 @@ from twin_resources.privacy.payment import find_cards, find_ibans
 from twin_resources.privacy.phones import find_phones, regions_of
 
 PRIVACY_VERSION = "4"
-"""Raise it with every change of what is found: tables made with another one are rebuilt."""
+"""Raise it with every change of the detection; tables of another version are rebuilt."""
 
 _FEW_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}[\dA-Z]){4}")
 
@@ -38,8 +37,8 @@ class Redacted:
     """A text without personal data.
 
     Attributes:
-        text: the very object that was given when nothing was found.
-        counts: how many of each kind were replaced; kinds that occurred only.
+        text: the redacted text; the same object as the input if nothing was found.
+        counts: the number of replacements by kind; only kinds that occurred.
     """
 
     text: str
@@ -53,14 +52,13 @@ def redact(text: str, *, region: str = "") -> Redacted:
     """Replace each piece of personal data and each secret by its placeholder (`[e-mail]` …).
 
     Args:
-        region: where the writer is at home, for phone numbers and national ids as they are written
-            there: ISO 3166 alpha-2 (`DE`) or a language tag (`de`, `de-CH`); "": anywhere.
-
+        region: where the writer lives, for the local formats of phone numbers and national ids:
+            ISO 3166 alpha-2 (`DE`), a language tag (`de`, `de-CH`), or "" for anywhere.
     Returns:
-        Text in which nothing is left to find: redacting it again changes nothing.
+        Text in which nothing is left to find; redacting it again changes nothing.
     """
     counts: Counter[str] = Counter()
-    # What stood next to a replaced place has other neighbours now; mostly the second look is empty.
+    # A replacement changes the context of the text beside it; the second pass mostly finds nothing.
     while spans := find_personal(text, region=region):
         text = _replaced(text, spans, counts)
     if not counts:
@@ -79,11 +77,11 @@ def _replaced(text: str, spans: Iterable[TextSpan], counts: Counter[str]) -> str
 
 
 def find_personal(text: str, *, region: str = "") -> tuple[TextSpan, ...]:
-    """Where personal data and secrets stand, in the order of the text; no two spans overlap."""
-    return joined(_found(text, region))
+    """Return the spans of personal data and secrets, sorted by position, without overlaps."""
+    return joined(_spans(text, region))
 
 
-def _found(text: str, region: str) -> Iterator[TextSpan]:
+def _spans(text: str, region: str) -> Iterator[TextSpan]:
     yield from find_credentials(text)
     yield from find_assignments(text)
     yield from find_mail_addresses(text)
@@ -96,11 +94,11 @@ def _found(text: str, region: str) -> Iterator[TextSpan]:
 
 
 def replace_personal(text: str) -> str:
-    """`redact` for a column of texts: the text alone."""
+    """Return only the redacted text, for a column of texts."""
     return redact(text).text
 
 
 def count_personal(text: str) -> tuple[str, dict[str, int]]:
-    """`redact` as a pair: the text, and how many of each kind were replaced."""
+    """Return the redacted text and the number of replacements by kind."""
     redacted = redact(text)
     return redacted.text, dict(redacted.counts)

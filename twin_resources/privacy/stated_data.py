@@ -1,11 +1,9 @@
-"""What readers state of themselves or others in words: birth, address, papers, plates, spelt mail.
-
-Scope: shapes that a word before them makes personal, and the reserved addresses of examples.
-Out of scope: shapes that are personal by themselves (the other modules), what posts are
-cleaned of (`redaction.py`): an author's own biography is no reader's data.
-
-English, German, Spanish and French. Reserved addresses (RFC 2606, 5737, 3849) count here: in a
-reader's message they stand for somebody's, and posts explain networks with them.
+"""Find personal data that readers state: birth dates, addresses, ids, plates, spelt-out mail.
+Scope: formats that a word before them makes personal, and the reserved addresses of examples.
+Out of scope: formats that are personal by themselves (the other modules), cleaning posts
+(`redaction.py`): an author's own biography is not a reader's data.
+Languages: English, German, Spanish and French. Reserved addresses (RFC 2606, 5737, 3849) count
+here, because in a reader's message they replace real ones; posts use them to explain networks.
 """
 # pyright: strict
 
@@ -21,7 +19,7 @@ _TOP_LEVEL = r"(?:com|org|net|info|eu|io|me|edu|co|uk|us|at|ch|de|es|fr|mx|ar|be
 _AT = r"\s*[\[({]\s*(?:at|ät|arroba|arobase|@)\s*[\])}]\s*|\s+(?:at|ät|arroba|arobase)\s+"
 _DOT = r"\s*[\[({]\s*(?:dot|punkt|punto|point|\.)\s*[\])}]\s*|\s+(?:dot|punkt|punto|point)\s+|\."
 _SPELT_MAIL = re.compile(
-    # one start in a run of these, and RFC 5321's 64: else a request of 32 KB takes a minute
+    # one start per run and RFC 5321's limit of 64; otherwise a request of 32 KB takes a minute
     rf"(?<![\w+-])[\w+-]{{1,64}}(?:(?:{_DOT})[\w+-]+){{0,3}}(?:{_AT})[\w-]+(?:(?:{_DOT})[\w-]+){{0,2}}"
     rf"(?:{_DOT}){_TOP_LEVEL}\b",
     re.IGNORECASE,
@@ -31,7 +29,7 @@ _RESERVED_MAIL = re.compile(
     r"|example\.\w{2,3})\b",
     re.IGNORECASE,
 )
-_NOBODY = re.compile(
+_GENERIC_NAME = re.compile(
     r"(?:user|username|name|you|your\.?name|me|some(?:one|body)|foo|bar|test|info|mail|e-?mail"
     r"|admin"
     r"|root|vorname\.nachname|benutzer|pr[eé]nom\.nom|utilisateur|nombre|usuario|jo?hn\.?doe)\d*$",
@@ -94,7 +92,7 @@ _ADDRESS = re.compile(
     rf"{_NAME}(?: (?:de |del |de las? |y )?{_NAME}){{0,3}},? (?:n\.?º ?|núm\. ?)?(?:\d{{1,4}}"
     rf"|s/n)(?!\w)"
 )
-_PAPER = re.compile(
+_IDENTITY_DOCUMENT = re.compile(
     r"\b(?:passports?|(?:id|identity) cards?|driv(?:ing|er['’]?s) licen[cs]e|social security|ssn"
     r"|national insurance|ni number|nhs number|tax (?:id|number)|(?:reise)?pass(?:nummer|nr\.)?"
     r"|\w{0,40}ausweis\w{0,20}|führerschein\w{0,20}"
@@ -107,7 +105,7 @@ _PAPER = re.compile(
     r"((?-i:[A-Z]{0,5} ?\d[A-Z0-9]*(?:[ ./-][A-Z0-9]*\d[A-Z0-9]*|[ ./-][A-Z](?![a-zà-ÿ])){0,5}))",
     re.IGNORECASE,
 )
-_MIN_DIGITS = 5  # of a paper's number: a year has four
+_MIN_DIGITS = 5  # of the number of a document; a year has four
 _PLATE = (
     r"(?:[A-ZÄÖÜ]{1,3}[ -][A-Z]{1,2}[ -]?\d{1,4}[EH]?|[A-Z]{2}\d\d ?[A-Z]{3}"
     r"|[A-Z]{2}[ -]\d{3}[ -][A-Z]{2}"
@@ -119,31 +117,31 @@ _VEHICLE = (
     r"|\bauto\b|\bwagen\b|matr[íi]cula|\bcoche\b|\bfurgoneta\b|\bmoto\b|immatricul\w+|\bplaque\b"
     r"|\bvoiture\b|\bcamionnette\b"
 )
-_PLATED = re.compile(
+_PLATE_NEAR_VEHICLE = re.compile(
     rf"(?i:{_VEHICLE})[^\n]{{0,50}}?(?<![\w-])(?=[^\n]{{0,8}}\d)({_PLATE})(?![\w-])"
     rf"|(?<![\w-])({_PLATE})(?![\w-])[^\n]{{0,30}}(?i:{_VEHICLE})"
 )
 
 
 def find_stated(text: str) -> Iterator[TextSpan]:
-    """Spans of what a message states; they may overlap each other and those of other kinds."""
-    yield from (TextSpan(*one.span(), "e-mail") for one in _SPELT_MAIL.finditer(text))
-    for one in _RESERVED_MAIL.finditer(text):
-        if not _NOBODY.match(one[1]):
-            yield TextSpan(*one.span(), "e-mail")
+    """Yield spans of stated data; they may overlap each other and those of other kinds."""
+    yield from (TextSpan(*match.span(), "e-mail") for match in _SPELT_MAIL.finditer(text))
+    for match in _RESERVED_MAIL.finditer(text):
+        if not _GENERIC_NAME.match(match[1]):
+            yield TextSpan(*match.span(), "e-mail")
     yield from find_ibans(text, check_bank=False)
-    yield from (TextSpan(*one.span(), "ip address") for one in _RESERVED_NETWORK.finditer(text))
+    yield from (TextSpan(*match.span(), "ip address") for match in _RESERVED_NETWORK.finditer(text))
     for shape in (_BORN, _BORN_AFTER):
-        yield from _behind_a_word(shape, text, "date of birth")
-    yield from (TextSpan(*one.span(), "address") for one in _ADDRESS.finditer(text))
-    for span in _behind_a_word(_PAPER, text, "national id"):
+        yield from _first_groups(shape, text, "date of birth")
+    yield from (TextSpan(*match.span(), "address") for match in _ADDRESS.finditer(text))
+    for span in _first_groups(_IDENTITY_DOCUMENT, text, "national id"):
         if sum(map(str.isdigit, text[span.start : span.end])) >= _MIN_DIGITS:
             yield span
-    for one in _PLATED.finditer(text):
-        place = one.span(1) if one[1] else one.span(2)
-        if any(map(str.isdigit, text[slice(*place)])):
-            yield TextSpan(*place, "number plate")
+    for match in _PLATE_NEAR_VEHICLE.finditer(text):
+        span = match.span(1) if match[1] else match.span(2)
+        if any(map(str.isdigit, text[slice(*span)])):
+            yield TextSpan(*span, "number plate")
 
 
-def _behind_a_word(shape: re.Pattern[str], text: str, kind: Kind) -> Iterator[TextSpan]:
-    yield from (TextSpan(*one.span(1), kind) for one in shape.finditer(text))
+def _first_groups(shape: re.Pattern[str], text: str, kind: Kind) -> Iterator[TextSpan]:
+    yield from (TextSpan(*match.span(1), kind) for match in shape.finditer(text))

@@ -1,10 +1,8 @@
-"""The environment that a process of the stack is given: only what it needs, and telemetry off.
-
-Scope: the allow-list, which provider keys a named model earns, and the switches by which
-each package is told to send nothing. Out of scope: settings, ports and secrets themselves.
-
-An allow-list, because the next provider's variable has a name that nobody knows today: a key merely
-found in the environment reaches no child process (architecture.md).
+"""Build the environment of a process of the stack: only the variables it needs, no telemetry.
+Scope: the allow-list, the provider keys that a named model needs, and the switches that turn
+off telemetry in each package. Out of scope: settings, ports and secrets themselves.
+It is an allow-list because nobody can list the variables of future providers: a key that is merely
+in the environment reaches no child process (architecture.md).
 """
 # pyright: strict
 
@@ -42,7 +40,7 @@ _PREFIXES = (
 # S3 tables, S3 logs and Bedrock read the same variables.
 _CLOUD_PREFIXES = ("AWS_",)
 
-# Where the provider's prefix in a LiteLLM model name is not the prefix of its variables.
+# Providers whose prefix in a LiteLLM model name is not the prefix of their variables.
 _PROVIDER_PREFIXES: Mapping[str, tuple[str, ...]] = {
     "azure": ("AZURE_",),
     "azure_ai": ("AZURE_", "AZURE_AI_"),
@@ -54,7 +52,7 @@ _PROVIDER_PREFIXES: Mapping[str, tuple[str, ...]] = {
     "together_ai": ("TOGETHERAI_", "TOGETHER_AI_"),
     "fireworks_ai": ("FIREWORKS_AI_", "FIREWORKS_"),
 }
-# LiteLLM knows these without a prefix.
+# LiteLLM recognises these names without a prefix.
 _BARE_MODELS = (
     (("gpt-", "o1", "o3", "o4", "chatgpt-"), "openai"),
     (("claude-",), "anthropic"),
@@ -68,7 +66,7 @@ TELEMETRY_OFF: Mapping[str, str] = {
     "DISABLE_TELEMETRY": "1",
     "DAGSTER_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it asks GitHub for prices at every start
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it fetches prices from GitHub at every start
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
     "LITELLM_LOCAL_BLOG_POSTS": "True",
@@ -82,9 +80,9 @@ TELEMETRY_OFF: Mapping[str, str] = {
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-# `source .twin/env` puts them into a person's shell; they belong to the stack that wrote that file
+# `source .twin/env` sets these in a person's shell. They belong to the stack that wrote the file
 # and must not become the keys of the next one.
-_OF_A_SOURCED_FILE = frozenset(
+_SOURCED_VARIABLES = frozenset(
     ("TWIN_MODEL", "TWIN_TRACES_URL", "TWIN_TRACES_PUBLIC_KEY", "TWIN_TRACES_SECRET_KEY")
 )
 _OFFLINE: Mapping[str, str] = {
@@ -95,7 +93,7 @@ _OFFLINE: Mapping[str, str] = {
 
 
 def provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
-    """Prefixes of the variables that the named LiteLLM models need.
+    """Return the prefixes of the variables that the named LiteLLM models need.
 
     Args:
         models: LiteLLM model names (`anthropic/claude-…`, `gpt-…`); empty ones are skipped.
@@ -108,7 +106,7 @@ def provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
 
 
 def provider_of(model: str) -> str:
-    """The provider in a LiteLLM model name, with or without its prefix; empty: unknown."""
+    """Return the provider in a LiteLLM model name, with or without its prefix, or ""."""
     provider, slash, _ = model.partition("/")
     if slash:
         return provider
@@ -116,7 +114,7 @@ def provider_of(model: str) -> str:
 
 
 def named_models(settings: Settings) -> tuple[str, ...]:
-    """The outside models that a person has named: teacher, judge, and paid model with a budget."""
+    """Return the outside models in the settings: teacher, judge, and paid model with a budget."""
     paid = settings.paid_model if settings.has_paid_route else ""
     return tuple(filter(None, (settings.teacher_model, settings.judge_model, paid)))
 
@@ -124,11 +122,10 @@ def named_models(settings: Settings) -> tuple[str, ...]:
 def child_environment(
     settings: Settings, *, instance: str, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """The whole environment of a child process of the stack.
-
+    """Build the whole environment of a child process of the stack.
     Args:
-        settings: home, ports and models as chosen; they win over what `environ` says.
-        instance: the marker by which `twin stop` finds every process of this stack.
+        settings: home, ports and models; they override `environ`.
+        instance: the marker that lets `twin stop` find every process of this stack.
         environ: the environment of the person who started it (`os.environ`).
     """
     embedded = (
@@ -146,7 +143,7 @@ def child_environment(
     child = {
         name: value
         for name, value in environ.items()
-        if (name in _NAMES or name.startswith(allowed)) and name not in _OF_A_SOURCED_FILE
+        if (name in _NAMES or name.startswith(allowed)) and name not in _SOURCED_VARIABLES
     }
     child |= TELEMETRY_OFF
     if embedded:
@@ -162,14 +159,14 @@ def child_environment(
         "TWIN_TRACES_PORT": str(settings.traces_port),
         "TWIN_CHAT_PORT": str(settings.chat_port),
         "DAGSTER_HOME": str(settings.home / "dagster"),
-        # Of webserver and daemon for the code server. The default of 60 s ended starts on a machine
-        # full of work; who dies closes the connection. A tick of a sensor holds up the others.
+        # Timeout of webserver and daemon for the code server. The default of 60 s ended starts on a
+        # loaded machine; a dead server closes the connection. A sensor's tick delays the others.
         "DAGSTER_GRPC_TIMEOUT_SECONDS": str(MAX_IDLE_S),
-        # its list of fonts; else it writes into ~/.cache and ~/.config
+        # matplotlib's list of fonts, which would otherwise be in ~/.cache and ~/.config
         "MPLCONFIGDIR": str(settings.home / "cache" / "matplotlib"),
         "PYTHONUNBUFFERED": "1",
-        # The processes of a stack share the cores. OpenMP threads that wait in a busy loop take
-        # them from each other: the gate's 20 s beside another trainer became eight minutes.
+        # The processes of a stack share the cores, and OpenMP threads that wait in a busy loop
+        # occupy them: the gate's 20 s beside another trainer became eight minutes.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
@@ -177,7 +174,7 @@ def child_environment(
 def withheld_keys(
     settings: Settings, *, needed_for: Iterable[str], environ: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Provider variables of the stack's environment that one program must not see.
+    """Return the provider variables of the environment that one program must not see.
 
     Args:
         needed_for: LiteLLM model names that this program calls.

@@ -1,11 +1,10 @@
-"""Dagster's home before its processes start: settings, workspace and empty databases.
-
-Scope: what lies in `<home>/dagster` at the start of a stack. Out of scope: the
+"""Prepare Dagster's home before its processes start: settings, workspace and empty databases.
+Scope: the contents of `<home>/dagster` at the start of a stack. Out of scope: the
 processes (`programs.py`), runs (`dagster_http.py`).
 
-The databases are made here, by one process and in a folder beside the home: webserver and code
-server that come to a home without any both make them, and in one start of a hundred or so the
-schema's version stood there twice ("more than one head present"); the daemon then never starts.
+One process makes the databases, in a folder beside the home. In a home without them, the webserver
+and the code server would both make them; in about one start of a hundred the schema's version was
+then stored twice ("more than one head present"), and the daemon never started.
 """
 # pyright: strict
 
@@ -32,16 +31,13 @@ OURS = "# Dagster's instance on one machine: copied to $DAGSTER_HOME at each sta
 def write_dagster_home(
     settings: Settings, configuration: Path, *, code: Path, environ: Mapping[str, str]
 ) -> Path:
-    """Write `<home>/dagster`; what is there already is kept, except settings that we have written.
-
-    A `dagster.yaml` of somebody else's stays, and standard error says so.
-
-    With `workspace.yaml` webserver and daemon would each start a code server of their own, and the
-    daemon a new one every minute: 5 CPU seconds of each minute, for ever. So they are given one.
-
+    """Write `<home>/dagster`, and keep existing files except settings from an earlier start.
+    A `dagster.yaml` that somebody else wrote is kept, with a notice on standard error.
+    With a module in `workspace.yaml`, webserver and daemon would each start a code server, and the
+    daemon a new one every minute, at 5 CPU seconds each. The file names one shared server instead.
     Args:
         configuration: the `dagster.yaml` to copy.
-        code: socket of the one code server.
+        code: socket of the shared code server.
         environ: as for the programs of the stack.
 
     Returns:
@@ -61,13 +57,13 @@ def write_dagster_home(
         _make_databases(settings, folder, environ)
     workspace = folder / "workspace.yaml"
     server = {"socket": str(code), "location_name": LOCATION}
-    # JSON is YAML, and needs no quoting rules of ours
+    # JSON is valid YAML and quotes every value
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
     return workspace
 
 
 def _is_replaceable(instance: Path) -> bool:
-    """Whether no person's settings are there; a killed copy of ours leaves an empty file."""
+    """Return whether the file is absent, generated, or empty after an interrupted copy."""
     if not instance.exists():
         return True
     text = instance.read_text(encoding="utf-8").strip()
@@ -75,7 +71,7 @@ def _is_replaceable(instance: Path) -> bool:
 
 
 def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
-    """A killed start leaves the folder beside the home, and the next one restarts."""
+    """Make the databases beside the home; a start after an interrupted one begins again."""
     making = folder.with_name("dagster.partial")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)
@@ -92,10 +88,10 @@ def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]
             f"make Dagster's databases in {making}",
             found=f"`dagster instance info` ended with {completed.returncode}: "
             f"{completed.stderr.decode('utf-8', 'replace')[-1000:]}",
-            next_step="see what it says, and start again",
+            next_step="correct the cause, and start again",
         )
     for name, file in DATABASES.items():
-        # settings of somebody else's may keep the databases elsewhere
+        # settings that somebody else wrote may keep the databases elsewhere
         if (making / name).is_dir() and not (folder / name / file).is_file():
             shutil.rmtree(folder / name, ignore_errors=True)
             (making / name).rename(folder / name)

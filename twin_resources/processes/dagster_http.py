@@ -1,12 +1,12 @@
-"""The running Dagster, spoken to over HTTP: GraphQL, and REST for events of our own.
+"""Control the running Dagster over HTTP: GraphQL, and REST to report materializations.
 
-Scope: partitions, launching, reading and ending runs, reporting a move as a
-materialization. Out of scope: the values (`dagster_runs.py`), what is shown of them
+Scope: partitions; launching, reading and ending runs; reporting a registry move as a
+materialization. Out of scope: the values (`dagster_runs.py`), displaying them
 (`twin_cli/commands/`), the jobs (`twin_sensors/jobs.py`).
 Source: https://docs.dagster.io/api/graphql, schema of dagster-webserver 1.13
 
-The command line imports no dagster: that costs two CPU seconds, and the instance belongs to the
-daemon.
+The command line does not import dagster, because the import takes two CPU seconds and the instance
+belongs to the daemon.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from twin_resources.settings import Settings, load_secrets
 REPOSITORY = "__repository__"
 PARTITIONS = "authors"
 PARTITION_TAG = "dagster/partition"
-UNREACHABLE = "DagsterUserCodeUnreachableError"  # class name of the error in its answer
-_OF_A_DISK = ("disk I/O error", "disk is full", "unable to open database file", "No space left")
-MIN_ROOM = 1 << 20  # bytes: a run's records begin with some hundred thousand
+UNREACHABLE = "DagsterUserCodeUnreachableError"  # class name of the error in Dagster's response
+_DISK_ERRORS = ("disk I/O error", "disk is full", "unable to open database file", "No space left")
+MIN_ROOM = 1 << 20  # bytes; a run's first records take a few hundred thousand
 
 
 class DagsterHTTP:
@@ -41,10 +41,10 @@ class DagsterHTTP:
 
     Args:
         url: address of the webserver, without a path.
-        key: the home's admin key; empty for a webserver that asks for none.
-        timeout_s: of one request. A webserver that dies is noticed at once; one that is late may
-            have to load the code first.
-        folder: where its records lie, to say why it cannot write; None: elsewhere.
+        key: the home's admin key; empty for a webserver that requires none.
+        timeout_s: timeout of a request. It is long because a webserver may load the code first;
+            one that dies is detected at once.
+        folder: folder of Dagster's records, used to explain a failed write; None if unknown.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class DagsterHTTP:
             base_url=self.url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=timeout_s,
-            trust_env=False,  # a proxy variable must not carry requests to the loopback away
+            trust_env=False,  # a proxy variable must not redirect requests to the loopback
         )
 
     @classmethod
     def of_home(cls, settings: Settings, *, timeout_s: float = MAX_WORKING_S) -> DagsterHTTP:
-        """A client of the webserver of a home's stack."""
+        """Make a client of the webserver of a home's stack."""
         key = load_secrets(settings).gateway_master_key
         folder = settings.home / "dagster"
         return cls(urls(settings)["dagster"], key=key, timeout_s=timeout_s, folder=folder)
@@ -77,25 +77,23 @@ class DagsterHTTP:
     @contextmanager
     def launch_lock(self) -> Generator[None]:
         """Let one process of a home at a time look for a run and launch one.
-
-        Else two `twin up` in the same second would each see none. A client without a folder locks
-        nothing.
+        Otherwise two `twin up` in the same second would each find none and launch two. A client
+        without a folder does not lock.
         """
         if self._folder is None or not self._folder.is_dir():
             yield
             return
-        held = os.open(self._folder, os.O_RDONLY)  # no new file: a full disk has no room
+        descriptor = os.open(self._folder, os.O_RDONLY)  # a new file needs disk space
         try:
-            fcntl.flock(held, fcntl.LOCK_EX)  # its holder's requests have a timeout
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # the holder's requests have a timeout
             yield
         finally:
-            os.close(held)
+            os.close(descriptor)
 
     def is_up(self, *, within_s: float = 2.0) -> bool:
-        """Whether the webserver answers at all (its code location may still be loading).
-
+        """Return whether the webserver answers (its code location may still be loading).
         Args:
-            within_s: how long it may take; where nobody listens the answer comes at once.
+            within_s: timeout in seconds; a closed port fails at once.
         """
         try:
             return self._client.get("/server_info", timeout=within_s).status_code == httpx.codes.OK
@@ -103,16 +101,15 @@ class DagsterHTTP:
             return False
 
     def listens(self) -> bool:
-        """Whether anything accepts connections at the address, answering or not."""
+        """Return whether the address accepts connections, whether or not it answers requests."""
         address = httpx.URL(self.url)
         with socket.socket() as client:
             return client.connect_ex((address.host, address.port or 80)) == 0
 
     def location_is_loaded(self) -> bool:
-        """Whether the code location has loaded.
-
+        """Return whether the code location has loaded.
         Raises:
-            TwinError: its code does not import; says why.
+            TwinError: its code cannot be imported; the error gives the reason.
         """
         data = self._query(
             """query { workspaceOrError { __typename
@@ -124,19 +121,19 @@ class DagsterHTTP:
         for entry in data.get("locationEntries", ()):
             outcome = entry["locationOrLoadError"] or {}
             if outcome.get("className") == UNREACHABLE:
-                return False  # the code server is starting, or the supervisor starts it again
+                return False  # the code server is starting or restarting
             if outcome.get("__typename") == "PythonError":
                 raise TwinError(
                     f"load the code location {entry['name']}",
                     found=outcome["message"].strip(),
-                    next_step="mend the code and run `twin up` again",
+                    next_step="correct the code and run `twin up` again",
                 )
             if entry["name"] == LOCATION:
                 return entry["loadStatus"] == "LOADED" and bool(outcome)
         return False
 
     def add_author(self, slug: str) -> bool:
-        """Add the author's partition; False when it was there already."""
+        """Add the author's partition; return False if it exists already."""
         answer = self._query(
             """mutation($key: String!, $selector: RepositorySelector!, $name: String!) {
               addDynamicPartition(
@@ -158,14 +155,12 @@ class DagsterHTTP:
         tags: Mapping[str, str] | None = None,
         config: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> str:
-        """Launch a job on an author's partition; returns the run id.
-
+        """Launch a job on an author's partition; return the run id.
         Args:
             author: slug; empty for a job without partitions.
-            config: asset → its configuration, where it departs from the defaults.
-
+            config: asset → configuration that differs from the defaults.
         Raises:
-            TwinError: Dagster refused the launch; says why.
+            TwinError: Dagster refused the launch; the error gives the reason.
         """
         all_tags = ({PARTITION_TAG: author} if author else {}) | dict(tags or {})
         answer = self._query(
@@ -200,7 +195,7 @@ class DagsterHTTP:
         """Read one run.
 
         Raises:
-            TwinError: Dagster does not know it.
+            TwinError: Dagster has no such run.
         """
         answer = self._query(
             f"""query($id: ID!) {{ runOrError(runId: $id) {{
@@ -220,33 +215,32 @@ class DagsterHTTP:
         updated_before: float | None = None,
         limit: int = 50,
     ) -> list[Run]:
-        """Runs that match, newest first.
-
+        """List the runs that match, newest first.
         Args:
-            updated_before: seconds since the epoch; leaves out runs that moved on since.
+            updated_before: seconds since the epoch; runs updated later are left out.
         """
-        wanted: dict[str, Any] = {}
+        run_filter: dict[str, Any] = {}
         if job:
-            wanted["pipelineName"] = job
+            run_filter["pipelineName"] = job
         if author:
-            wanted["tags"] = [{"key": PARTITION_TAG, "value": author}]
+            run_filter["tags"] = [{"key": PARTITION_TAG, "value": author}]
         if statuses:
-            wanted["statuses"] = list(statuses)
+            run_filter["statuses"] = list(statuses)
         if updated_before is not None:
-            wanted["updatedBefore"] = updated_before
+            run_filter["updatedBefore"] = updated_before
         answer = self._query(
             f"""query($filter: RunsFilter!, $limit: Int!) {{
               runsOrError(filter: $filter, limit: $limit) {{
                 __typename ... on Runs {{ results {{ {RUN_FIELDS} }} }}
                 ... on Error {{ message }} }} }}""",
-            {"filter": wanted, "limit": limit},
+            {"filter": run_filter, "limit": limit},
             tried="list the runs",
         )["runsOrError"]
         self._expect(answer, "Runs", tried="list the runs")
         return [run_of(row) for row in answer["results"]]
 
     def events(self, run_id: str, *, after: str | None = None) -> tuple[list[Event], str | None]:
-        """Log lines of a run since the cursor `after`, and the cursor to ask with next."""
+        """Return the events of a run after the cursor `after`, and the next cursor."""
         answer = self._query(
             """query($id: ID!, $after: String) {
               logsForRun(runId: $id, afterCursor: $after, limit: 500) {
@@ -265,7 +259,7 @@ class DagsterHTTP:
         return [event_of(row) for row in answer["events"]], answer["cursor"]
 
     def sensor_is_on(self, name: str) -> bool:
-        """Whether a sensor of ours ticks."""
+        """Return whether a sensor is running."""
         answer = self._query(
             """query($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) {
               __typename ... on Sensor { sensorState { status } } ... on Error { message } } }""",
@@ -276,11 +270,10 @@ class DagsterHTTP:
         return answer["sensorState"]["status"] == "RUNNING"
 
     def end_run(self, run_id: str) -> str:
-        """End a run and mark it as canceled at once; empty, or why it could not be.
-
-        A run in `STARTING` is marked only: its worker is not told, and one that had read the run
-        before the mark goes on and is `STARTED` again. Whoever stops the stack ends the workers
-        too; whoever needs the end waits for `STARTED` first.
+        """End a run and mark it as canceled at once; return "" or why that failed.
+        A run in `STARTING` is only marked. Its worker gets no signal, and if it had read the run
+        before, it continues and sets `STARTED` again. Stopping the stack ends the workers too; a
+        caller that needs the run to end waits for `STARTED` first.
         """
         answer = self._query(
             """mutation($id: String!) {
@@ -294,7 +287,7 @@ class DagsterHTTP:
     def report_materialization(
         self, asset: str, author: str, *, description: str, metadata: Mapping[str, Any]
     ) -> None:
-        """Record in Dagster what was done outside a run (a move in the registry, say)."""
+        """Record in Dagster a change made outside a run, such as a move in the registry."""
         tried = f"record the change of {asset} in Dagster"
         body = {"partition": author, "description": description, "metadata": dict(metadata)}
         try:
@@ -335,8 +328,8 @@ class DagsterHTTP:
         )
 
     def _refused(self, tried: str, found: str, next_step: str) -> TwinError:
-        """The error for what Dagster has answered, which of a full disk says `disk I/O error`."""
-        if self._folder is not None and any(words in found for words in _OF_A_DISK):
+        """Return the error for Dagster's response, which for a full disk is `disk I/O error`."""
+        if self._folder is not None and any(words in found for words in _DISK_ERRORS):
             room = shutil.disk_usage(self._folder).free
             if room < MIN_ROOM:
                 found = f"no space left on the disk of {self._folder}"

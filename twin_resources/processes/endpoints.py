@@ -1,4 +1,4 @@
-"""Where a running stack is reached: its addresses, and `endpoints.json` and `env` of a home.
+"""Read and write the addresses of a running stack: `endpoints.json` and `env` of a home.
 
 Scope: base URLs from the settings, and the two files, both mode 600 because they hold keys.
 Out of scope: making the keys (`settings.load_secrets`) and choosing the ports (`ports.py`).
@@ -31,7 +31,7 @@ class Endpoints:
         dagster: URL of the Dagster UI.
         gateway: base URL for OpenAI clients; ends in `/v1`.
         gateway_key: bearer token of a reader.
-        models: names to ask for, `twin/<author>` first.
+        models: names for requests, `twin/<author>` first.
         traces: URL of the trace store (or of the real Langfuse).
         traces_public_key, traces_secret_key: its key pair (basic authentication).
         logs: folder of the process logs.
@@ -55,7 +55,7 @@ class Endpoints:
 
 
 def urls(settings: Settings) -> dict[str, str]:
-    """Service → base URL on this machine (a server on 0.0.0.0 is reached over the loopback)."""
+    """Map services to base URLs on this machine (the loopback for a server on 0.0.0.0)."""
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host
     traces = settings.langfuse_host if settings.has_real_langfuse else ""
     return {
@@ -75,7 +75,7 @@ def env_path(home: Path) -> Path:
 
 
 def write_endpoints(endpoints: Endpoints) -> Path:
-    """Write both files of the home atomically, mode 600; returns the path of `endpoints.json`."""
+    """Write both files of the home atomically, mode 600; return the path of `endpoints.json`."""
     home = Path(endpoints.home)
     document = {"schema": endpoints.schema} | asdict(endpoints)
     document["models"] = list(endpoints.models)
@@ -117,16 +117,15 @@ def read_endpoints(home: Path) -> Endpoints:
 
 
 def remove_endpoints(home: Path) -> None:
-    """Remove both files: nothing answers there any more."""
+    """Remove both files after the stack has ended."""
     endpoints_path(home).unlink(missing_ok=True)
     env_path(home).unlink(missing_ok=True)
 
 
 def shell_exports(endpoints: Endpoints) -> str:
-    """The same facts for `source`: the names that OpenAI clients and Dagster read, and `TWIN_…`.
-
-    LANGFUSE_… is not among them: a shell that has sourced this file and starts a stack would make
-    the local trace store its "real" Langfuse.
+    """Return the facts for `source`: variables of OpenAI clients and Dagster, and `TWIN_…`.
+    LANGFUSE_… is left out: a shell that has sourced this file and starts a stack would use the
+    local trace store as its "real" Langfuse.
     """
     values = {
         "TWIN_HOME": endpoints.home,

@@ -1,9 +1,8 @@
-"""The NVIDIA cards of this machine, and whether a training here would use them.
-
-Scope: asking `nvidia-smi`, and the torch that is installed.
-Out of scope: what a card can hold (`model_fit.py`), processors (`processor.py`), any import
-outside the standard library and syntax newer than Python 3.9 (`preflight.py` is run by whatever
-Python there is).
+"""List the NVIDIA GPUs of this machine that a training would use.
+Scope: querying `nvidia-smi`, and the installed build of torch.
+Out of scope: the models that fit a card (`model_fit.py`), processors (`processor.py`), any import
+outside the standard library and syntax newer than Python 3.9 (`preflight.py` runs under any
+Python).
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from importlib import metadata
 QUERY = ("nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits")
 MIB = 1.048576e6
 TIMEOUT_S = 60.0
-WITHOUT_CUDA = "+cpu"  # how torch names its builds that can't use a card
+WITHOUT_CUDA = "+cpu"  # suffix of torch builds that cannot use a GPU
 
 Card = tuple[str, float]
 
 
 def gpus() -> list[Card]:
-    """NVIDIA GPUs as (name, memory in GB), without those that `CUDA_VISIBLE_DEVICES` hides.
+    """List NVIDIA GPUs as (name, memory in GB), without those that `CUDA_VISIBLE_DEVICES` hides.
 
     Source: https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/environment-variables.html
     """
@@ -40,9 +39,8 @@ def gpus() -> list[Card]:
 
 
 def usable_gpus() -> list[Card]:
-    """`gpus`, or none where the torch that is installed was built without CUDA.
-
-    Before anything is installed all count: the installation brings the build with CUDA then.
+    """Return `gpus`, or none if the installed torch was built without CUDA.
+    Before the installation all GPUs count, because it installs the build with CUDA.
     """
     try:
         version = metadata.version("torch")
@@ -52,7 +50,7 @@ def usable_gpus() -> list[Card]:
 
 
 def _shown(cards: Sequence[tuple[str, Card]], names: Sequence[str]) -> list[Card]:
-    """In the order of `names`, numbers or beginnings of a UUID; the first wrong one ends it."""
+    """Select cards by number or UUID prefix in the order of `names`, up to an invalid name."""
     shown: list[Card] = []
     for name in names:
         if name.isdigit() and int(name) < len(cards):
@@ -69,9 +67,8 @@ def _shown(cards: Sequence[tuple[str, Card]], names: Sequence[str]) -> list[Card
 
 @functools.cache
 def _listing() -> str:
-    """What `nvidia-smi` prints; empty when it is not there, fails or takes too long.
-
-    Asked once a process: cards do not come and go, and what is trained must not follow a hiccup.
+    """Return the output of `nvidia-smi`, or "" if it is missing, fails or takes too long.
+    It runs once per process, so that a passing failure does not change what is trained.
     """
     try:
         ran = subprocess.run(QUERY, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)

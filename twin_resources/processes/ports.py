@@ -1,11 +1,10 @@
-"""Which port each service of the stack listens on.
-
-Scope: whether a port is free, who has it, and the choice. Out of scope: the defaults
+"""Choose the port of each service of the stack.
+Scope: checking that a port is free, naming its holder, and the choice. Out of scope: the defaults
 (`settings.py`) and the services (`stack.py`).
 
-A port that a person asked for is used or refused; a default that is taken gives way to the next
-free one, so that a second stack, or somebody's Grafana on 3000, stops nobody. Two stacks that start
-at once do not choose the same port: each process claims what it chooses.
+A port that a person requested is used or refused. A default that is taken is replaced by the next
+free port, so that a second stack, or a Grafana on 3000, blocks nobody. Two stacks that start at the
+same time choose different ports, because each process claims its choice.
 """
 # pyright: strict
 
@@ -24,10 +23,10 @@ _claims: dict[int, socket.socket] = {}
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Return whether a server could listen on the port now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # What a server does: addresses in TIME_WAIT do not count, a listener does.
+        # As a server does: an address in TIME_WAIT counts as free, one with a listener does not.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -38,14 +37,12 @@ def is_free(host: str, port: int) -> bool:
 
 
 def claim(port: int) -> bool:
-    """Keep a port from other processes that choose, until this process ends.
-
-    Seconds pass between the choice of a port and the moment when its service listens; a second
-    `twin up` would find it free until then. The claim is a socket in Linux's abstract namespace:
-    a name without a file, which the kernel frees with the process. Elsewhere nothing is claimed.
-
+    """Reserve a port against other processes that choose, until this process ends.
+    Seconds pass between the choice of a port and its service's listening; a second `twin up`
+    would find it free until then. The claim is a socket in Linux's abstract namespace, a name
+    without a file, which the kernel frees with the process. Other systems have no claim.
     Returns:
-        False: another process has claimed it.
+        False if another process has claimed it.
     """
     if port in _claims or sys.platform != "linux":
         return True
@@ -60,7 +57,7 @@ def claim(port: int) -> bool:
 
 
 def holder(port: int) -> str:
-    """Who listens there, for a message: `nginx (pid 812)`, or `another process` if hidden."""
+    """Name the process that listens, for a message: `nginx (pid 812)` or `another process`."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
             listens = connection.status == psutil.CONN_LISTEN
@@ -78,14 +75,13 @@ def choose_ports(
     requested: Collection[str] = (),
     preferred: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """One free port a service, claimed by this process unless a person asked for it.
-
+    """Choose one free port per service, and claim it unless a person requested it.
     Args:
         wanted: service → port of the settings.
         host: address that the services will listen on.
-        requested: services whose port a person asked for by flag or variable.
-        preferred: service → port of this home's last start, taken when it is free, so that
-            bookmarks and `.twin/env` of yesterday still hold.
+        requested: services whose port a person requested by flag or variable.
+        preferred: service → port of this home's last start, used if it is free, so that older
+            bookmarks and `.twin/env` stay valid.
 
     Raises:
         TwinError: a requested port is taken, or none of the next 200 is free.

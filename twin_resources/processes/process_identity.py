@@ -1,10 +1,8 @@
-"""Which process is meant by a pid, which processes are ours, and how they end.
-
+"""Identify, find and end the processes of a stack.
 Scope: a pid together with its start time, the search for processes by the marker in their
-environment, and an orderly end (SIGTERM, then SIGKILL) that no stranger can be hit by.
-Out of scope: what the processes are (`stack.py`) and their supervision (`supervisor.py`).
-
-A pid alone names nothing: after a crash or a reboot it belongs to somebody else. psutil compares
+environment, and an orderly end (SIGTERM, then SIGKILL) that cannot reach a foreign process.
+Out of scope: the stack (`stack.py`) and its supervision (`supervisor.py`).
+A pid alone identifies nothing: after a crash or a reboot another process may have it. psutil checks
 the start time before it sends a signal (https://psutil.readthedocs.io/, `Process.send_signal`).
 """
 # pyright: strict
@@ -19,8 +17,8 @@ import psutil
 
 INSTANCE_VARIABLE = "TWIN_INSTANCE"
 
-# A clock that is set (NTP at boot, a resumed laptop) moves every start time by the same amount; a
-# pid that is given out again within a second of its first owner's start does not exist.
+# Setting the clock (NTP at boot, a resumed laptop) moves every start time by the same amount. The
+# kernel does not reuse a pid within a second of its first owner's start.
 START_TOLERANCE_S = 1.0
 
 
@@ -38,7 +36,7 @@ class ProcessIdentity:
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """The identity of a running process; None when there is none (a zombie counts as none)."""
+    """Return the identity of a running process, or None (also for a zombie)."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -49,7 +47,7 @@ def identify(pid: int) -> ProcessIdentity | None:
 
 
 def find(identity: ProcessIdentity) -> psutil.Process | None:
-    """The very process that `identity` names, or None when it has ended or the pid is another's."""
+    """Return the process of `identity`, or None if it has ended (its pid may be reused)."""
     now = identify(identity.pid)
     if now is None or abs(now.started - identity.started) > START_TOLERANCE_S:
         return None
@@ -60,10 +58,9 @@ def find(identity: ProcessIdentity) -> psutil.Process | None:
 
 
 def marked_processes(instance: str, *, variable: str = INSTANCE_VARIABLE) -> list[psutil.Process]:
-    """Every process whose environment carries `<variable>=<instance>`, wherever it was moved to.
-
-    A trainer that made its own session and lost its parent is found all the same. This process and
-    its ancestors are left out: a command that runs inside a run of the stack must not end itself.
+    """Return every process whose environment contains `<variable>=<instance>`.
+    It also finds a trainer that made its own session and lost its parent. This process and its
+    ancestors are left out, because a command inside a run of the stack must not end itself.
     """
     if not instance:
         return []
@@ -76,15 +73,14 @@ def marked_processes(instance: str, *, variable: str = INSTANCE_VARIABLE) -> lis
             if process.environ().get(variable) == instance:
                 processes.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, PermissionError, OSError):
-            continue  # ended meanwhile, or another user's: not ours in either case
+            continue  # it has ended or belongs to another user
     return processes
 
 
 def session_processes(leader: ProcessIdentity) -> list[psutil.Process]:
-    """Every process in the session that `leader` opened, itself included; empty when it has ended.
-
-    The second way to know one's own: a process that overwrote its environment area (setproctitle
-    does) is not found by its marker.
+    """Return the processes in the session of `leader`, itself included; empty if it has ended.
+    This search complements the marker, which a process loses when it overwrites its environment
+    area, as setproctitle does.
     """
     if find(leader) is None:
         return []
@@ -99,7 +95,7 @@ def session_processes(leader: ProcessIdentity) -> list[psutil.Process]:
 
 
 def end_processes(processes: Iterable[psutil.Process], *, grace_s: float = 5.0) -> int:
-    """SIGTERM, wait up to `grace_s` seconds, SIGKILL what is left; returns how many were ended.
+    """Send SIGTERM, wait up to `grace_s` seconds, SIGKILL the rest; return how many were ended.
 
     Raises:
         PermissionError: one of them belongs to another user.
@@ -121,6 +117,6 @@ def _signal(process: psutil.Process, *, kill: bool) -> None:
         else:
             process.terminate()
     except psutil.NoSuchProcess:
-        return  # it ended by itself, or the pid is another's by now
+        return  # it ended by itself, or its pid was reused
     except psutil.AccessDenied as error:
         raise PermissionError(f"process {process.pid} belongs to another user") from error

@@ -1,18 +1,15 @@
-"""Whether bf16 is the faster precision on this processor: one answer for training, gate, embedder.
-
-Scope: that rule, and the person's word against it. Out of scope: GPUs, what a
-precision costs (`model_fit.py`), timing it (`twin doctor` does), any import outside the standard
-library and syntax newer than Python 3.9 (`preflight.py` is run by whatever Python there is).
-
-To have the instruction is not enough. `avx512_bf16` takes two products at a time, and AMD's cores
-(Zen 4 on) run as many of them as of fp32's; Intel's run half as many, so nothing is won and the
-conversions are lost: on a Xeon that shows the flag and no AMX a linear layer takes bf16 at 84
-GFLOP/s and fp32 at 150, and the embedder needs 1.7 times as long in bf16. Intel's gain is AMX.
-It is a rule and no measurement at the start: vectors and likelihoods are kept by precision, and
-one that changed with what else the machine happens to do would have them computed again.
-
-`TWIN_BF16=on` and `off` say it whatever the processor is: virtual machines hide what they are.
-oneDNN has a switch of its own for the rest: `ONEDNN_MAX_CPU_ISA=AVX2`.
+"""Decide whether bf16 is the faster precision on this processor, for training, gate and embedder.
+Scope: the rule, and the setting that overrides it. Out of scope: GPUs, the memory of a
+precision (`model_fit.py`), timing it (`twin doctor`), any import outside the standard
+library and syntax newer than Python 3.9 (`preflight.py` runs under any Python).
+The instruction alone is not enough. `avx512_bf16` computes two products at a time. AMD's cores
+(Zen 4 on) run it at the rate of fp32; Intel's run it at half the rate, so it gains nothing and the
+conversions cost time. On a Xeon with the flag and without AMX, a linear layer runs bf16 at 84
+GFLOP/s and fp32 at 150, and the embedder takes 1.7 times as long in bf16. AMX makes Intel faster.
+A rule is used rather than a measurement at the start, because vectors and likelihoods are stored by
+precision: a result that varied with the load would have them computed again.
+`TWIN_BF16=on` and `off` override the rule, because virtual machines hide their processor.
+oneDNN has its own switch for other instructions: `ONEDNN_MAX_CPU_ISA=AVX2`.
 """
 
 from __future__ import annotations
@@ -28,14 +25,16 @@ OF_AMD = r"\bavx512_bf16\b"
 
 
 def bf16_is_faster() -> bool:
-    """On Linux by what /proc/cpuinfo says of maker and instructions, else no."""
-    said = os.environ.get("TWIN_BF16", "").lower()
-    if said in (ON, OFF):
-        return said == ON
+    """Return whether bf16 is faster, by maker and flags in /proc/cpuinfo; False except on Linux."""
+    setting = os.environ.get("TWIN_BF16", "").lower()
+    if setting in (ON, OFF):
+        return setting == ON
     if platform.system() != "Linux":
         return False
     try:
-        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False  # a container may hide it: slower, and right
-    return bool(re.search(ALWAYS, told) or ("AuthenticAMD" in told and re.search(OF_AMD, told)))
+        return False  # a container may hide the file; fp32 is slower but correct
+    return bool(
+        re.search(ALWAYS, cpuinfo) or ("AuthenticAMD" in cpuinfo and re.search(OF_AMD, cpuinfo))
+    )

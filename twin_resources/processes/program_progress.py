@@ -1,11 +1,9 @@
-"""Whether a program that is not ready yet still does something.
-
-Scope: CPU time and log of one program, how long neither has grown, and running a program for
-its output as long as it works. Out of scope: readiness, and what is told of a program that
+"""Measure whether a program that is not ready yet still makes progress.
+Scope: CPU time and log of one program, the time since either has grown, and running a program
+for its output as long as it works. Out of scope: readiness, and the error about a program that
 failed (`programs.py`).
-
-A loaded machine makes a start ten times as long and no less sound: seconds decide nothing, what a
-program does in them does.
+A start may take ten times as long on a loaded machine and still succeed. So activity decides that a
+program failed, and elapsed seconds do not.
 """
 # pyright: strict
 
@@ -23,12 +21,12 @@ from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_IDLE_S, MAX_WORKING_S
 
 _MIN_CPU_S = 0.02
-"""Of a process that only waits, psutil counts less in a poll."""
+"""CPU seconds per poll; psutil counts less for a process that only waits."""
 
 
 @dataclass
 class ProgramProgress:
-    """How long a program has done nothing.
+    """The time for which a program has been idle.
 
     Attributes:
         clock: seconds, monotonic.
@@ -42,11 +40,10 @@ class ProgramProgress:
     _began: float = field(default=-1.0)
 
     def idle_s(self, pid: int, log: Path | None = None) -> float:
-        """Seconds since its CPU time or its log last grew, or it was started.
-
+        """Return the seconds since its CPU time or its log last grew, or since its start.
         Args:
-            pid: of its leader; 0: none runs.
-            log: None: it has none.
+            pid: pid of its leader, or 0 if none runs.
+            log: path of its log, or None.
         """
         now, cpu_s, log_bytes = self.clock(), cpu_seconds(pid), _size(log) if log else 0
         works = cpu_s >= self._cpu_s + _MIN_CPU_S or log_bytes != self._log_bytes
@@ -57,11 +54,10 @@ class ProgramProgress:
     def given_up(
         self, pid: int, log: Path | None = None, *, most_idle_s: float | None = None
     ) -> str:
-        """Why it is waited for no longer, in words; empty: it works. Ask at each look.
-
+        """Return why to stop waiting for it, or "" while it works. Call it at every poll.
         Args:
             pid, log: as for `idle_s`.
-            most_idle_s: None: `MAX_IDLE_S`.
+            most_idle_s: limit in seconds, or None for `MAX_IDLE_S`.
         """
         idle_s = self.idle_s(pid, log)
         if self._began < 0:
@@ -80,14 +76,12 @@ def output_of(
     most_cpu_s: float = MAX_WORKING_S,
     poll_s: float = 1.0,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end, whatever that is, as long as it works.
-
+    """Run a program to its end, whatever its exit status, as long as it works.
     Args:
         given: its standard input.
-        most_cpu_s: CPU seconds that it may use.
-
+        most_cpu_s: limit of its CPU seconds.
     Raises:
-        TwinError: it stood still, used more, or was not done in an hour; it is ended then.
+        TwinError: it was idle, used more, or was not done in an hour; it is killed then.
         OSError: it cannot be started.
     """
     progress = ProgramProgress()
@@ -99,7 +93,7 @@ def output_of(
             try:
                 out, errors = process.communicate(unsent, timeout=poll_s)
             except subprocess.TimeoutExpired:
-                unsent = None  # it goes on being sent; given again it is refused
+                unsent = None  # the first call keeps sending the input; a second is refused
                 why = progress.given_up(process.pid)
                 if cpu_seconds(process.pid) > most_cpu_s:
                     why = f"not done after {most_cpu_s:g} s of processor time"
@@ -116,7 +110,7 @@ def output_of(
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU seconds of a process and its descendants that run; 0 of one that does not."""
+    """Return the CPU seconds of a process and its running descendants; 0 if it does not run."""
     try:
         leader = psutil.Process(pid) if pid else None
         processes = [leader, *leader.children(recursive=True)] if leader else []
@@ -127,7 +121,7 @@ def cpu_seconds(pid: int) -> float:
         try:
             total += sum(process.cpu_times()[:2])
         except psutil.Error:
-            continue  # it has ended meanwhile
+            continue  # it has ended since
     return total
 
 

@@ -1,7 +1,6 @@
-"""The programs of a stack, and when each of them is ready.
-
-Scope: command lines, the readiness of each service over the same interface
-that its users speak. Out of scope: starting and stopping (`stack.py`), the services.
+"""Define the programs of a stack, and check that each is ready.
+Scope: command lines, the readiness of each service over the interface that its users
+call. Out of scope: starting and stopping (`stack.py`), the services.
 """
 # pyright: strict
 
@@ -29,31 +28,30 @@ from twin_resources.settings import Settings, load_secrets
 if TYPE_CHECKING:
     from twin_resources.processes.dagster_http import DagsterHTTP
 
-# They need prepared weights; everything else starts at once, while those are prepared.
+# These programs need prepared weights; all others start at once, during the preparation.
 AFTER_EMBEDDER, AFTER_BASE_MODEL = ("gateway",), ("models",)
 DEFINITIONS = "twin_assets.definitions"
-# The runs that a crash cut short are marked first: the daemon would wait for them.
+# Runs that a crash interrupted are marked before the daemon starts, which would wait for them.
 AFTER_WEBSERVER = ("dagster-daemon",)
 # A link to deploy/local/dagster.yaml in a checkout, the file itself in a wheel.
 DAGSTER_YAML = Path(__file__).resolve().parent / "dagster.yaml"
-WHEN_ASKED = ("chat",)  # 230 MB that most sessions never need: `twin chat` starts it
+WHEN_ASKED = ("chat",)  # takes 230 MB and most sessions never need it; `twin chat` starts it
 LATER = (*AFTER_EMBEDDER, *AFTER_BASE_MODEL, *AFTER_WEBSERVER, *WHEN_ASKED)
 
 
 class StackEnded(TwinError):
-    """The supervisor of the stack died while it was waited for."""
+    """The supervisor of the stack died while a command waited for it."""
 
 
 class StackStopped(StackEnded):
-    """The stack was ended by `twin stop`, or replaced, while it was waited for."""
+    """`twin stop` ended the stack, or another one replaced it, while a command waited for it."""
 
 
 def working_folder() -> Path:
-    """Where the processes run: the checkout, or the environment that a wheel was installed into.
-
-    `python -m` looks for modules in its working folder before all others. In the shell's folder lie
-    a stranger's, and in `site-packages` those that would hide the standard library's; the
-    environment's own folder holds none.
+    """Return the processes' working folder: the checkout, or the environment of an installed wheel.
+    `python -m` searches its working folder first. The shell's folder may contain foreign modules,
+    and `site-packages` has modules that would hide the standard library's. The environment's own
+    folder contains none.
     """
     root = Path(__file__).resolve().parents[2]
     return root if (root / "workspace.yaml").is_file() else Path(sys.prefix)
@@ -62,13 +60,13 @@ def working_folder() -> Path:
 def stack_programs(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
 ) -> Sequence[Program]:
-    """Every program of the stack, with the ports in `settings`; writes Dagster's home as well."""
+    """Return every program of the stack, with the ports in `settings`, and write Dagster's home."""
     root = working_folder()
     code = code_socket(settings)
     workspace = str(write_dagster_home(settings, DAGSTER_YAML, code=code, environ=environ))
     named = named_models(settings)
     paid = (settings.paid_model,) if settings.has_paid_route else ()
-    # Labels are answers of the paid model, bought by runs; without a sum they never ask it.
+    # Runs buy labels, which are answers of the paid model; without a budget they never call it.
     bought = paid if settings.label_budget_per_month is not None else ()
     offline = tuple(name for name in named if name not in paid or name in bought)
 
@@ -122,10 +120,9 @@ def stack_programs(
 
 
 def service_is_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) -> bool:
-    """Whether one service answers as its users need it.
-
+    """Return whether a service answers its users' requests.
     Args:
-        service: a program's name; the daemon counts as ready when the webserver is.
+        service: a program's name; the daemon always counts as ready.
 
     Raises:
         TwinError: Dagster's code location does not load.
@@ -150,7 +147,7 @@ def service_is_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) 
 
 
 def server_is_ready(settings: Settings, version: str) -> bool:
-    """Whether the fleet says that a model server is up.
+    """Return whether the fleet reports that a model server is ready.
 
     Args:
         version: `base`, or `<author>/v<number>`.
@@ -171,20 +168,17 @@ def wait_until(
     most_idle_s: float | None = None,
     poll_s: float = 0.3,
 ) -> float:
-    """Wait for a service of a stack; returns the seconds waited.
-
-    A program that exits by itself meanwhile would exit again: that is told at once, and not when
-    the supervisor has tried nine times. One that was killed is left to the supervisor.
-
+    """Wait for a service of a stack; return the seconds waited.
+    A program that exits by itself would exit again, so this fails at once rather than after the
+    supervisor's nine attempts. The supervisor restarts a program that was killed.
     Args:
-        program: whose state and log explain a failure.
-        most_idle_s: seconds without CPU time or a line in its log until it counts as failed; None:
+        program: the program whose state and log explain a failure.
+        most_idle_s: seconds without CPU time or a log line until it counts as failed; None for
             three minutes.
-
     Raises:
-        StackEnded: the supervisor is gone.
-        TwinError: the program exited, was given up by the supervisor, does nothing any more, or is
-            not ready after an hour; shows the end of its log.
+        StackEnded: the supervisor has ended.
+        TwinError: the program exited, the supervisor gave it up, it is idle, or it is not ready
+            after an hour; the error shows the end of its log.
     """
     began = time.monotonic()
     first: ProgramState | None = None
@@ -203,12 +197,12 @@ def wait_until(
 def _ensure_not_exited(stack: Stack, state: ProgramState, *, waited_s: float) -> None:
     how = stack.supervisor.last_exit(state.name)
     if not how.startswith("exit status"):
-        return  # killed, or asked to end: the supervisor starts it again, or another command does
+        return  # killed or stopped; the supervisor or another command starts it again
     raise TwinError(
         f"start {state.name}",
         found=f"it ended with {how} after {waited_s:.0f} s; its log ends:\n"
         + (tail(state.log, lines=6) or "an empty log"),
-        next_step=f"mend what it says (the whole log is {state.log}) and run the same command "
+        next_step=f"correct the cause (the whole log is {state.log}) and run the same command "
         "again",
     )
 
@@ -220,15 +214,13 @@ def ensure_not_given_up(
     *,
     most_idle_s: float | None = None,
 ) -> None:
-    """Do nothing while the supervisor still starts or runs a program that works.
-
+    """Raise an error unless the supervisor still starts or runs the program and it works.
     Args:
-        progress: of this program, kept by whoever waits, since the first look; None: it is asked
-            for nothing that it could be late with.
-
+        progress: the program's progress, kept by the caller between calls; None to check only
+            the supervisor's state.
     Raises:
-        TwinError: the supervisor gave it up, it was idle for longer than it may, or it was waited
-            for an hour; shows the end of its log.
+        TwinError: the supervisor gave it up, it was idle for too long, or an hour has passed; the
+            error shows the end of its log.
     """
     state = stack.supervisor.states().get(program)
     if state is None:
@@ -247,7 +239,7 @@ def ensure_not_given_up(
 
 
 def ensure_alive(stack: Stack) -> None:
-    """Do nothing while the stack's supervisor runs.
+    """Raise an error unless the stack's supervisor runs.
 
     Raises:
         StackStopped: another command ended it.
@@ -275,7 +267,7 @@ def ensure_alive(stack: Stack) -> None:
 
 
 def code_socket(settings: Settings) -> Path:
-    """Where the one code server of a stack listens."""
+    """Return the socket of the stack's code server."""
     return socket_path(settings.home / "supervisor", "dagster-code")
 
 
@@ -286,7 +278,7 @@ def _listens(path: Path) -> bool:
 
 
 def _answers(url: str, *, key: str = "") -> bool:
-    import httpx  # here, because it costs `twin status` 0.1 s and is not needed there
+    import httpx  # imported here, because it takes 0.1 s and `twin status` does not need it
 
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:

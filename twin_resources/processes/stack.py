@@ -1,12 +1,11 @@
-"""A stack: the supervised processes of one home, from start to stop, and after a crash.
-
+"""Start and stop a stack, the supervised processes of one home, and clean up after a crash.
 Scope: the record of the running stack (`<home>/supervisor/stack.json`), starting and
-stopping under a lock, and clearing away what a crash left. Out of scope: which programs
-there are (`programs.py`), supervisord itself (`supervisor.py`), Dagster's runs
+stopping under a lock, and cleaning up after a crash. Out of scope: the list of programs
+(`programs.py`), supervisord itself (`supervisor.py`), Dagster's runs
 (`dagster_http.py`).
 
-The record is written before the first process starts: whatever happens then, the marker that every
-child carries is known, and the next command finds what is left.
+The record is written before the first process starts. It contains the marker in every child's
+environment, so that after any failure the next command finds the processes that are left.
 """
 # pyright: strict
 
@@ -50,22 +49,21 @@ class StackRuns(TwinError):
     """Another command has started the stack of this home."""
 
 
-def _say_nothing(_line: str) -> None:
+def _discard(_line: str) -> None:
     return None
 
 
 @dataclass(frozen=True)
 class StackRecord:
-    """What a home knows of its stack.
-
+    """A home's record of its stack.
     Attributes:
-        instance: value of `TWIN_INSTANCE` in every process of it.
+        instance: value of `TWIN_INSTANCE` in every process of the stack.
         supervisor: supervisord, or None before it runs and after an orderly stop.
         ports: service → port.
-        base_model, embedder, gateways: as chosen at the start; the next start keeps them unless
-            told.
-        author: slug that was brought up last.
-        stopping: `twin stop` is at work; who waits for the stack need not wait any longer.
+        base_model, embedder, gateways: values of the last start; the next start keeps them unless
+            it gets others.
+        author: slug of the last `twin up`.
+        stopping: whether `twin stop` is running, so that commands stop waiting for the stack.
     """
 
     instance: str
@@ -81,7 +79,7 @@ class StackRecord:
 
 @dataclass(frozen=True)
 class Stack:
-    """A running stack. `settings` carry the ports that it really listens on."""
+    """A running stack. `settings` contain the ports on which it listens."""
 
     settings: Settings
     record: StackRecord
@@ -93,11 +91,11 @@ class Stack:
         return self.record.supervisor
 
     def is_alive(self) -> bool:
-        """Whether its supervisor still runs; the stack ends with it."""
+        """Return whether its supervisor still runs; the stack ends with it."""
         return find(self.identity) is not None
 
     def pids(self) -> dict[str, ProcessIdentity]:
-        """Name → process of the supervisor and of every program that is up.
+        """Map the supervisor and every program that is up to their processes, by name.
 
         Raises:
             TwinError: the supervisor does not answer.
@@ -112,11 +110,10 @@ class Stack:
 
 @dataclass(frozen=True)
 class Stopped:
-    """What a stop did.
-
+    """The result of a stop.
     Attributes:
-        was_running: a supervisor was alive.
-        ended: processes that had outlived it and were ended one by one.
+        was_running: whether a supervisor was alive.
+        ended: number of processes that outlived it and were ended one by one.
     """
 
     was_running: bool
@@ -124,7 +121,7 @@ class Stopped:
 
 
 def read_record(settings: Settings) -> StackRecord | None:
-    """The record of this home, of a running, a stopped or a crashed stack; None: never started.
+    """Read the record of a running, stopped or crashed stack, or None if none was started.
 
     Raises:
         TwinError: a newer version wrote it.
@@ -135,7 +132,7 @@ def read_record(settings: Settings) -> StackRecord | None:
     except FileNotFoundError:
         return None
     except json.JSONDecodeError:
-        return None  # cut short by a full disk or a power cut; ports and choices are rebuilt
+        return None  # truncated by a full disk or a power cut; ports and choices are made again
     if document.get("schema", 0) > SCHEMA:
         raise TwinError(
             "read the record of the stack",
@@ -148,7 +145,7 @@ def read_record(settings: Settings) -> StackRecord | None:
 
 
 def find_stack(settings: Settings) -> Stack | None:
-    """The running stack of this home, or None; a stranger with its recorded pid is none."""
+    """Return the running stack of this home, or None (another process may have its old pid)."""
     record = read_record(settings)
     if record is None or record.supervisor is None or find(record.supervisor) is None:
         return None
@@ -161,19 +158,17 @@ def start_stack(
     programs: Callable[[Settings], Sequence[Program]],
     environ: Mapping[str, str] = os.environ,
     requested_ports: Sequence[str] = (),
-    report: Callable[[str], object] = _say_nothing,
+    report: Callable[[str], object] = _discard,
 ) -> Stack:
-    """Start the stack of this home, after clearing away what a crashed one left.
-
+    """Start the stack of this home, after cleaning up a crashed one.
     Args:
-        programs: gives the programs once the ports are chosen.
-        environ: the environment of the person who starts it; children get an allow-list of it.
+        programs: returns the programs once the ports are chosen.
+        environ: the environment of the caller; children get an allow-list of it.
         requested_ports: services whose port must be the one in `settings`.
-        report: told, line by line, what was recovered and which port had to give way.
-
+        report: receives a line for each recovery and for each port that differs.
     Raises:
-        StackRuns: another command was quicker; use its stack.
-        TwinError: a requested port is taken, the supervisor did not start.
+        StackRuns: another command has started the stack; use that one.
+        TwinError: a requested port is taken, or the supervisor did not start.
     """
     with _lock(settings, report=report):
         if find_stack(settings) is not None:
@@ -182,7 +177,7 @@ def start_stack(
                 found="it runs already",
                 next_step="use it, or end it with `twin stop`",
             )
-        for line in _kept_from_others(settings):
+        for line in _make_private(settings):
             report(line)
         former = read_record(settings)
         for line in _clear_away(settings, former):
@@ -222,10 +217,10 @@ def start_stack(
         return Stack(settings, record, _supervisor(settings))
 
 
-def stop_stack(settings: Settings, *, report: Callable[[str], object] = _say_nothing) -> Stopped:
+def stop_stack(settings: Settings, *, report: Callable[[str], object] = _discard) -> Stopped:
     """End every process that the stack of this home started, and nothing else. Safe to repeat."""
     if not _record_path(settings).parent.is_dir():
-        return Stopped(was_running=False, ended=0)  # never started: leave no trace either
+        return Stopped(was_running=False, ended=0)  # never started, so write nothing
     with _lock(settings, report=report):
         record = read_record(settings)
         if record is None:
@@ -254,14 +249,14 @@ def announce_stop(settings: Settings) -> None:
 
 
 def remember_author(settings: Settings, slug: str) -> None:
-    """Note whom `twin up` served last: commands that name no author mean this one."""
+    """Record the author of the last `twin up`, the default of commands that name none."""
     record = read_record(settings)
     if record is not None and record.author != slug:
         _write_record(settings, replace(record, author=slug))
 
 
 def chosen_settings(settings: Settings) -> Settings:
-    """`settings` with models and gateways of the last start, where nobody named another."""
+    """Return `settings` with models and gateways of the last start unless others are set."""
     record = read_record(settings)
     if record is None:
         return settings
@@ -273,8 +268,8 @@ def chosen_settings(settings: Settings) -> Settings:
     return settings.model_copy(update=chosen)
 
 
-def _kept_from_others(settings: Settings) -> list[str]:
-    """Home, databases and logs are made their owner's alone; a line for what could not be."""
+def _make_private(settings: Settings) -> list[str]:
+    """Make home, databases and logs private; return a line for each path that could not be."""
     home, logs = settings.home, settings.logs_dir
     folders = [home, logs, *(home / name for name in ("chat", "dagster", "supervisor"))]
     files = [
@@ -286,7 +281,7 @@ def _kept_from_others(settings: Settings) -> list[str]:
 
 
 def _clear_away(settings: Settings, record: StackRecord | None) -> list[str]:
-    """End what a dead supervisor left and remove its files; says what was done."""
+    """End processes of a dead supervisor and remove its files; return lines that report it."""
     if record is None:
         return []
     lines: list[str] = []
@@ -324,10 +319,9 @@ def _write_record(settings: Settings, record: StackRecord) -> None:
 
 @contextmanager
 def _lock(settings: Settings, *, report: Callable[[str], object]) -> Generator[None]:
-    """Hold the home's start/stop lock; the kernel drops it with a killed holder.
-
+    """Hold the home's start/stop lock; the kernel releases it if the holder is killed.
     Raises:
-        TwinError: its holder stands still, or was waited for an hour.
+        TwinError: the holder is idle, or has held the lock for an hour.
     """
     path = settings.home / "supervisor" / "lock"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -350,7 +344,7 @@ def _lock(settings: Settings, *, report: Callable[[str], object]) -> Generator[N
                     report("another `twin` is starting or stopping this stack; waiting for it")
                     is_announced = True
                 time.sleep(0.1)
-        # a disk too full for a number: whoever waits then sees the log alone
+        # a full disk has no room for the pid; a waiting command then watches only the log
         with suppress(OSError):
             os.ftruncate(stream.fileno(), 0)
             os.write(stream.fileno(), str(os.getpid()).encode())
@@ -358,7 +352,7 @@ def _lock(settings: Settings, *, report: Callable[[str], object]) -> Generator[N
 
 
 def _holder(stream: TextIO) -> int:
-    """Who wrote its number last; 0: nobody did, or it is being written."""
+    """Return the pid in the lock file, or 0 if it is missing or incomplete."""
     stream.seek(0)
     text = stream.read()
     return int(text) if text.isdecimal() else 0

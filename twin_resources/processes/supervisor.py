@@ -1,12 +1,11 @@
-"""The one supervisor under the stack: supervisord with a generated configuration.
-
-Scope: the configuration file, starting supervisord, and speaking XML-RPC to it over its unix
-socket. Out of scope: which programs there are and when they are ready (`stack.py`), and
-what becomes of processes that escaped (`process_identity.py`).
+"""Run the stack's supervisor: supervisord with a generated configuration.
+Scope: the configuration file, starting supervisord, and XML-RPC calls over its unix
+socket. Out of scope: the list of programs and their readiness (`programs.py`), and
+processes that escaped (`process_identity.py`).
 Source: http://supervisord.org/configuration.html, http://supervisord.org/api.html
 
-supervisord runs in a session of its own, so a Ctrl-C in the terminal reaches only the command,
-which then ends everything in order. Restarts back off: one second more after each failed start.
+supervisord runs in its own session, so a Ctrl-C in the terminal reaches only the command, which
+then ends everything in order. Each failed start delays the next by one more second.
 """
 # pyright: strict
 
@@ -39,7 +38,7 @@ from twin_resources.processes.process_identity import (
 from twin_resources.processes.program_progress import ProgramProgress
 
 # A unix socket's path has 108 bytes (104 on macOS) with its final zero; supervisord binds to the
-# path with its pid appended and then links it to its place.
+# path with its pid appended and then links the path to it.
 MAX_SOCKET_PATH = 104 - 1 - len(".4194304")
 
 PROCESS = "twin_resources.processes.supervisord_process"
@@ -48,7 +47,7 @@ _STATES_UP = ("STARTING", "RUNNING")
 _ALREADY_STARTED = 60
 _NOT_RUNNING = 70
 _SHUTTING_DOWN = 6
-_STARTED_AGAIN_WITHIN_S = 5.0  # supervisord looks once a second
+_STARTED_AGAIN_WITHIN_S = 5.0  # supervisord checks once a second
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,12 @@ class Program:
 
     Attributes:
         name: its name in logs, `endpoints.json` and `twin status`.
-        command: argument vector; arguments may hold spaces, quotes and percent signs.
+        command: argument vector; arguments may contain spaces, quotes and percent signs.
         directory: working directory.
-        autostart: False: started later by `Supervisor.start_program`.
+        autostart: if False, `Supervisor.start_program` starts it later.
         start_s: seconds it must stay up to count as started.
         stop_s: seconds between SIGTERM and SIGKILL of its process group.
-        retries: failed starts in a row, each one second later than the last, until it is given up.
+        retries: number of failed starts in a row before supervisord gives up.
         withheld: variables of the stack that are empty for this program.
     """
 
@@ -78,10 +77,9 @@ class Program:
 
 @dataclass(frozen=True)
 class ProgramState:
-    """What supervisord says of one program; `state` is its word (RUNNING, BACKOFF, FATAL …).
-
+    """The state of a program; `state` is supervisord's name for it (RUNNING, BACKOFF, FATAL …).
     Attributes:
-        stopped: when it last ended, by itself or asked to, in seconds since 1970; 0: never.
+        stopped: time of its last end, by itself or on request, in seconds since 1970; 0 if never.
     """
 
     name: str
@@ -96,10 +94,9 @@ class ProgramState:
 
 
 def socket_path(folder: Path, name: str = "supervisor") -> Path:
-    """Where a socket lies: in `folder`, or in a short private folder if that is too long.
-
-    In `folder` a link then names it, once there is such a folder: a shell with another TMPDIR finds
-    the socket that is there.
+    """Return the path of a socket: in `folder`, or in a short private folder if that is too long.
+    A link in `folder`, if the folder exists, then points to the socket, so that a shell with
+    another TMPDIR finds it.
 
     Args:
         name: `supervisor` is the control socket.
@@ -142,13 +139,12 @@ def _make_private_folder(folder: Path) -> None:
 
 
 def quote(text: str) -> str:
-    """One argument or value as supervisord reads it: shell quoting, percent signs doubled.
-
+    """Quote an argument or value for supervisord: shell quoting, percent signs doubled.
     Raises:
-        ValueError: it holds a line break, which the file format has no way to write.
+        ValueError: the text has a line break, which the file format cannot represent.
     """
     if "\n" in text or "\r" in text:
-        raise ValueError(f"a supervised program's argument holds a line break: {text!r}")
+        raise ValueError(f"a supervised program's argument has a line break: {text!r}")
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
 
@@ -156,7 +152,7 @@ def quote(text: str) -> str:
 def configuration(
     programs: Sequence[Program], *, folder: Path, logs: Path, socket: Path, identifier: str
 ) -> str:
-    """The text of `supervisord.conf`. It holds no secret: those are in the environment."""
+    """Return the text of `supervisord.conf`, which has no secrets (they are in the environment)."""
 
     def value(path: Path) -> str:
         return str(path).replace("%", "%%")
@@ -180,7 +176,7 @@ def configuration(
         "[rpcinterface:supervisor]",
         "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
     ]
-    # One group: its programs are stopped at the same time, separate ones one after another.
+    # supervisord stops the programs of a group at the same time, separate ones one by one.
     lines += [f"[group:{GROUP}]", f"programs={','.join(program.name for program in programs)}"]
     for program in programs:
         emptied = ",".join(f'{name}=""' for name in program.withheld)
@@ -196,7 +192,7 @@ def configuration(
             f"stopwaitsecs={program.stop_s}",
             "stopasgroup=true",
             "killasgroup=true",
-            # this option alone is expanded twice (supervisor 4.3, options.py)
+            # only this option is expanded twice (supervisor 4.3, options.py)
             f"stdout_logfile={value(logs / f'{program.name}.log').replace('%', '%%')}",
             "redirect_stderr=true",
             "stdout_logfile_maxbytes=10MB",
@@ -210,8 +206,8 @@ class Supervisor:
     """One supervisord, addressed by its folder.
 
     Args:
-        folder: holds the configuration, the pid file and (where short enough) the socket.
-        logs: one `<program>.log` each, and `supervisor.log`.
+        folder: folder of the configuration, the pid file and (if its path is short) the socket.
+        logs: folder with one `<program>.log` per program, and `supervisor.log`.
     """
 
     def __init__(self, folder: Path, logs: Path) -> None:
@@ -225,13 +221,11 @@ class Supervisor:
         environment: Mapping[str, str],
         identifier: str,
     ) -> ProcessIdentity:
-        """Start supervisord with its autostart programs; returns once it answers.
-
+        """Start supervisord with its autostart programs; return once it answers.
         Args:
             environment: the whole environment of supervisord and of all its programs.
-
         Raises:
-            TwinError: it ended or stood still before it answered; names its log.
+            TwinError: it ended or was idle before it answered; the error names its log.
         """
         for needed in (self.folder, self.logs):
             needed.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -254,7 +248,7 @@ class Supervisor:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                umask=0o077,  # it opens every program's log itself
+                umask=0o077,  # supervisord itself opens every program's log
             )
         identity = identify(process.pid)
         progress, why = ProgramProgress(), ""
@@ -272,7 +266,7 @@ class Supervisor:
         )
 
     def answers(self) -> bool:
-        """Whether supervisord listens on the socket of this folder."""
+        """Return whether supervisord answers on the socket of this folder."""
         try:
             with self._remote() as remote:
                 remote.getState()
@@ -281,8 +275,7 @@ class Supervisor:
         return True
 
     def states(self) -> dict[str, ProgramState]:
-        """Every program by name.
-
+        """Return the state of every program by name.
         Raises:
             TwinError: supervisord does not answer, or is being stopped.
         """
@@ -300,24 +293,22 @@ class Supervisor:
         }
 
     def last_exit(self, name: str) -> str:
-        """How a program last ended unasked: `exit status 1`, `terminated by SIGKILL`.
-
-        From supervisord's log, because its answers forget that with the next start; "" when the
-        end of the log does not say.
+        """Return how a program last ended by itself: `exit status 1`, `terminated by SIGKILL`.
+        It is read from supervisord's log, because the next start clears it in the program's state;
+        "" if the end of the log has no such line.
         """
         pattern = re.compile(rf"exited: {re.escape(name)} \((.+?); (?:not )?expected\)")
         exits = pattern.findall(tail(self.logs / "supervisor.log", lines=200))
         return exits[-1] if exits else ""
 
     def start_program(self, name: str) -> None:
-        """Start a program that is down; one that is up already is left alone."""
+        """Start a program unless it is up already."""
         self._act("start", name, ignored=_ALREADY_STARTED)
 
     def stop_program(self, name: str) -> None:
-        """Stop a program and its process group; one that is down already is left alone.
-
-        One that has just exited counts as down for supervisord, which starts it again a moment
-        later: that moment is waited for.
+        """Stop a program and its process group unless it is down already.
+        supervisord counts a program that has just exited as down and restarts it shortly after, so
+        this method waits for that restart.
         """
         self._act("stop", name, ignored=_NOT_RUNNING)
         deadline = time.monotonic() + _STARTED_AGAIN_WITHIN_S
@@ -329,7 +320,7 @@ class Supervisor:
         with self._remote_or_error(f"{verb} the program {name}") as remote:
             call = remote.startProcess if verb == "start" else remote.stopProcess
             try:
-                # a start is not waited for: readiness is checked over HTTP
+                # do not wait for a start, because readiness is checked over HTTP
                 call(f"{GROUP}:{name}", verb == "stop")
             except Fault as fault:
                 if fault.faultCode == _SHUTTING_DOWN:
@@ -342,7 +333,7 @@ class Supervisor:
                     ) from fault
 
     def shutdown(self, identity: ProcessIdentity, *, wait_s: float = 25.0) -> bool:
-        """Ask supervisord to stop its programs and end; False when it is still there afterwards."""
+        """Ask supervisord to stop its programs and end; return False if it still runs then."""
         process = find(identity)
         if process is None:
             return True
@@ -350,7 +341,7 @@ class Supervisor:
             with self._remote() as remote:
                 remote.shutdown()
         except (OSError, Fault):
-            process.terminate()  # it lost its socket, but SIGTERM means the same to it
+            process.terminate()  # its socket is gone, and SIGTERM has the same effect
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
             _reap(identity.pid)
@@ -396,11 +387,11 @@ def _reap(pid: int) -> None:
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return  # started by another command: its parent collects it
+        return  # another command started it, and its parent collects the status
 
 
 def tail(path: Path, *, lines: int = 12) -> str:
-    """The last lines of a log; empty when there is no such file."""
+    """Return the last lines of a log, or "" if there is no such file."""
     try:
         with path.open("rb") as stream:
             stream.seek(0, os.SEEK_END)

@@ -1,13 +1,12 @@
-"""How long something still takes, from how long its steps have taken.
+"""Estimate the remaining time from the durations of the steps so far.
 
 Scope: the estimate from step times, for one kind of step and for parts of several kinds.
-Out of scope: showing it (`commands/clock.py`), what a step is (`evaluation/progress.py`,
-`training/train.py`), what a whole first run takes before it begins (`forecast.py`).
-
-The time so far divided by the steps so far told "1:09:37 left" four minutes before it told "2:08":
-the first step of a training compiles and warms up, and stays in that mean for ever. So the first
-step counts only while it is alone, what came lately counts rather than what came first, and a
-single pause (a checkpoint, another process) is not taken for what every step will take.
+Out of scope: displaying it (`commands/clock.py`), defining a step (`evaluation/progress.py`,
+`training/train.py`), forecasting a whole first run (`forecast.py`).
+A plain mean over all steps reported "1:09:37 left" four minutes before it reported "2:08", because
+the first step of a training compiles and warms up. So the first step is left out, recent steps
+count rather than early ones, and a single pause (a checkpoint, another process) is not expected
+of every step.
 """
 # pyright: strict
 
@@ -17,15 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-MIN_STEPS = 3  # before this nothing is said: the first of them is no sample of the others
-RECENT = 12  # steps at least; more of them once half of what was done is more
-PAUSE = 3.0  # a step of so many medians is a pause
-OFTEN = 3  # pauses: from here on they are how it goes
+MIN_STEPS = 3  # no estimate before this, because the first step differs from the others
+RECENT = 12  # steps, or half of those done if that is more
+PAUSE = 3.0  # a step longer than this many medians is a pause
+OFTEN = 3  # from this number of pauses on, they count in the estimate
 
 
 def seconds_each(durations: Sequence[float]) -> float | None:
-    """What one more step is expected to take, in seconds; None: too few steps to say.
-
+    """Return the expected duration of a step in seconds, or None after too few steps.
     Args:
         durations: seconds of each step so far, in order.
     """
@@ -34,9 +32,9 @@ def seconds_each(durations: Sequence[float]) -> float | None:
     warm = durations[1:]
     recent = warm[-max(RECENT, len(warm) // 2) :]
     most = PAUSE * median(recent)
-    paused = [one - most for one in warm if one > most]
+    paused = [duration - most for duration in warm if duration > most]
     often = sum(paused) / len(warm) if len(paused) >= OFTEN else 0.0
-    return sum(min(one, most) for one in recent) / len(recent) + often
+    return sum(min(duration, most) for duration in recent) / len(recent) + often
 
 
 @dataclass
@@ -44,9 +42,9 @@ class Part:
     """Steps of one kind.
 
     Attributes:
-        steps: how many there will be at most.
-        expected_s: of each, before one was made; on a machine that `slowness` corrects.
-        durations: of those made, in seconds.
+        steps: maximum number of steps.
+        expected_s: expected seconds per step before any is done; corrected by `_slowness`.
+        durations: seconds of each completed step.
     """
 
     steps: int
@@ -59,17 +57,16 @@ class Part:
 
 
 class TimeLeft:
-    """Seconds left over several parts, which follow each other.
-
-    A part that has not begun is expected to be as much slower or faster than it was expected to be
-    as those before it were.
+    """Estimate the seconds left over several consecutive parts.
+    The estimate of a part that has not begun is scaled by the ratio of actual to expected time in
+    the parts before it.
     """
 
     def __init__(self) -> None:
         self._parts: dict[str, Part] = {}
 
     def expect(self, name: str, steps: int, *, each_s: float) -> None:
-        """Announce a part, or say how many steps it will have after all."""
+        """Announce a part, or correct its number of steps."""
         known = self._parts.get(name)
         if known is None:
             self._parts[name] = Part(steps, each_s)
@@ -77,8 +74,9 @@ class TimeLeft:
             known.steps = max(steps, len(known.durations))
 
     def made(self, name: str, steps: int, seconds: float) -> None:
-        """`steps` steps of a part took `seconds` together; more than announced are left out, and
-        a part that nobody announced has as many as were made."""
+        """Record that `steps` steps of a part took `seconds` together.
+        Steps beyond the announced number are left out. A part that was not announced gets `steps`.
+        """
         part = self._parts.setdefault(name, Part(steps, seconds / steps))
         for _ in range(min(steps, part.left)):
             part.durations.append(seconds / steps)
@@ -92,7 +90,7 @@ class TimeLeft:
         return sum(part.steps for part in self._parts.values())
 
     def seconds(self) -> float | None:
-        """None: too few steps were made to say."""
+        """Return the seconds left, or None after too few steps."""
         if self.done < MIN_STEPS and self.done < self.steps:
             return None
         slowness = self._slowness()

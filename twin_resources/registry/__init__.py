@@ -1,5 +1,4 @@
-"""Which version of which author is what: moves, claims, the policy that is served.
+"""The model registry: versions, their states and moves, verdicts, and the served policy.
 
-Scope: versions and their moves. Out of scope: whether a version deserves one
-(`quality/release`).
+Scope: versions and their moves. Out of scope: the evidence for a move (`quality/release`).
 """

@@ -1,7 +1,7 @@
-"""Whether one move is allowed now, asked inside the transaction that would make it.
+"""Check whether a move is allowed now, inside the transaction that makes it.
 
-Scope: the refusals of a move. Out of scope: which moves are called for
-(`moves.py`), making them (`registry.py`).
+Scope: the refusals of a move. Out of scope: choosing moves (`moves.py`), making them
+(`registry.py`).
 Method: architecture.md.
 """
 # pyright: strict
@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from twin_resources.errors import TwinError
 from twin_resources.registry import rows
 from twin_resources.registry.moves import (
-    ANSWER_MODEL_BY_FORCE,
-    BY_FORCE,
-    BY_HAND,
-    BY_ITSELF,
+    AUTOMATIC_MOVES,
+    FORCED_ANSWER_MODEL_MOVES,
+    FORCED_MOVES,
+    MANUAL_MOVES,
     NEEDS_PASS,
     ModelVersion,
     VersionState,
@@ -30,7 +30,7 @@ class MoveRefused(TwinError):
 def check_incumbent(
     connection: sa.Connection, item: ModelVersion, to: VersionState, against: int
 ) -> None:
-    """Raises MoveRefused when the stable version is not the one that the evidence is about."""
+    """Raise MoveRefused if the evidence is about another version than the stable one."""
     stable = [
         other.version for other in rows.versions(connection, item.author) if other.state == "stable"
     ]
@@ -51,15 +51,15 @@ def check_move(
     force: bool,
     gate_version: str,
 ) -> None:
-    """Raises MoveRefused when the version may not go there from where it is, is tainted, or lacks a
-    PASSED verdict of this gate; or is stable and has one, or a person's word, and shall be refused.
-    """
+    """Raise MoveRefused if the version's state does not allow the move; if it is tainted or lacks a
+    PASSED verdict of this gate for a state that answers; or if it would be refused although it is
+    stable with that verdict or by force."""
     tried = f"move v{item.version} of {item.author} from {item.state} to {to}"
     nowhere: frozenset[VersionState] = frozenset()
-    forcible = BY_FORCE.get(item.state, nowhere)
+    forcible = FORCED_MOVES.get(item.state, nowhere)
     if item.is_answer_model:
-        forcible |= ANSWER_MODEL_BY_FORCE.get(item.state, nowhere)
-    unforced = BY_ITSELF.get(item.state, nowhere) | BY_HAND.get(item.state, nowhere)
+        forcible |= FORCED_ANSWER_MODEL_MOVES.get(item.state, nowhere)
+    unforced = AUTOMATIC_MOVES.get(item.state, nowhere) | MANUAL_MOVES.get(item.state, nowhere)
     allowed = forcible if force else unforced
     if to not in allowed:
         raise MoveRefused(
@@ -70,15 +70,15 @@ def check_move(
             else "choose one of these",
         )
     if item.state == "stable" and to == "refused":
-        _check_taking_back(connection, item, tried, gate_version=gate_version)
+        _check_refusal_of_stable(connection, item, tried, gate_version=gate_version)
     if item.tainted and to in NEEDS_PASS:
         raise MoveRefused(
             tried,
             found="the version is tainted: it was trained on something since forgotten",
             next_step="train again without it",
         )
-    if force or to not in NEEDS_PASS or item.state in BY_HAND:
-        return  # a retired version had passed, or was forced, when it became stable
+    if force or to not in NEEDS_PASS or item.state in MANUAL_MOVES:
+        return  # a retired version passed, or was forced, when it became stable
     if not gate_version:
         raise MoveRefused(
             tried, found="no gate version was named", next_step="pass the gate's version"
@@ -93,7 +93,7 @@ def check_move(
         )
 
 
-def _check_taking_back(
+def _check_refusal_of_stable(
     connection: sa.Connection, item: ModelVersion, tried: str, *, gate_version: str
 ) -> None:
     verdict = rows.verdict(connection, item.checkpoint, gate_version)

@@ -1,8 +1,8 @@
-"""From an answer back to the posts it rests on: model, checkpoint, dataset, chunks, posts.
+"""Trace an answer back to its sources: model, checkpoint, dataset, chunks and posts.
 
 Scope: following the ids of a trace through registry, manifest and tables. Out of
-scope: how each store is read (`langfuse/client.py`, `registry/registry.py`, `tables/tables.py`),
-showing it (`commands/answer_history.py`, `page/trace_pages.py`).
+scope: reading each store (`langfuse/client.py`, `registry/registry.py`, `tables/tables.py`),
+showing the result (`commands/answer_history.py`, `page/trace_pages.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExplainedPassage:
-    """A chunk that the model was given, and the post it was cut from; empty where it is gone."""
+    """A chunk of the prompt and the post that it was cut from; empty fields if it is deleted."""
 
     chunk_id: str
     document_id: str = ""
@@ -41,9 +41,9 @@ class Explanation:
 
     Attributes:
         trace: the flat metadata that the gateway wrote (`twin.…`).
-        model: the registry's row of the version, or empty for base model and paid answers.
-        manifest: of its checkpoint.
-        passages: in the order in which the prompt had them.
+        model: the registry's row of the version; empty for base model and paid answers.
+        manifest: the manifest of the version's checkpoint.
+        passages: in the order of the prompt.
     """
 
     trace_id: str
@@ -59,10 +59,10 @@ def follow(settings: Settings, observation: Mapping[str, Any]) -> Explanation:
     """Follow a trace to its posts.
 
     Args:
-        observation: as `LangfuseClient.trace` gives it.
+        observation: a result of `LangfuseClient.trace`.
 
     Raises:
-        TwinError: it was not written by a gateway of this project.
+        TwinError: the trace was not written by a gateway of this project.
     """
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
@@ -94,7 +94,7 @@ def follow(settings: Settings, observation: Mapping[str, Any]) -> Explanation:
 def passages_of(
     tables: Tables, author: str, chunk_ids: Sequence[str]
 ) -> tuple[ExplainedPassage, ...]:
-    """Chunks with the documents and posts they come from, in the given order."""
+    """Return chunks with their documents and posts, in the given order."""
     if not chunk_ids:
         return ()
     chunks = _by_key(tables, "document_chunks", author, "chunk_id", chunk_ids)
@@ -139,7 +139,7 @@ def passages_of(
 
 
 def _texts(observations: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """Question and answer of the generation; empty where the trace keeps no text."""
+    """Return question and answer of the generation; empty if the trace stores no text."""
     for observation in observations:
         if observation.get("type") == "GENERATION":
             prompt: Any = _decoded(observation.get("input"))
@@ -148,7 +148,7 @@ def _texts(observations: Sequence[dict[str, Any]]) -> tuple[str, str]:
                 prompt = prompt[-1].get("content")
             if isinstance(answered, dict):
                 answered = answered.get("content")
-            # the prompt's last paragraph: the retrieved passages stand before it
+            # the prompt's last paragraph, after the retrieved passages
             question = str(prompt or "").rsplit("\n\n", 1)[-1].removeprefix("Question: ")
             return question, str(answered or "")
     return "", ""
@@ -159,7 +159,7 @@ def _decoded(value: Any) -> Any:
         try:
             return json.loads(value)
         except json.JSONDecodeError:
-            return value  # a text that only begins like JSON
+            return value  # text that only begins like JSON
     return value
 
 
@@ -190,7 +190,7 @@ def _by_key(
     *,
     columns: Sequence[str] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    if not values or not tables.exists(asset, author):  # a table that was taken away holds nothing
+    if not values or not tables.exists(asset, author):  # the table may have been deleted
         return {}
     listed = ", ".join("'" + value.replace("'", "''") + "'" for value in dict.fromkeys(values))
     frame = tables.read(asset, author, columns=columns, where=f"{key} IN ({listed})")

@@ -1,8 +1,8 @@
-"""A host follows what others change in the state store that it shares: authors, releases, weights.
+"""Copy other hosts' changes in the shared state store to this home: authors, releases, weights.
 
-Scope: one look, what it fetches, and why this home is behind. Out of scope: the rows
-(`registry/shared_files.py`), fetching a folder (`storage/shared_folders.py`), what is served
-(`serving/fleet.py`, the gateway: both follow files of the home as ever).
+Scope: one poll, the folders that it fetches, and why this home is behind. Out of scope: the rows
+(`registry/shared_files.py`), fetching a folder (`storage/shared_folders.py`), serving
+(`serving/fleet.py` and the gateway, which follow files of the home).
 """
 # pyright: strict
 
@@ -38,15 +38,15 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.weights.weights import RECORD, embedder_folder, prepared_folder
 
 LOOK_S = 0.5
-AGAIN_S = 5.0  # after something could not be followed
+AGAIN_S = 5.0  # until the next poll after a failure
 
 
 class Follower:
-    """What one process knows of the shared stores.
+    """One process's view of the shared stores.
 
     Attributes:
-        behind: why this home is not up to the state store; empty: it is, or the store is away.
-        note: what a person should see to while answers go on.
+        behind: why this home lags the state store; empty if it is current or the store is down.
+        note: problems for a person to resolve; answers continue.
     """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,7 +59,7 @@ class Follower:
         self._again_at = float("-inf")
 
     def step(self) -> None:
-        """Look once: one query while nothing has changed."""
+        """Poll once; this costs one query while nothing has changed."""
         if self._clock() < self._again_at:
             return
         before = (self.behind, self.note)
@@ -69,7 +69,7 @@ class Follower:
             if mark != self._mark:
                 self.behind = "a change in the state store is being followed"
                 notes = self._follow(self._state)
-                self._mark = () if notes else mark  # looked at again until it is seen to
+                self._mark = () if notes else mark  # read again until the notes are resolved
             self.behind, self.note = "", "; ".join(notes)
         except _Behind as error:
             self.behind = str(error)
@@ -81,18 +81,18 @@ class Follower:
             self._say(self.behind or self.note or "up to date")
 
     def run(self, stop: threading.Event) -> None:
-        """Look every half second until `stop` is set."""
+        """Poll every half second until `stop` is set."""
         while not stop.wait(LOOK_S):
             try:
                 self.step()
-            except Exception as error:  # noqa: BLE001 - the next look tries again; the log says so
+            except Exception as error:  # noqa: BLE001 - logged; the next poll tries again
                 self._say(f"{type(error).__name__}: {error}")
 
     def _follow(self, state: State) -> list[str]:
-        """Files, then weights, then the policy that names them; returns what to see to.
+        """Copy files, then weights, then the policy that names them; returns notes for a person.
 
         Raises:
-            _Behind: something could not be fetched; the rest is followed all the same.
+            _Behind: something could not be fetched; the rest was copied.
         """
         settings = self._settings
         notes = follow_files(settings.home, stored_files(state))
@@ -100,7 +100,7 @@ class Follower:
         policy = build_policy(registry, registry.routing())
         missing = fetch_versions(settings, policy)
         if not same_policy(settings.policy_path, policy):
-            registry.publish()  # as it is by now, under the writers' lock
+            registry.publish()  # reads the registry again, under the writers' lock
         if missing:
             raise _Behind("; ".join(missing))
         return notes
@@ -110,23 +110,23 @@ class Follower:
 
 
 class _Behind(Exception):
-    """What keeps this home from being up to the state store."""
+    """This home is not up to date with the state store; the message says why."""
 
 
 def follower_of(settings: Settings) -> Follower | None:
-    """None: no other host shares the state store, and nothing is polled."""
+    """Return a follower, or None if no other host shares the state store."""
     return Follower(settings) if is_shared(settings) else None
 
 
 def share_weights(settings: Settings, *paths: str | None) -> list[str]:
-    """Store what lies at these paths of the home, and the embedder, for other hosts.
+    """Store the folders of these paths, and the embedder, for other hosts.
 
     Args:
-        paths: of a version: folder, adapter, GGUF file of the base; those outside the home and
-            None are left out.
+        paths: a version's folder, adapter and base GGUF file; None and paths outside the home are
+            ignored.
 
     Returns:
-        Names of the folders that were not stored before; none without `TWIN_STORE_URI`.
+        Names of the newly stored folders; none without `TWIN_STORE_URI`.
 
     Raises:
         TwinError: the store cannot be written.
@@ -146,10 +146,10 @@ def share_weights(settings: Settings, *paths: str | None) -> list[str]:
 
 
 def share_versions(settings: Settings, registry: Registry) -> list[str]:
-    """Store what lies in this home of every version that may answer; returns what was not stored.
+    """Store this home's folders of every version that may answer; returns the newly stored ones.
 
-    For versions that were registered before `TWIN_STORE_URI` was set: their rows name the paths of
-    this host, and then the home.
+    This is for versions that were registered before `TWIN_STORE_URI` was set. Their rows name
+    paths of this host; afterwards they name the home.
 
     Raises:
         TwinError: the store cannot be written.
@@ -169,7 +169,7 @@ def fetch_versions(settings: Settings, policy: Policy) -> list[str]:
     missing: list[str] = []
     folders = SharedFolders(settings.home, settings.store_uri)
     if settings.store_uri:
-        missing += _tried(lambda: _fetch_prepared(settings, folders))
+        missing += _failure_of(lambda: _fetch_prepared(settings, folders))
     for author, entry in policy.authors.items():
         for served in _in_use(entry):
             paths = (served.folder, served.adapter_gguf, served.base_gguf)
@@ -182,12 +182,12 @@ def fetch_versions(settings: Settings, policy: Policy) -> list[str]:
                         "set TWIN_STORE_URI, here and where it was trained"
                     )
                 else:
-                    missing += _tried(lambda name=name: folders.fetch(name))
+                    missing += _failure_of(lambda name=name: folders.fetch(name))
     return missing
 
 
 def _fetch_prepared(settings: Settings, folders: SharedFolders) -> None:
-    """Base model and embedder of the settings, where they are not prepared on this host.
+    """Fetch base model and embedder of the settings, unless they are prepared on this host.
 
     Raises:
         TwinError: they cannot be fetched, or the store has several revisions of the embedder.
@@ -216,14 +216,14 @@ def _in_use(entry: AuthorPolicy) -> Iterator[ServedVersion]:
 
 
 def _names(settings: Settings, paths: tuple[str | None, ...]) -> Iterator[str]:
-    """`checkpoints/<author>/<hash>` and `weights/<model>/<revision>` of paths in the home."""
+    """Yield `checkpoints/<author>/<hash>` or `weights/<model>/<revision>` of paths in the home."""
     for path in paths:
         if path and Path(path).is_relative_to(settings.home):
             yield "/".join(Path(path).relative_to(settings.home).parts[:3])
 
 
 def _put(folders: SharedFolders, name: str) -> bool:
-    """A prepared base model is stored whole: its record may name a folder outside of the home."""
+    """Store a folder; that of a base model with the files outside the home that it names."""
     folder = folders.home / name
     record = folder / RECORD
     if not record.exists():
@@ -232,7 +232,7 @@ def _put(folders: SharedFolders, name: str) -> bool:
     model = folder / document["folder"]  # an absolute folder wins over the parent
     files = {path.name: path for path in folder.iterdir() if path.is_file()}
     files |= {f"model/{path.name}": path for path in model.iterdir() if path.is_file()}
-    # elsewhere the model is known by its name alone, as one of the hub is
+    # another host knows the model by its name alone, like a model of the hub
     source = document["source"]
     source = f"hub:{document['name']}" if source.startswith("folder:") else source
     portable = folders.home / "work" / f"{folder.name}-{RECORD}"
@@ -243,7 +243,7 @@ def _put(folders: SharedFolders, name: str) -> bool:
         portable.unlink()
 
 
-def _tried(work: Callable[[], object]) -> list[str]:
+def _failure_of(work: Callable[[], object]) -> list[str]:
     try:
         work()
     except TwinError as error:

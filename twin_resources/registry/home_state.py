@@ -1,8 +1,8 @@
-"""Whether a state store is that of this home, or an empty one that was named in its place.
+"""Refuse an empty state store in place of the one that belongs to this home.
 
 Scope: the refusal, with the way to move a home. Out of scope: moving it (`backup`).
-Without it a store that was named later, or lost, would look like a home without versions, and the
-next policy would take every version out of service.
+Without this check a changed or lost store would look like a home without versions, and the next
+policy would take every version out of service.
 """
 # pyright: strict
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
     from twin_resources.storage.state.state import State
 
-# rows of which say nothing of a home
-_OURS = {schema_number.name, leases.name} | DAGSTERS_TABLES
+# tables whose rows do not belong to a home
+_HOMELESS_TABLES = {schema_number.name, leases.name} | DAGSTERS_TABLES
 
 
 class EmptyStateStore(TwinError):
-    """The state store knows nothing of a home that has versions, or a store of its own."""
+    """The state store is empty, but the home has versions, or a store of its own."""
 
 
 def check_state_of_home(settings: Settings, state: State) -> None:
-    """Do nothing if the store is this home's, or the home is a new one.
+    """Check that the store belongs to this home; any store may belong to a new home.
 
     Raises:
-        EmptyStateStore: it has no row, and the home has versions or another store with rows.
+        EmptyStateStore: the store has no row, and the home has versions or another store with rows.
     """
     check_versions_known(state, settings.policy_path)
     former = settings.home / "state.sqlite"
@@ -48,42 +48,42 @@ def check_state_of_home(settings: Settings, state: State) -> None:
 
 
 def check_versions_known(state: State, policy_path: Path) -> None:
-    """Do nothing if the store has a version, or the policy none.
+    """Check that the store has a version if the policy names one.
 
     Raises:
         EmptyStateStore: the policy names versions, and the store has none of any author.
     """
     with state.reading() as connection:
-        is_made = sa.inspect(connection).has_table(model_versions.name)
+        has_table = sa.inspect(connection).has_table(model_versions.name)
         version = sa.select(model_versions.c.version).limit(1)
-        if is_made and connection.execute(version).first() is not None:
+        if has_table and connection.execute(version).first() is not None:
             return
     check_none_served(policy_path, shown=_shown(state))
 
 
 def check_none_served(policy_path: Path, *, shown: str) -> None:
-    """Do nothing if the policy names no version, or there is none.
+    """Check that the policy, if there is one, names no version.
 
     Args:
-        shown: the address of a store without versions.
+        shown: the address of a store without versions, for the message.
 
     Raises:
-        EmptyStateStore: it names some.
+        EmptyStateStore: the policy names some.
     """
     try:
         policy = read_policy(policy_path)
     except TwinError:
-        return  # there is none, or none that could be read again
+        return  # no policy, or an unreadable one
     served = [slug for slug, author in policy.authors.items() if author.stable]
     if served:
         raise _refusal(shown, f"{policy_path} names versions of {', '.join(sorted(served))}")
 
 
 def has_rows(state: State) -> bool:
-    """Whether any table of the store has one; its own number and leases do not count."""
+    """Return whether any table of the store has rows, except its schema number and leases."""
     with state.reading() as connection:
         known = sa.MetaData()
-        known.reflect(connection, only=lambda name, _: name not in _OURS)
+        known.reflect(connection, only=lambda name, _: name not in _HOMELESS_TABLES)
         return any(
             connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first()
             for table in known.sorted_tables

@@ -1,4 +1,4 @@
-"""Model versions, verdicts, and which moves between states are legal: values and pure functions.
+"""Model versions, verdicts, and the legal moves between states: values and pure functions.
 
 Scope: the dataclasses of the registry, the table of legal moves, `legal_moves`.
 Out of scope: storing them (`registry.py`), measuring them (`twin_assets/evaluation`).
@@ -27,37 +27,37 @@ Outcome = Literal["passed", "failed", "not_decided"]
 Mode = Literal["gate", "shadow", "canary"]
 Finding = Literal["promote", "roll_back", "undecided", "exhausted"]
 VersionKind = Literal["tuned", "answer_model"]
-"""Trained on the author's posts, or a model that the author named to answer until such a one has
-beaten it."""
+"""`tuned` on the author's posts, or an `answer_model` that the author named to answer until a tuned
+version beats it."""
 
-# From → to by whom: a reconciliation, or a person. The former stable's own move (to retired, to
-# rolled_back) is never asked for: it follows from its successor's. A stable version is refused when
-# the gate, which released it by its first part, has completed and did not pass it.
-BY_ITSELF: Mapping[VersionState, frozenset[VersionState]] = {
+# State → next states, by who makes the move: a reconciliation, or a person. The former stable
+# version's move (to retired, to rolled_back) is never requested: it follows from its successor's. A
+# stable version is refused if the gate released it after its first part, and then did not pass it.
+AUTOMATIC_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "candidate": frozenset({"shadow", "canary", "stable", "refused", "parked", "rolled_back"}),
     "shadow": frozenset({"canary", "stable", "refused", "parked", "rolled_back"}),
     "canary": frozenset({"stable", "refused", "parked", "rolled_back"}),
     "stable": frozenset({"refused"}),
 }
-BY_HAND: Mapping[VersionState, frozenset[VersionState]] = {
+MANUAL_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "retired": frozenset({"stable"}),
     "parked": frozenset({"candidate"}),
 }
-BY_FORCE: Mapping[VersionState, frozenset[VersionState]] = {
+FORCED_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "refused": frozenset({"stable"}),
     "parked": frozenset({"stable"}),
 }
-# The gate is about weights that were trained here, so a person's word is all that an answer model
-# has; and by a person's word it goes, with nobody in its place.
-ANSWER_MODEL_BY_FORCE: Mapping[VersionState, frozenset[VersionState]] = {
+# The gate evaluates weights that were trained here, so only a person can release an answer model,
+# and a person can withdraw it without a successor.
+FORCED_ANSWER_MODEL_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "candidate": frozenset({"stable"}),
     "rolled_back": frozenset({"stable"}),
     "stable": frozenset({"retired"}),
 }
 MAX_RATIO_TO_INCUMBENT = 1.0
-"""Where no trial decides, the upper end of the interval of candidate / incumbent (held-out
-perplexity) is at most this: a worse candidate is released at most as often as the interval errs."""
-# A version enters these only with a PASSED verdict, since it then answers (or competes to).
+"""Without a trial, the upper end of the interval of candidate / incumbent (held-out perplexity) is
+at most this: a worse candidate is released at most as often as the interval errs."""
+# A version enters these states only with a PASSED verdict, because it then answers or competes.
 NEEDS_PASS: frozenset[VersionState] = frozenset({"shadow", "canary", "stable"})
 
 
@@ -66,13 +66,13 @@ class GateClaim:
     """One check of the gate.
 
     Attributes:
-        passed: None: could not be decided.
-        value, threshold: in the unit that `detail` names; None when there is no number.
-        blocks: `voice`: where the claim is not met, no form of answers with prose is released;
-            empty: it blocks the release as a whole.
-        high: upper end of the interval of `value`; None: it has none.
-        beside: the version (`v3`) that `value` compares with; empty: no stable one.
-        cut: by what each sentence of prose is judged again while it is served; None: by nothing.
+        passed: None if it could not be decided.
+        value, threshold: in the unit that `detail` names; None if there is no number.
+        blocks: `voice` if an unmet claim blocks only answers with prose; empty if it blocks the
+            release as a whole.
+        high: upper end of the interval of `value`, or None.
+        beside: the version (`v3`) that `value` compares with; empty without a stable version.
+        cut: the limit for judging each sentence of prose again while serving; None for no limit.
     """
 
     name: str
@@ -88,10 +88,10 @@ class GateClaim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found for one checkpoint.
+    """The gate's result for one checkpoint.
 
     Attributes:
-        gate_version: of the gate's code; a new one asks for a new verdict.
+        gate_version: version of the gate's code; a new one requires a new verdict.
         created_at: ISO 8601, UTC.
     """
 
@@ -104,7 +104,7 @@ class Verdict:
 
     @property
     def prose(self) -> ProseRelease:
-        """Whether the checkpoint's prose may be shown, if it is released at all."""
+        """Whether the prose of a released checkpoint may be shown."""
         return prose_release(self.claims)
 
 
@@ -116,14 +116,15 @@ class ModelVersion:
         checkpoint: hash of weights, base revision and template.
         tainted: trained on something since forgotten; never served.
         forced: a person released it against the gate.
-        folder: checkpoint folder; `adapter_gguf`: the adapter as llama.cpp loads it, if it is one.
+        folder: checkpoint folder.
+        adapter_gguf: the adapter in llama.cpp's format, or None.
         base, base_gguf: folder of the prepared base model, and its GGUF file.
         template: hash of the prompt template that it was trained with.
         dataset_version: data version of the instruction dataset.
         created_at: ISO 8601, UTC.
-        kind: an answer model has no folder, adapter and dataset; its `base` is what the author
-            named (folder, GGUF file, hub id, or `https://…/v1#id`), and `base_gguf` is empty where
-            another server answers.
+        kind: an answer model has no folder, adapter or dataset; its `base` is the name that the
+            author gave (folder, GGUF file, hub id, or `https://…/v1#id`), and `base_gguf` is empty
+            if another server answers.
     """
 
     author: str
@@ -143,7 +144,7 @@ class ModelVersion:
 
     @property
     def is_answer_model(self) -> bool:
-        """Whether it was named, not trained: nothing but a won trial may replace it."""
+        """Whether the author named it; only a version that wins a trial may replace it."""
         return self.kind == "answer_model"
 
 
@@ -164,11 +165,10 @@ class Move:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the test of a version against the stable one says so far (architecture.md).
+    """The result so far of a version's test against the stable one (architecture.md).
 
     Attributes:
-        incumbent: the version that was stable in that test; None: not looked at. Against another
-            stable version the finding says nothing.
+        incumbent: the stable version in that test, to which the finding applies; None: unknown.
     """
 
     finding: Finding
@@ -178,10 +178,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class LegalMove:
-    """A move that the rules call for now.
+    """A move that the rules require now.
 
     Attributes:
-        against: the stable version that its evidence is about; None: any.
+        against: the stable version that its evidence is about; None for any.
     """
 
     version: int
@@ -191,8 +191,8 @@ class LegalMove:
 
 
 def prose_release(claims: Sequence[GateClaim]) -> ProseRelease:
-    """Whether these claims release prose: only where one about it is met. A verdict without one
-    releases quotations."""
+    """Return whether these claims release prose, which needs a met claim about it; without one
+    they release quotations only."""
     about_prose = [claim for claim in claims if claim.blocks == VOICE]
     unmet = next((claim for claim in about_prose if not claim.passed), None)
     if unmet is not None:
@@ -219,20 +219,20 @@ def legal_moves(
     gate_version: str,
     mode: Mode,
 ) -> list[LegalMove]:
-    """The moves that one author's versions call for; empty when nothing moves.
+    """Return the moves that the rules require for one author's versions; empty if there are none.
 
     Args:
-        versions: all of the author's.
-        verdicts: checkpoint hash to its newest verdict; one of another gate version does not count.
-        evidence: version number to what its shadow pairs or canary say.
-        gate_version: the gate's version now.
-        mode: the author's release mode; against an answer model `gate` is read as `shadow`.
+        versions: all versions of the author.
+        verdicts: checkpoint hash to its newest verdict; one of another gate version is ignored.
+        evidence: version number to the result of its shadow pairs or canary.
+        gate_version: the gate's current version.
+        mode: the author's release mode; against an answer model `gate` means `shadow`.
 
-    In mode `gate` nothing but the gate compares a candidate with the stable version, so it must
-    show there that it is no worse (`shown_no_worse`), or it is parked. The first version, and one
-    that follows a tainted version (which answers nobody), need the gate's claims alone.
+    In mode `gate` only the gate compares a candidate with the stable version. A candidate that is
+    not shown to be no worse (`shown_no_worse`) is parked. The first version, and one that follows a
+    tainted version (which is not served), need only the gate's claims.
 
-    The moves are about different versions and may be applied in order; then ask again.
+    Each move is about another version, so they can be applied in order. Call again afterwards.
     """
     has_passed = {
         item.version
@@ -291,7 +291,7 @@ def legal_moves(
 def _why_refused(
     item: ModelVersion, verdict: Verdict | None, has_passed: Set[int], gate_version: str
 ) -> str:
-    """Why a candidate is refused; empty where it passed, or waits for this gate's verdict."""
+    """Return why a candidate is refused; empty if it passed or waits for this gate's verdict."""
     if item.tainted:
         return "trained on something since forgotten"
     if verdict is None or verdict.gate_version != gate_version or item.version in has_passed:
@@ -302,13 +302,13 @@ def _why_refused(
 def _to_trial(
     newest: ModelVersion, versions: Sequence[ModelVersion], decided: Set[int], begin: LegalMove
 ) -> list[LegalMove]:
-    """The move that begins a trial, or those that end older ones first.
+    """Return the move that begins a trial, or first those that end older trials.
 
     Args:
-        decided: versions that move already: one whose trial has decided is moved by that, first.
+        decided: versions that already move because their trial has decided.
     """
     on_trial = [item for item in versions if item.state in {"shadow", "canary"}]
-    # The newest was trained on more.
+    # The newest version was trained on more data.
     if older := [item for item in on_trial if item.version < newest.version]:
         return [
             LegalMove(item.version, "parked", f"undecided, and superseded by v{newest.version}")
@@ -319,28 +319,28 @@ def _to_trial(
 
 
 def shown_no_worse(verdict: Verdict, incumbent: ModelVersion) -> tuple[bool, str]:
-    """Whether a verdict shows a candidate to be no worse than the stable version, and in words why:
-    the upper end of the interval of their ratio is at most `MAX_RATIO_TO_INCUMBENT`."""
+    """Return whether a verdict shows a candidate to be no worse than the stable version, and why:
+    the upper end of the interval of their ratio must be at most `MAX_RATIO_TO_INCUMBENT`."""
     name = f"v{incumbent.version}"
-    beside = [claim for claim in verdict.claims if claim.beside]
-    found = next((claim for claim in beside if claim.beside == name), None)
-    if found is None:
-        other = beside[0].beside if beside else "no stable version"
+    comparisons = [claim for claim in verdict.claims if claim.beside]
+    claim = next((claim for claim in comparisons if claim.beside == name), None)
+    if claim is None:
+        other = comparisons[0].beside if comparisons else "no stable version"
         return False, f"not shown to be no worse than {name}: its verdict compares it with {other}"
-    if found.value is None or found.high is None:
-        return False, f"not shown to be no worse than {name}: {found.detail}"
-    shown = found.high <= MAX_RATIO_TO_INCUMBENT
+    if claim.value is None or claim.high is None:
+        return False, f"not shown to be no worse than {name}: {claim.detail}"
+    shown = claim.high <= MAX_RATIO_TO_INCUMBENT
     word = "shown" if shown else "not shown"
     return shown, (
-        f"{word} to be no worse than {name}: perplexity {found.value:.4f} of its, the upper end of "
-        f"the interval {found.high:.4f}, at most {MAX_RATIO_TO_INCUMBENT:g} releases "
+        f"{word} to be no worse than {name}: perplexity {claim.value:.4f} of its, the upper end of "
+        f"the interval {claim.high:.4f}, at most {MAX_RATIO_TO_INCUMBENT:g} releases "
         "without a trial"
     )
 
 
 def refusal(verdict: Verdict) -> str:
-    """Why the gate refused: its unmet claims, with their numbers."""
-    unmet = [one for one in verdict.claims if one.passed is not True and not one.blocks]
+    """Return why the gate refused: its unmet claims, with their numbers."""
+    unmet = [claim for claim in verdict.claims if claim.passed is not True and not claim.blocks]
     message = "; ".join(f"{claim.name}: {claim.detail}" for claim in unmet)
     outcome = "the gate refused" if verdict.outcome == "failed" else "the gate could not decide"
     return f"{outcome}: {message}" if message else outcome
@@ -360,7 +360,7 @@ def _by_evidence(
     ):
         return None
     if evidence.finding == "promote" and item.version not in has_passed:
-        return None  # the gate has changed since: it must pass that one first
+        return None  # the gate has changed since; the version must pass the new one first
     to: Mapping[str, VersionState] = {
         "promote": "stable",
         "roll_back": "rolled_back",

@@ -1,8 +1,8 @@
-"""What people are told of a move in the registry.
+"""Write the notices about moves in the registry.
 
-Scope: which moves are worth a notice, and its words.
+Scope: which moves have a notice, and its text.
 Out of scope: queueing and sending it (`notifications.py`), moving (`registry.py`).
-How to tell of another one: deploy/docs/contributing.md, "A notification".
+How to add a notice: deploy/docs/contributing.md, "A notification".
 """
 # pyright: strict
 
@@ -11,22 +11,22 @@ from __future__ import annotations
 from twin_resources.observability.notifications import Event, Notice
 from twin_resources.registry.moves import Move, VersionState
 
-# State that a version comes to → the event, what it is called, and what follows from it.
-TOLD: dict[VersionState, tuple[Event, str, str]] = {
+# New state → the event, the title's words, and the consequence.
+NOTICES: dict[VersionState, tuple[Event, str, str]] = {
     "stable": (
         "promoted",
         "is stable",
-        "It answers now; `twin rollback` brings the one before it back.",
+        "It answers now; `twin rollback` brings back the previous version.",
     ),
     "refused": (
         "refused",
         "was refused",
-        "The stable version goes on answering; the gate's table is in the run's metadata.",
+        "The stable version still answers; the gate's table is in the run's metadata.",
     ),
     "parked": (
         "parked",
         "is parked",
-        "The stable version goes on answering. Nothing speaks against this one: "
+        "The stable version still answers. The parked version has not failed: "
         "`twin release` releases it by hand.",
     ),
     "rolled_back": ("rolled_back", "was rolled back", "The stable version answers all requests."),
@@ -34,20 +34,20 @@ TOLD: dict[VersionState, tuple[Event, str, str]] = {
 
 
 def notice_of(move: Move) -> Notice | None:
-    """The notice of a move; None when nobody needs to know (a trial begins, a version retires).
+    """Write the notice of a move, or return None for a routine one (trial begins, version retires).
 
-    A rollback by hand is one notice, about the version that came back.
+    A rollback by hand has one notice, about the version that is stable again.
     """
-    if move.to_state not in TOLD:
+    if move.to_state not in NOTICES:
         return None
-    event, became, after = TOLD[move.to_state]
+    event, became, after = NOTICES[move.to_state]
     title = f"v{move.version} of {move.author} {became}"
     back = move.to_state == "stable" and move.from_state == "retired"
     if move.from_state == "stable" and move.to_state == "refused":
         title = f"v{move.version} of {move.author} was taken back"
         after = (
-            "The base model answers again, with the author's posts; the report beside the "
-            "checkpoint has all figures. `twin release` releases it by hand."
+            "The base model answers again, with the author's posts. The report beside the "
+            "checkpoint has all figures. `twin release` releases the version by hand."
         )
     how = ", by force" if move.forced else ""
     return Notice(

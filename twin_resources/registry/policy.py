@@ -1,9 +1,9 @@
-"""The policy object: which version of which author is served, and with what weight.
+"""The policy object: the served version of each author, and the weights of its arms.
 
-Scope: its dataclasses, its file (written whole, read whole), building it from the registry.
+Scope: its dataclasses, its file (written and read as a whole), building it from the registry.
 Out of scope: choosing an arm for a request (`gateway/routing/`), which moves are legal
-(`registry/moves.py`). The gateway reads this file at every change, so nothing heavy is imported.
-Method: architecture.md: every move rewrites the policy from registry and routing table.
+(`registry/moves.py`). The gateway reads this file at every change, so imports are light.
+Method: every move rewrites the policy from registry and routing table (architecture.md).
 """
 # pyright: strict
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion, VersionKind
 
 SCHEMA_NUMBER = 1
-CANARY_SHARE = 0.1  # of an author's requests, unless the routing table says `canary_share`
+CANARY_SHARE = 0.1  # of an author's requests, unless the routing table has `canary_share`
 
 
 class PolicyMissing(TwinError):
@@ -34,16 +34,16 @@ class PolicyMissing(TwinError):
 
 @dataclass(frozen=True)
 class ServedVersion:
-    """A version as the gateway and the fleet need it.
+    """The fields of a version that the gateway and the fleet need.
 
     Attributes:
         version: number of the version; its server is `<author>/v<version>`.
         checkpoint, template: hashes.
         folder: checkpoint folder.
-        adapter_gguf: path of the adapter; None: the base file holds the merged weights.
+        adapter_gguf: path of the adapter; None if the base file contains the merged weights.
         base, base_gguf: folder of the base model, and the file that llama.cpp loads.
         prose: whether its prose may be shown.
-        kind: `answer_model`: a model that the author named; `base` says which (`ModelVersion`).
+        kind: `answer_model` for a model that the author named in `base` (`ModelVersion`).
     """
 
     version: int
@@ -58,25 +58,25 @@ class ServedVersion:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether the address that the author named answers, and no server of ours."""
+        """Whether a server at the author's address answers, not one of this home."""
         return self.kind == "answer_model" and bool(address_of(self.base)[0])
 
     @property
     def provider(self) -> str:
-        """The address, where it is not on this machine: what it is shown leaves it; else empty."""
+        """The server's address if prompts leave this machine for it, else empty."""
         url = address_of(self.base)[0] if self.is_elsewhere else ""
         return url if is_far(url) else ""
 
 
 @dataclass(frozen=True)
 class AuthorPolicy:
-    """One author: what is served, with what weight, and the author's routing table.
+    """One author's served versions, their weights, and the routing table.
 
     Attributes:
-        stable: None: base model + retrieval answer.
-        canary: the version on trial, if one is.
+        stable: the stable version; None if base model + retrieval answer.
+        canary: the version on canary trial, or None.
         weights: arm ("stable", "canary") to share of requests; sums to 1, empty without stable.
-        routing: what the asset `routing_policy` and the loop wrote.
+        routing: the routing table that the asset `routing_policy` and the loop wrote.
     """
 
     stable: ServedVersion | None = None
@@ -87,11 +87,11 @@ class AuthorPolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """The whole object; an author without an entry is served by base model + retrieval.
+    """The whole policy; base model + retrieval answer for an author without an entry.
 
     Attributes:
         written_at: ISO 8601, UTC.
-        gate_version: of the newest verdict; empty when there is none.
+        gate_version: gate version of the newest verdict; empty if there is none.
     """
 
     written_at: str = ""
@@ -100,7 +100,7 @@ class Policy:
 
 
 class PolicySource(Protocol):
-    """What a policy is built from; `registry.Registry` is one."""
+    """The source of a policy, such as `registry.Registry`."""
 
     def authors(self) -> list[str]: ...
     def versions(self, author: str) -> Sequence[ModelVersion]: ...
@@ -109,9 +109,9 @@ class PolicySource(Protocol):
 
 
 def build_policy(registry: PolicySource, routing: Mapping[str, Mapping[str, Any]]) -> Policy:
-    """The policy that registry and routing table call for now.
+    """Build the policy from the current registry and routing table.
 
-    A tainted version is not served: its author falls back to base model + retrieval.
+    A tainted version is not served; base model + retrieval then answer for its author.
     """
     slugs = sorted({*registry.authors(), *routing})
     authors = {slug: _author(registry, slug, routing.get(slug, {})) for slug in slugs}
@@ -150,7 +150,7 @@ def _served(item: ModelVersion, registry: PolicySource) -> ServedVersion:
 
 
 def _read_served(entry: Mapping[str, Any]) -> ServedVersion:
-    # a policy of an earlier release says nothing of it: quotations, until the next one is written
+    # a policy of an earlier release lacks `prose`; quotations answer until it is written again
     prose = dict(entry.get("prose") or {})
     if prose.get("cut"):
         prose["cut"] = SentenceCut(**prose["cut"])
@@ -159,7 +159,7 @@ def _read_served(entry: Mapping[str, Any]) -> ServedVersion:
 
 
 def write_policy(path: Path, policy: Policy) -> None:
-    """Write the file whole: a reader sees the old one or the new one, never a part."""
+    """Replace the file atomically: a reader sees the old or the new one, never a part."""
     document = {"schema": SCHEMA_NUMBER, **asdict(policy)}
     replace_file(path, json.dumps(document, indent=1, sort_keys=True))
 
@@ -169,7 +169,7 @@ def read_policy(path: Path) -> Policy:
 
     Raises:
         PolicyMissing: it is not there yet.
-        TwinError: it is not a policy, or its schema number is newer than this code's.
+        TwinError: the file is not a policy, or its schema number is newer than this code's.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -197,7 +197,7 @@ def read_policy(path: Path) -> Policy:
 
 
 def same_policy(path: Path, policy: Policy) -> bool:
-    """Whether the file says this already, whenever it was written; an unreadable one does not."""
+    """Return whether the file holds this policy, whatever its date; False if it is unreadable."""
     try:
         return replace(read_policy(path), written_at=policy.written_at) == policy
     except TwinError:

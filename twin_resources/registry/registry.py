@@ -1,8 +1,8 @@
 """The model registry: versions, verdicts, and the one function that moves a version.
 
 Scope: storing them in the state store, and writing the policy object after every change.
-Out of scope: which moves are called for (`moves.py`) and allowed
-(`checks.py`), the shape of the policy (`registry/policy.py`), measuring a model.
+Out of scope: choosing moves (`moves.py`) and checking them (`checks.py`), the shape of the policy
+(`registry/policy.py`), measuring a model.
 Method: architecture.md.
 """
 # pyright: strict
@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 
-# How a row names the home, in a store that several hosts share.
+# Prefix for the home in the rows of a store that several hosts share.
 HOME = "$TWIN_HOME/"
 PATHS = ("folder", "adapter_gguf", "base", "base_gguf")
 
@@ -83,10 +83,10 @@ class Registry:
         actor: str = "training",
         kind: VersionKind = "tuned",
     ) -> ModelVersion:
-        """Enter a checkpoint as a candidate; a known one makes no new version.
+        """Register a checkpoint as a candidate; a known one keeps its version.
 
-        A known one that is retired or rolled back becomes candidate again, unless it is an answer
-        model: being named twice is no news. Its paths are renewed, since the home may have moved.
+        A known one that is retired or rolled back becomes a candidate again, unless it is an answer
+        model. Its paths are updated, because the home may have moved.
 
         Raises:
             EmptyStateStore: it would be the first version of a store whose policy names others.
@@ -99,7 +99,7 @@ class Registry:
         }
         check_versions_known(self.state, self.policy_path)
         with self.state.transaction() as connection:
-            known = rows.one(connection, author=author, checkpoint=checkpoint)
+            known = rows.find(connection, author=author, checkpoint=checkpoint)
             if known is None:
                 newest = connection.execute(
                     sa.select(sa.func.max(model_versions.c.version)).where(
@@ -127,86 +127,86 @@ class Registry:
                 rows.update(connection, known, **paths)
                 if known.state in {"retired", "rolled_back"} and kind == "tuned":
                     reason = "training gave this checkpoint again"
-                    rows.enter(connection, known, "candidate", actor=actor, reason=reason)
+                    rows.change_state(connection, known, "candidate", actor=actor, reason=reason)
         self.publish()
         return self.get(author, version)
 
     def _stored(self, path: str) -> str:
-        """A path as the row has it: where hosts share the store, each has a home of its own."""
+        """Return a path for a row: in a shared store it is relative, as each host has a home."""
         home = f"{self.policy_path.parent}/"
-        is_mine = self.state.is_shared and path.startswith(home)
-        return HOME + path.removeprefix(home) if is_mine else path
+        is_relative = self.state.is_shared and path.startswith(home)
+        return HOME + path.removeprefix(home) if is_relative else path
 
     def name_home(self, item: ModelVersion) -> None:
-        """Let the row of a version name the home in place of a path of this host."""
+        """Replace this host's paths in the row of a version by paths relative to the home."""
         paths = {name: getattr(item, name) for name in PATHS}
         with self.state.transaction() as connection:
             values = {name: path and self._stored(path) for name, path in paths.items()}
             rows.update(connection, item, **values)
 
     def _here(self, item: ModelVersion) -> ModelVersion:
-        """The version with paths of this home."""
-        named = {name: str(getattr(item, name)) for name in PATHS}
-        there = {name: path for name, path in named.items() if path.startswith(HOME)}
+        """Return the version with paths of this home."""
+        paths = {name: str(getattr(item, name)) for name in PATHS}
+        stored = {name: path for name, path in paths.items() if path.startswith(HOME)}
         home = self.policy_path.parent
-        return replace(item, **{at: f"{home}/{path[len(HOME) :]}" for at, path in there.items()})
+        return replace(item, **{key: f"{home}/{path[len(HOME) :]}" for key, path in stored.items()})
 
     def authors(self) -> list[str]:
-        """Every author that has a version."""
+        """Return every author that has a version, sorted."""
         with self.state.reading() as connection:
             authors = connection.execute(sa.select(model_versions.c.author).distinct()).scalars()
             return sorted(authors)
 
     def authors_on_trial(self) -> list[str]:
-        """Authors with a version in a shadow or canary trial."""
-        trying = model_versions.c.state.in_(["shadow", "canary"])
-        statement = sa.select(model_versions.c.author).where(trying).distinct()
+        """Return the authors with a version in a shadow or canary trial."""
+        on_trial = model_versions.c.state.in_(["shadow", "canary"])
+        statement = sa.select(model_versions.c.author).where(on_trial).distinct()
         with self.state.reading() as connection:
             return sorted(connection.execute(statement).scalars())
 
     def versions(self, author: str) -> list[ModelVersion]:
-        """All versions of an author, oldest first."""
+        """Return all versions of an author, oldest first."""
         with self.state.reading() as connection:
             return [self._here(item) for item in rows.versions(connection, author)]
 
     def get(self, author: str, version: int) -> ModelVersion:
-        """One version.
+        """Return one version.
 
         Raises:
             TwinError: the author has no such version.
         """
         with self.state.reading() as connection:
-            return self._here(rows.existing(connection, author, version))
+            return self._here(rows.get_version(connection, author, version))
 
     def stable(self, author: str) -> ModelVersion | None:
-        """The version that serves, or None when base model + retrieval answer."""
-        versions_found = [item for item in self.versions(author) if item.state == "stable"]
-        return versions_found[0] if versions_found else None
+        """Return the stable version, or None if base model + retrieval answer."""
+        stable = [item for item in self.versions(author) if item.state == "stable"]
+        return stable[0] if stable else None
 
     def by_checkpoint(self, checkpoint: str, *, author: str | None = None) -> ModelVersion | None:
-        """The version of a checkpoint hash, or None."""
+        """Return the version of a checkpoint hash, or None."""
         with self.state.reading() as connection:
-            item = rows.one(connection, author=author, checkpoint=checkpoint)
+            item = rows.find(connection, author=author, checkpoint=checkpoint)
         return None if item is None else self._here(item)
 
     def taint(self, author: str, version: int, *, actor: str, reason: str) -> ModelVersion:
-        """Mark a version as trained on something since forgotten; it is served no longer."""
+        """Mark a version as trained on something since forgotten, and stop serving it."""
         with self.state.transaction() as connection:
-            item = rows.existing(connection, author, version)
+            item = rows.get_version(connection, author, version)
             rows.update(connection, item, tainted=True)
             rows.record(connection, item, item.state, actor=actor, reason=reason, forced=False)
         self.publish()
         return self.get(author, version)
 
     def force_prose(self, author: str, version: int, *, actor: str, reason: str) -> Move:
-        """Let the stable version answer in prose alone where its author's file says `voice`,
-        although the gate has not released its prose; the reason is kept for ever.
+        """Let the stable version answer in prose alone, where its author's file says `voice`,
+        although the gate has not released its prose; the reason is kept permanently.
 
         Raises:
             MoveRefused: the version is not stable.
         """
         with self.state.transaction() as connection:
-            item = rows.existing(connection, author, version)
+            item = rows.get_version(connection, author, version)
             if item.state != "stable":
                 raise MoveRefused(
                     f"force the prose of v{version} of {author}",
@@ -220,9 +220,9 @@ class Registry:
     # Verdicts
 
     def record_verdict(self, verdict: Verdict) -> None:
-        """Store what the gate found; a later verdict of the same checkpoint and gate counts.
+        """Store a verdict of the gate; the latest one for a checkpoint and gate counts.
 
-        The policy follows: the verdict says for which forms of answers a version is released.
+        The policy is rewritten, because the verdict decides which forms of answers are released.
         """
         values = asdict(verdict) | {"claims": [asdict(claim) for claim in verdict.claims]}
         with self.state.transaction() as connection:
@@ -230,17 +230,17 @@ class Registry:
         self.publish()
 
     def verdict(self, checkpoint: str, gate_version: str) -> Verdict | None:
-        """The newest verdict for exactly this checkpoint under this version of the gate."""
+        """Return the newest verdict for exactly this checkpoint under this version of the gate."""
         with self.state.reading() as connection:
             return rows.verdict(connection, checkpoint, gate_version)
 
     def verdicts(self, checkpoint: str, gate_version: str) -> list[Verdict]:
-        """All verdicts for exactly this checkpoint under this version of the gate, oldest first."""
+        """Return all verdicts for this checkpoint and version of the gate, oldest first."""
         with self.state.reading() as connection:
             return rows.verdicts_of(connection, checkpoint, gate_version)
 
     def ever_passed(self, checkpoint: str) -> bool:
-        """Whether any version of the gate has passed exactly this checkpoint."""
+        """Return whether any version of the gate has passed exactly this checkpoint."""
         passed = (verdicts.c.checkpoint == checkpoint) & (verdicts.c.outcome == "passed")
         with self.state.reading() as connection:
             return (
@@ -248,14 +248,14 @@ class Registry:
             )
 
     def latest_verdict(self, author: str) -> Verdict | None:
-        """The newest verdict of any of an author's checkpoints."""
+        """Return the newest verdict of any of an author's checkpoints."""
         with self.state.reading() as connection:
             statement = sa.select(verdicts).where(verdicts.c.author == author)
-            return rows.newest(connection, statement)
+            return rows.newest_verdict(connection, statement)
 
     def prose(self, item: ModelVersion) -> ProseRelease:
-        """Whether the newest verdict of a version's checkpoint releases its prose, whichever gate
-        gave it, and whether a person has forced the version."""
+        """Return whether the newest verdict of a version's checkpoint, from any gate version,
+        releases its prose, and whether a person forced the version."""
         forced = (
             (moves.c.author == item.author)
             & (moves.c.version == item.version)
@@ -264,15 +264,15 @@ class Registry:
         )
         with self.state.reading() as connection:
             statement = sa.select(verdicts).where(verdicts.c.checkpoint == item.checkpoint)
-            verdict_row = rows.newest(connection, statement)
+            verdict_row = rows.newest_verdict(connection, statement)
             is_forced = connection.execute(sa.select(moves.c.number).where(forced)).first()
         release = verdict_row.prose if verdict_row else ProseRelease()
         return replace(release, forced=is_forced is not None)
 
     def gate_version(self) -> str:
-        """The gate version of the newest verdict; empty when there is none."""
+        """Return the gate version of the newest verdict; empty if there is none."""
         with self.state.reading() as connection:
-            verdict_row = rows.newest(connection, sa.select(verdicts))
+            verdict_row = rows.newest_verdict(connection, sa.select(verdicts))
         return verdict_row.gate_version if verdict_row else ""
 
     # Moves
@@ -289,25 +289,25 @@ class Registry:
         gate_version: str = "",
         against: int | None = None,
     ) -> Move:
-        """Move one version, in one transaction with what follows from it; then write the policy.
+        """Move one version and make the moves that follow, in one transaction; write the policy.
 
-        What people should know of it (`notices.py`) is queued in the same transaction.
+        The notice to people (`notices.py`) is queued in the same transaction.
 
-        A version that becomes stable retires the former one; when it was retired itself (a
+        A version that becomes stable retires the former one. If it was itself retired (a
         rollback), the former one is rolled back instead.
 
         Args:
-            actor, reason: who and why; kept for ever.
+            actor, reason: who made the move and why; kept permanently.
             force: a person releases a refused or parked version; it is marked `forced`.
-            gate_version: the gate's version now; needed where a PASSED verdict is.
-            against: the version that must be stable now, since the evidence is about it; None: any.
+            gate_version: the gate's current version, for moves that need a PASSED verdict.
+            against: the stable version that the evidence is about; None for any.
 
         Raises:
-            MoveRefused: the move is not legal from where the version is, the version is tainted,
-                no PASSED verdict exists for its checkpoint, or another version is stable by now.
+            MoveRefused: the move is not legal from the version's state, the version is tainted,
+                its checkpoint has no PASSED verdict, or another version is stable now.
         """
         with self.state.transaction() as connection:
-            item = rows.existing(connection, author, version)
+            item = rows.get_version(connection, author, version)
             check_move(connection, item, to, force=force, gate_version=gate_version)
             if against is not None:
                 check_incumbent(connection, item, to, against)
@@ -316,21 +316,20 @@ class Registry:
                 why = f"v{version} became stable: {reason}"
                 for former in rows.versions(connection, author):
                     if former.state == "stable":
-                        rows.enter(connection, former, leaves, actor=actor, reason=why)
+                        rows.change_state(connection, former, leaves, actor=actor, reason=why)
             if force:
                 rows.update(connection, item, forced=True)
-            done = rows.enter(connection, item, to, actor=actor, reason=reason, forced=force)
+            done = rows.change_state(connection, item, to, actor=actor, reason=reason, forced=force)
             if (notice := notice_of(done)) is not None:
                 announce(connection, notice, at=self.state.now(connection))
         self.publish()
         return done
 
     def rollback(self, author: str, version: int | None = None, *, actor: str, reason: str) -> Move:
-        """Bring a retired version back as stable; None: the one that was stable last and has seen
-        nothing that was forgotten since.
+        """Make a retired version stable again; None means the untainted one that retired last.
 
         Raises:
-            MoveRefused: there is none, or the version named is not retired or may not answer.
+            MoveRefused: there is none, or the named version is not retired or may not answer.
         """
         if version is None:
             retired = {
@@ -347,24 +346,24 @@ class Registry:
                 raise MoveRefused(
                     f"roll back {author}",
                     found="no retired version that may answer",
-                    next_step="see `twin versions` for those that there are",
+                    next_step="list the versions with `twin versions`",
                 )
             version = entered[-1]
         return self.move(author, version, "stable", actor=actor, reason=reason)
 
     def moves(self, author: str) -> list[Move]:
-        """The history of an author's versions, oldest first."""
+        """Return the history of an author's versions, oldest first."""
         with self.state.reading() as connection:
             return rows.history(connection, author)
 
     def authors_moved(self, *, after: int) -> list[str]:
-        """Authors with a move of a higher number than that."""
+        """Return the authors with a move of a higher number, sorted."""
         statement = sa.select(moves.c.author).where(moves.c.number > after).distinct()
         with self.state.reading() as connection:
             return sorted(connection.execute(statement).scalars())
 
     def newest_move(self) -> int:
-        """Number of the newest move of all authors; 0: none."""
+        """Return the number of the newest move of all authors, or 0."""
         with self.state.reading() as connection:
             return int(connection.execute(sa.select(sa.func.max(moves.c.number))).scalar() or 0)
 
@@ -380,17 +379,17 @@ class Registry:
         return self.publish()
 
     def routing(self) -> dict[str, dict[str, Any]]:
-        """Author to routing table."""
+        """Return the routing table of each author."""
         with self.state.reading() as connection:
             return {row.author: row.table for row in connection.execute(sa.select(routing))}
 
     def publish(self, *, forgotten: str = "") -> Policy:
-        """Write the policy object from registry and routing table, as they are now.
+        """Write the policy object from the current registry and routing table.
 
-        Under the writers' lock, so that the file never goes back to an older state.
+        This takes the writers' lock, so that the file never reverts to an older state.
 
         Args:
-            forgotten: the author whose versions were erased; the last one leaves an empty policy.
+            forgotten: the author whose versions were erased; the policy may then be empty.
 
         Raises:
             EmptyStateStore: the policy names versions, and the registry has no row at all.
@@ -414,22 +413,22 @@ def reconcile(
     evidence: Mapping[int, Evidence] | None = None,
     withheld: str = "",
 ) -> list[Move]:
-    """Apply `legal_moves` until nothing moves; twice in a row moves nothing the second time.
+    """Apply `legal_moves` until there are none; a second call in a row changes nothing.
 
     Args:
-        withheld: why no version may begin to answer now (the author has not agreed); empty: it may.
-            What takes a version away is done all the same.
+        withheld: why no version may begin to answer now (the author has not agreed); empty if one
+            may. Moves that take a version out of service are made in any case.
     """
     done: list[Move] = []
 
-    def called_for() -> list[LegalMove]:
-        moves = _called_for(registry, author, gate_version, mode, evidence or {})
+    def required_moves() -> list[LegalMove]:
+        moves = _required_moves(registry, author, gate_version, mode, evidence or {})
         return [move for move in moves if not (withheld and move.to in NEEDS_PASS)]
 
-    # Two runs at once would both ask for the same move, and the later would be refused.
+    # Two concurrent runs would request the same move, and the later request would be refused.
     with registry.state.lease(f"reconcile {author}"):
-        while moves_now := called_for():
-            for move in moves_now:
+        while pending := required_moves():
+            for move in pending:
                 try:
                     moved = registry.move(
                         author,
@@ -441,9 +440,9 @@ def reconcile(
                         against=move.against,
                     )
                 except MoveRefused:
-                    # A person, or the gateway's breaker, may have moved it in between: then ask
-                    # again what is called for now.
-                    if move in called_for():
+                    # A person or the gateway's breaker may have moved it in between; then the
+                    # moves are computed again.
+                    if move in required_moves():
                         raise
                     break
                 done.append(moved)
@@ -451,7 +450,7 @@ def reconcile(
     return done
 
 
-def _called_for(
+def _required_moves(
     registry: Registry,
     author: str,
     gate_version: str,
@@ -459,8 +458,6 @@ def _called_for(
     evidence: Mapping[int, Evidence],
 ) -> list[LegalMove]:
     versions = registry.versions(author)
-    verdicts_found = {
-        item.checkpoint: registry.verdict(item.checkpoint, gate_version) for item in versions
-    }
-    judged = {checkpoint: verdict for checkpoint, verdict in verdicts_found.items() if verdict}
+    newest = {item.checkpoint: registry.verdict(item.checkpoint, gate_version) for item in versions}
+    judged = {checkpoint: verdict for checkpoint, verdict in newest.items() if verdict}
     return legal_moves(versions, judged, evidence, gate_version=gate_version, mode=mode)

@@ -1,20 +1,20 @@
-"""The names of routes: who answered a request, as traces, ledger and reports write it.
+"""The names of routes, which traces, ledger and reports use for the source of an answer.
 
-Scope: the words, and what each says. Out of scope: choosing a route
+Scope: the names and their meanings. Out of scope: choosing a route
 (`gateway/routing/`), the weights of versions (`policy.py`).
 """
 # pyright: strict
 
 BASE = "base"
-ANCHOR = "anchor"  # an earlier version, in traces of before 2026-11-26
+ANCHOR = "anchor"  # an earlier version, in traces from before 2026-11-26
 PAID = "paid"
-# Version and route of an answer that no model has written: votes on it say nothing of one.
+# Version and route of an answer that no model wrote; votes on it rate no model.
 QUOTES = "quotes"
-# Version and route of a text of the program's own (`gateway/front_desk/`): outside the loop.
+# Version and route of the program's own text (`gateway/front_desk/`), which the loop ignores.
 FRONT_DESK = "front_desk"
-DRAFT = "voice"  # alias of prose that is shown although it is not released
-TASK = "task"  # alias by which a program says that no reader asks (`request/housekeeping.py`)
-DIVERTED = "divert:"  # in traces of before 2026-11-26: a class of questions sent elsewhere
-ROUTED = "routed:"  # and the model that the fitted policy chose (`gateway/routing/learned.py`)
-CASCADED = "cascade:"  # in traces of before 2026-11-25: the model that answered again
-DOWN = "down:"  # and who answers while no server of ours is ready
+DRAFT = "voice"  # alias for prose that is shown although it is not released
+TASK = "task"  # alias for a program's request, not a reader's (`request/housekeeping.py`)
+DIVERTED = "divert:"  # prefix in traces from before 2026-11-26: a class of questions sent elsewhere
+ROUTED = "routed:"  # prefix of the model that the policy chose (`gateway/routing/learned.py`)
+CASCADED = "cascade:"  # prefix in traces from before 2026-11-25: the model that answered again
+DOWN = "down:"  # prefix of the model that answers while no server of this home is ready

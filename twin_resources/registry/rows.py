@@ -1,6 +1,6 @@
-"""Rows of the registry as values: reading and writing them inside a transaction that is open.
+"""Read and write rows of the registry inside an open transaction.
 
-Scope: SQL on `model_versions`, `verdicts` and `moves`, one statement or two a function.
+Scope: SQL on `model_versions`, `verdicts` and `moves`, one or two statements in each function.
 Out of scope: rules (`moves.py`), transactions and the policy (`registry.py`).
 """
 # pyright: strict
@@ -20,25 +20,25 @@ from twin_resources.storage.state.state_tables import model_versions, moves, ver
 
 
 def now() -> str:
-    """ISO 8601 with milliseconds, UTC."""
+    """Return the time as ISO 8601 with milliseconds, UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def versions(connection: sa.Connection, author: str) -> list[ModelVersion]:
-    """All versions of an author, oldest first."""
+    """Return all versions of an author, oldest first."""
     statement = sa.select(model_versions).where(model_versions.c.author == author)
     rows = connection.execute(statement.order_by(model_versions.c.version)).mappings()
     return [ModelVersion(**row) for row in rows]
 
 
 def history(connection: sa.Connection, author: str) -> list[Move]:
-    """All moves of an author's versions, oldest first."""
+    """Return all moves of an author's versions, oldest first."""
     statement = sa.select(moves).where(moves.c.author == author).order_by(moves.c.number)
     return [Move(**row) for row in connection.execute(statement).mappings()]
 
 
-def one(connection: sa.Connection, *, checkpoint: str, author: str | None) -> ModelVersion | None:
-    """The version of a checkpoint, or None."""
+def find(connection: sa.Connection, *, checkpoint: str, author: str | None) -> ModelVersion | None:
+    """Return the version of a checkpoint, or None."""
     statement = sa.select(model_versions).where(model_versions.c.checkpoint == checkpoint)
     if author is not None:
         statement = statement.where(model_versions.c.author == author)
@@ -46,17 +46,17 @@ def one(connection: sa.Connection, *, checkpoint: str, author: str | None) -> Mo
     return None if row is None else ModelVersion(**row)
 
 
-def existing(connection: sa.Connection, author: str, version: int) -> ModelVersion:
-    """One version.
+def get_version(connection: sa.Connection, author: str, version: int) -> ModelVersion:
+    """Return one version.
 
     Raises:
         TwinError: the author has no such version.
     """
-    versions_stored = versions(connection, author)
-    for item in versions_stored:
+    stored = versions(connection, author)
+    for item in stored:
         if item.version == version:
             return item
-    known = ", ".join(f"v{item.version}" for item in versions_stored) or "none"
+    known = ", ".join(f"v{item.version}" for item in stored) or "none"
     raise TwinError(
         f"find v{version} of {author}",
         found=f"versions of this author: {known}",
@@ -73,7 +73,7 @@ def update(connection: sa.Connection, item: ModelVersion, **values: Any) -> None
     )
 
 
-def enter(
+def change_state(
     connection: sa.Connection,
     item: ModelVersion,
     to: VersionState,
@@ -104,13 +104,13 @@ def record(
 
 
 def verdict(connection: sa.Connection, checkpoint: str, gate_version: str) -> Verdict | None:
-    """The newest verdict of a checkpoint under one version of the gate."""
-    verdicts_found = verdicts_of(connection, checkpoint, gate_version)
-    return verdicts_found[-1] if verdicts_found else None
+    """Return the newest verdict of a checkpoint under one version of the gate, or None."""
+    stored = verdicts_of(connection, checkpoint, gate_version)
+    return stored[-1] if stored else None
 
 
 def verdicts_of(connection: sa.Connection, checkpoint: str, gate_version: str) -> list[Verdict]:
-    """All verdicts of a checkpoint under one version of the gate, oldest first."""
+    """Return all verdicts of a checkpoint under one version of the gate, oldest first."""
     statement = sa.select(verdicts).where(
         verdicts.c.checkpoint == checkpoint, verdicts.c.gate_version == gate_version
     )
@@ -118,8 +118,8 @@ def verdicts_of(connection: sa.Connection, checkpoint: str, gate_version: str) -
     return [_verdict_of(row) for row in rows]
 
 
-def newest(connection: sa.Connection, statement: sa.Select[Any]) -> Verdict | None:
-    """The newest verdict that the statement selects."""
+def newest_verdict(connection: sa.Connection, statement: sa.Select[Any]) -> Verdict | None:
+    """Return the newest verdict that the statement selects, or None."""
     row = connection.execute(statement.order_by(verdicts.c.number.desc())).mappings().first()
     return None if row is None else _verdict_of(row)
 
@@ -137,5 +137,5 @@ def _verdict_of(row: sa.RowMapping) -> Verdict:
 
 
 def _claim_of(claim: dict[str, Any]) -> GateClaim:
-    cut = claim.pop("cut", None)  # of older verdicts there is none
+    cut = claim.pop("cut", None)  # older verdicts lack it
     return GateClaim(**claim, cut=SentenceCut(**cut) if cut else None)

@@ -1,11 +1,11 @@
-"""Small files that hosts share as rows of the state store: author files and pauses.
+"""Share small files between hosts as rows of the state store: author files and pauses.
 
-Scope: the rows, what a change to them would be, and bringing the files of a home up to them.
-Out of scope: when a host looks (`following.py`), versions (`registry.py`: their rows
-are the policy already).
+Scope: the rows, the changes to them, and updating the files of a home from them.
+Out of scope: when a host polls (`following.py`), versions (`registry.py`, whose rows are the
+policy).
 
-A row wins over a file that this module wrote. A file that a person changed on a host stays as it
-is, and is named: `twin authors apply` shares it.
+A row overwrites a file that this module wrote. A file that a person changed on a host is kept and
+reported: `twin authors apply` shares it.
 """
 # pyright: strict
 
@@ -39,7 +39,7 @@ Mark = tuple[object, ...]
 
 @dataclass(frozen=True)
 class FileChanges:
-    """What would become of the rows: names of files."""
+    """Names of the files whose rows would be new, changed or deleted."""
 
     new: tuple[str, ...]
     changed: tuple[str, ...]
@@ -50,20 +50,20 @@ class FileChanges:
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """Author files and pauses of a folder, by the names that their rows have."""
+    """Return a folder's author files and pauses, by the names of their rows."""
     paths = [*folder.glob("*.toml"), *folder.glob(f"*{SUFFIX}")]
     return {f"authors/{path.name}": path.read_text(encoding="utf-8") for path in sorted(paths)}
 
 
 def stored_files(state: State) -> dict[str, str]:
-    """Every row: name and content."""
+    """Return the content of every row, by name."""
     with state.reading() as connection:
         rows = connection.execute(sa.select(shared_files).order_by(shared_files.c.name))
         return {row.name: row.content for row in rows}
 
 
 def changes(stored: Mapping[str, str], wanted: Mapping[str, str]) -> FileChanges:
-    """What makes the stored files the wanted ones."""
+    """Compare the stored files with the wanted ones."""
     both = stored.keys() & wanted.keys()
     return FileChanges(
         tuple(sorted(wanted.keys() - stored.keys())),
@@ -73,7 +73,7 @@ def changes(stored: Mapping[str, str], wanted: Mapping[str, str]) -> FileChanges
 
 
 def store_files(state: State, wanted: Mapping[str, str], *, among: Iterable[str]) -> None:
-    """Make the rows of these names the wanted ones; every changed row has a newer revision."""
+    """Replace the rows of these names by the wanted ones; each changed row gets a new revision."""
     names = set(among)
     with state.transaction() as connection:
         rows = connection.execute(sa.select(shared_files)).all()
@@ -91,11 +91,11 @@ def store_files(state: State, wanted: Mapping[str, str], *, among: Iterable[str]
 
 
 def share_file(settings: Settings, path: Path, *, gone: bool = False) -> None:
-    """Let other hosts have a file of `authors/` as it was written here; alone: do nothing.
+    """Share a file of `authors/` with other hosts; without a shared store, do nothing.
 
     Args:
-        gone: it was deleted. That is said and not looked up: this host's own follower may have
-            written it again from its row.
+        gone: the file was deleted. The caller must say so, because this host's own follower may
+            have written it again from its row.
     """
     if not is_shared(settings):
         return
@@ -106,12 +106,12 @@ def share_file(settings: Settings, path: Path, *, gone: bool = False) -> None:
 
 
 def is_shared(settings: Settings) -> bool:
-    """Whether other hosts may use this home's state store."""
+    """Return whether other hosts may use this home's state store."""
     return bool(settings.state_url) and not settings.state_url.startswith("sqlite")
 
 
 def mark_of(state: State) -> Mark:
-    """Changes whenever a shared file, a version, a verdict or a routing table does; one query."""
+    """Read in one query a value that changes with each file, version, verdict or routing table."""
     newest = (
         sa.func.max(shared_files.c.revision),
         sa.func.max(shared_files.c.written_at),
@@ -128,10 +128,10 @@ def mark_of(state: State) -> Mark:
 
 
 def follow_files(home: Path, stored: Mapping[str, str]) -> list[str]:
-    """Bring the files of a home up to the rows.
+    """Update the files of a home from the rows.
 
     Returns:
-        A line for each file that a person changed, and for each row that names another place.
+        A line for each file that a person changed, and for each row with an invalid name.
     """
     path = home / WRITTEN
     written: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
@@ -139,16 +139,16 @@ def follow_files(home: Path, stored: Mapping[str, str]) -> list[str]:
     for name, content in stored.items():
         file = home / name
         if name != f"authors/{file.name}" or not file.name.endswith((".toml", SUFFIX)):
-            kept.append(f"the state store's row {name!r} is no author's file or pause: left out")
+            kept.append(f"the state store's row {name!r} is no author's file or pause: ignored")
             continue
-        there = file.read_bytes() if file.exists() else None
-        if there is not None and there != content.encode() and _hash(there) != written.get(name):
+        data = file.read_bytes() if file.exists() else None
+        if data is not None and data != content.encode() and _hash(data) != written.get(name):
             kept.append(
                 f"{name} was changed on this host and differs from the state store's: share it "
                 f"with `twin authors apply {file.parent}`, or delete it"
             )
             continue
-        if there != content.encode():
+        if data != content.encode():
             replace_file(file, content)
         written[name] = _hash(content.encode())
     for name in written.keys() - stored.keys():

@@ -1,13 +1,13 @@
-"""When a policy comes into force, when it stays, when it is withdrawn.
+"""Adopt, keep or withdraw a routing policy.
 
-Scope: the bets against "the dearest model answers all" and against the policy in force, how
-many labels are missing, and a sentence that says why.
+Scope: the bets against "the dearest model answers all" and against the policy in force, the number
+of missing labels, and the reason as a sentence.
 Out of scope: fitting (`gain.py`), the steps (`fixed_order.py`), the file.
 
 Both bets are those of `statistics/promotion.py`: a policy that loses more than the margin is
-adopted with probability at most α, however often it was looked at; a t-test that is looked at after
-every label adopts it in a third of all cases. The dearest model is the anchor: small losses do not
-add up from one policy to the next.
+adopted with probability at most α, however often it is tested. A t-test after every label adopts it
+in a third of all cases. Every policy is compared with the dearest model, so that small losses do
+not accumulate from one policy to the next.
 """
 # pyright: strict
 
@@ -22,18 +22,18 @@ from twin_resources.router.fixed_order import PriceStep, cheapest_certified, log
 from twin_resources.statistics.judges import withdrawn
 from twin_resources.statistics.promotion import ALPHA, expected_pairs
 
-# A step that sends less away from the dearest model than this is no policy worth a file.
+# Minimum share of the questions that an adopted policy moves away from the dearest model.
 MIN_SAVED = 0.05
 
 
 @dataclass(frozen=True)
 class AdoptionDecision:
-    """What is decided about a candidate.
+    """The decision on a candidate.
 
     Attributes:
-        adopted: it comes into force.
-        step: its operating point; None: none was certified.
-        missing: about how many labels more it takes; 0: none, or more would not help.
+        adopted: whether it comes into force.
+        step: its operating point, or None if none was certified.
+        missing: estimated number of further labels needed; 0 if none, or if more would not help.
         reason: one sentence with the numbers.
     """
 
@@ -52,15 +52,15 @@ def adopt(
     against_standing: Sequence[Floats] | None = None,
     alpha: float = ALPHA,
 ) -> AdoptionDecision:
-    """Whether a candidate comes into force.
+    """Decide whether a candidate comes into force.
 
     Args:
-        steps: of `fixed_order.steps`.
-        labels: how many they rest on.
+        steps: the steps from `fixed_order.steps`.
+        labels: number of labels on which they were measured.
         spread: standard deviation of the gain over the labels.
-        margin: of both bets.
-        against_standing: for each step candidate − policy in force, on the labels that came after
-            the latter was fitted, in their order; None: no policy is in force.
+        margin: margin of both bets.
+        against_standing: for each step, candidate − policy in force on the labels that arrived
+            after the latter was fitted, in order; None if no policy is in force.
     """
     step = cheapest_certified(steps)
     if step is None or 1.0 - step.kept < MIN_SAVED:
@@ -77,7 +77,7 @@ def adopt(
         )
     if against_standing is not None:
         needed = math.log(1.0 / alpha)
-        # in the same order: the first step that is not won ends it here, too
+        # the same fixed order: the first bet that is not won ends the search
         won = 0
         while (
             won < len(steps)
@@ -103,8 +103,8 @@ def _not_as_good(
     known = len(differences)
     mean = float(differences.mean()) if known else 0.0
     deviation = float(differences.std()) if known > 1 else spread
-    wanted = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=mean)
-    missing = 0 if math.isinf(wanted) else max(1, math.ceil(wanted) - known)
+    required = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=mean)
+    missing = 0 if math.isinf(required) else max(1, math.ceil(required) - known)
     evidence, needed = log_evidence(differences, margin=margin), math.log(1.0 / alpha)
     return AdoptionDecision(
         False,
@@ -123,27 +123,27 @@ def labels_missing(
     margin: float,
     alpha: float = ALPHA,
 ) -> int:
-    """About how many more labels certify a policy worth having; 0: more would not help.
+    """Estimate how many more labels would certify a policy; 0 if more would not help.
 
-    By the first step that sends at least `MIN_SAVED` elsewhere: the loss there is what the
-    labels say, its spread that of the gain on that share of the questions.
+    The estimate uses the first step that moves at least `MIN_SAVED` away from the dearest model:
+    its measured loss, and the spread of the gain on that share of the questions.
     """
     first = next((step for step in steps if 1.0 - step.kept >= MIN_SAVED), None)
     if first is None:
-        wanted = expected_pairs(0.0, margin=margin, alpha=alpha)
-        return max(1, math.ceil(wanted) - labels)
+        required = expected_pairs(0.0, margin=margin, alpha=alpha)
+        return max(1, math.ceil(required) - labels)
     deviation = spread * math.sqrt(1.0 - first.kept)
-    # Few labels may see a loss beyond the margin that is not there: then the least is told.
-    likely = first.value if first.value > -margin / 2.0 or labels >= 1_000 else 0.0
-    wanted = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=likely)
-    return 0 if math.isinf(wanted) else max(1, math.ceil(wanted) - labels)
+    # A few labels may show a loss that does not exist, so the estimate then assumes none.
+    expected = first.value if first.value > -margin / 2.0 or labels >= 1_000 else 0.0
+    required = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=expected)
+    return 0 if math.isinf(required) else max(1, math.ceil(required) - labels)
 
 
 def fallen(against_dearest: Sequence[float], *, margin: float, alpha: float = ALPHA) -> bool:
-    """Whether labels since its fit show that a policy in force loses more than the margin.
+    """Return whether the labels since its fit show that a policy loses more than the margin.
 
     Args:
         against_dearest: policy − dearest model on those labels, in [−1, 1], in order.
     """
-    # `withdrawn` bets against "at least ε better"; at least −margin is the same with ε = −margin.
+    # `withdrawn` bets against "at least ε better", here with ε = −margin.
     return withdrawn(against_dearest, margin=-margin, alpha=alpha)

@@ -1,7 +1,7 @@
-"""What the router knows of a question: its vector, its length, how close the posts come to it.
+"""Compute the router's features of a question: its vector, its length, the closest passage.
 
-Scope: the row of numbers that labels and requests share.
-Out of scope: embedding and retrieval, which make them; the kernel over them (`gain.py`).
+Scope: the feature row that labels and requests share.
+Out of scope: embedding and retrieval, which provide the values; the kernel (`gain.py`).
 """
 # pyright: strict
 
@@ -15,18 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-# Beside a unit vector. On MMLU .3 for the length gave an APGR of .645 with 1,500 labels, none .638.
+# Relative to a unit vector. On MMLU with 1,500 labels, 0.3 for the length gave an APGR of 0.645,
+# and 0 gave 0.638.
 LENGTH_WEIGHT = 0.3
 CLOSENESS_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
 class FeatureScale:
-    """Where the two numbers beside the vector have their zero and their unit.
+    """Mean and standard deviation of the two features beside the vector.
 
     Attributes:
-        length, length_spread: mean and standard deviation of log(1 + characters) over the labels.
-        closeness, closeness_spread: of the best cosine of a passage.
+        length, length_spread: those of log(1 + characters) over the labels.
+        closeness, closeness_spread: those of the best cosine of a passage.
     """
 
     length: float
@@ -36,7 +37,7 @@ class FeatureScale:
 
 
 def scale_of(lengths: Sequence[int], closeness: Sequence[float]) -> FeatureScale:
-    """The scale that gives these labels mean 0 and spread 1; a spread of 0 counts as 1."""
+    """Return the scale that gives these labels mean 0 and spread 1; a spread of 0 counts as 1."""
     logs = [math.log1p(length) for length in lengths]
     return FeatureScale(*_place(logs), *_place(closeness))
 
@@ -44,19 +45,19 @@ def scale_of(lengths: Sequence[int], closeness: Sequence[float]) -> FeatureScale
 def rows(
     vectors: Floats, lengths: Sequence[int], closeness: Sequence[float], *, scale: FeatureScale
 ) -> Floats:
-    """The features of n questions.
+    """Return the features of n questions.
 
     Args:
-        vectors: of length 1, shape (n, dimension).
-        lengths: of the questions, in characters.
-        closeness: cosine of the best passage, 0 where there is none.
+        vectors: unit vectors of the questions, shape (n, dimension).
+        lengths: lengths of the questions, in characters.
+        closeness: cosine of the best passage, or 0 without a passage.
 
     Returns:
         Shape (n, dimension + 2).
     """
     length = (np.log1p(np.asarray(lengths, np.float64)) - scale.length) / scale.length_spread
     close = np.asarray(closeness, np.float64) - scale.closeness
-    # Three spreads: a question of 20,000 characters is no further away than a long one.
+    # Clipped at three spreads, so that 20,000 characters are no farther than a long question.
     beside = np.stack(
         [
             LENGTH_WEIGHT * np.clip(length, -3.0, 3.0),

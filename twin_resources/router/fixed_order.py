@@ -1,17 +1,18 @@
-"""How far down from "the dearest model answers all" the questions may go, at no more than a margin.
+"""Certify how many questions may leave the dearest model within a margin of loss.
 
-Scope: the steps, which model each step gives a question, the bets, where the order stops.
+Scope: the steps, the model of each question at a step, the bets, the last certified step.
 Out of scope: predicting gains (`gain.py`), replacing a policy in force (`adoption.py`).
 
 Sources: fixed-order testing, Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test",
 https://arxiv.org/abs/2110.01052, section 2.1; the bet is `statistics/promotion.py`'s U.
 
 A step w gives a question the model that is best after its price, argmax_m ĝ_m − w·c_m, on
-*cross-fitted* ĝ. Its labels say what that loses against the dearest model, d = g_chosen − g_dearest
-in [−1, 1]. Each step tests H0: E[d] ≤ −margin, in the order of the steps, and the first that is not
-rejected ends it; so the chance that a step below the margin is taken is α whatever the number of
-steps. By Ville's inequality the bets may be looked at after every label. Thresholds from the same
-labels that fitted the gains pass the margin in 100 % of splits (`tests/bench/bench_routing.py`).
+*cross-fitted* ĝ. The labels measure its difference to the dearest model, d = g_chosen − g_dearest
+in [−1, 1]. Each step tests H0: E[d] ≤ −margin in the order of the steps, up to the first that is
+not rejected. The probability of certifying a step below the margin is therefore at most α for any
+number of steps. By Ville's inequality the bets may be evaluated after every label. Thresholds from
+the labels that fitted the gains exceed the margin in 100 % of splits
+(`tests/bench/bench_routing.py`).
 """
 # pyright: strict
 
@@ -29,8 +30,8 @@ from twin_resources.router.features import Floats
 from twin_resources.statistics.bets import FRACTIONS, STAKE
 from twin_resources.statistics.promotion import ALPHA
 
-STEP = 0.025  # of the questions leave the dearest model at each step
-_HALVINGS = 12  # the bound is within .0005
+STEP = 0.025  # share of the questions that leave the dearest model at each step
+_HALVINGS = 12  # the bound is exact within 0.0005
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class PriceStep:
     """One operating point, measured on the labels.
 
     Attributes:
-        weight: w, in score per US dollar; −inf: the dearest model answers all.
+        weight: w, in score per US dollar; −inf if the dearest model answers all.
         kept: share of the labels that the dearest model still answers.
         usd: mean price of an answer, US dollars.
-        value: mean of d, score against the dearest model (negative: a loss).
-        lower: 95 % lower bound of it, valid whenever it is looked at.
+        value: mean of d, score against the dearest model (negative for a loss).
+        lower: 95 % lower bound of `value`, valid after any number of labels.
         log_evidence: largest log wealth against "loses more than the margin".
-        certified: its bet was won, and those of all steps before it.
+        certified: whether its bet and those of all earlier steps were won.
     """
 
     weight: float
@@ -57,11 +58,13 @@ class PriceStep:
 
 
 def choices(predicted: Floats, prices: Floats, weight: float) -> NDArray[np.int64]:
-    """The model of each question at a step, shape (n,); the own model is 0, equal ones the dearer.
+    """Return the model of each question at a step, shape (n,).
+
+    The own model is 0. For equal scores the dearer model is chosen.
 
     Args:
         predicted: gains over the own model, shape (n, models − 1).
-        prices: US dollars an answer, the own model first, rising; shape (models,).
+        prices: US dollars per answer, ascending from the own model; shape (models,).
         weight: w.
     """
     if weight == -math.inf:
@@ -72,12 +75,12 @@ def choices(predicted: Floats, prices: Floats, weight: float) -> NDArray[np.int6
 
 
 def with_own(gains: Floats) -> Floats:
-    """Gains with the own model's column of zeros in front, shape (n, models)."""
+    """Prepend the own model's column of zeros to the gains, shape (n, models)."""
     return np.concatenate([np.zeros((len(gains), 1)), gains], axis=1)
 
 
 def leaving_weights(predicted: Floats, prices: Floats) -> Floats:
-    """The w above which each question leaves the dearest model, shape (n,)."""
+    """Return the w above which each question leaves the dearest model, shape (n,)."""
     scores = with_own(predicted)
     dearer = prices[-1] - prices[:-1]
     return ((scores[:, -1:] - scores[:, :-1]) / dearer[None]).min(1)
@@ -92,17 +95,16 @@ def steps(
     alpha: float = ALPHA,
     step: float = STEP,
 ) -> tuple[PriceStep, ...]:
-    """Every operating point in the fixed order, from all to the dearest model to all to the own.
+    """Return every operating point in the fixed order, from all questions to none on the dearest.
 
     Args:
-        gains: over the own model on the labels in the order of their arrival, shape
-            (n, models − 1).
-        cross_fitted: predictions of them (`gain.fit`).
-        prices: US dollars an answer, the own model first.
-        margin: what may be lost against the dearest model, score in (0, 1).
+        gains: gains over the own model on the labels, in order of arrival, shape (n, models − 1).
+        cross_fitted: cross-fitted predictions of the gains (`gain.fit`).
+        prices: US dollars per answer, the own model first.
+        margin: maximum loss against the dearest model, score in (0, 1).
 
     Raises:
-        TwinError: prices that do not rise, or are missing; a margin outside (0, 1).
+        TwinError: if prices are missing or do not ascend, or the margin is outside (0, 1).
     """
     costs = checked_prices(prices, models=gains.shape[1] + 1)
     checked_margin(margin)
@@ -115,16 +117,16 @@ def steps(
     holds, known = True, np.arange(len(gains))
     for weight in weights:
         chosen = choices(cross_fitted, costs, weight)
-        lost = true_gains[known, chosen] - true_gains[:, dearest]
-        evidence = log_evidence(lost, margin=margin)
+        differences = true_gains[known, chosen] - true_gains[:, dearest]
+        evidence = log_evidence(differences, margin=margin)
         holds = holds and evidence >= math.log(1.0 / alpha)
         price_steps.append(
             PriceStep(
                 weight=weight,
                 kept=float((chosen == dearest).mean()),
                 usd=float(costs[chosen].mean()),
-                value=float(lost.mean()),
-                lower=lower_bound(lost, alpha=alpha),
+                value=float(differences.mean()),
+                lower=lower_bound(differences, alpha=alpha),
                 log_evidence=evidence,
                 certified=holds,
             )
@@ -133,19 +135,20 @@ def steps(
 
 
 def cheapest_certified(price_steps: Sequence[PriceStep]) -> PriceStep | None:
-    """The last step of the order that was certified; None: not even "the dearest answers all".
+    """Return the last certified step of the order, or None if the first step is not certified.
 
-    That step loses nothing, so it is won by the number of labels alone (about 170 at .03).
+    The first step, "the dearest model answers all", loses nothing, so its bet needs only enough
+    labels (about 170 at a margin of 0.03).
     """
     certified = [price_step for price_step in price_steps if price_step.certified]
     return certified[-1] if certified else None
 
 
 def log_evidence(differences: Floats, *, margin: float) -> float:
-    """Largest log wealth of the bet against E[d] ≤ −margin, over the labels in order.
+    """Return the largest log wealth of the bet against E[d] ≤ −margin, over the labels in order.
 
-    The same as `evidence.promotion.fold` gives for one claim, of all labels at once (a test holds
-    the two together); labels that arrive later never take it back.
+    The result equals that of `statistics.promotion.fold` for one claim, computed for all labels at
+    once (a test compares the two). Later labels never reduce it.
     """
     if not len(differences):
         return 0.0
@@ -158,26 +161,26 @@ def log_evidence(differences: Floats, *, margin: float) -> float:
 
 
 def lower_bound(differences: Floats, *, alpha: float = ALPHA) -> float:
-    """The largest m in [−1, 1] with every smaller mean bet away: valid at any time, for any number.
+    """Return the largest m in [−1, 1] such that every smaller mean is rejected.
 
-    0 labels know nothing: −1.
+    The bound is valid after any number of labels; without labels it is −1.
     """
     if not len(differences):
         return -1.0
     needed, low, high = math.log(1.0 / alpha), -1.0, float(differences.mean())
     for _ in range(_HALVINGS):
         middle = (low + high) / 2.0
-        # margin = −m: the same bet, against another mean
+        # the same bet against another mean, with margin = −m
         won = middle > -1.0 and log_evidence(differences, margin=-middle) >= needed
         low, high = (middle, high) if won else (low, middle)
     return low
 
 
 def checked_prices(prices: Sequence[float], *, models: int) -> Floats:
-    """The prices as an array.
+    """Return the prices as an array.
 
     Raises:
-        TwinError: one is missing, no number, or not above the one before.
+        TwinError: if a price is missing, not finite, or not above the previous one.
     """
     numbers = np.asarray(prices, np.float64)
     if len(numbers) != models or not np.isfinite(numbers).all() or (np.diff(numbers) <= 0).any():
@@ -190,12 +193,12 @@ def checked_prices(prices: Sequence[float], *, models: int) -> Floats:
 
 
 def checked_margin(margin: float) -> float:
-    """The margin.
+    """Return the margin unchanged.
 
     Raises:
-        TwinError: it is no number between 0 and 1.
+        TwinError: if it is not between 0 and 1.
     """
-    if not 0.0 < margin < 1.0:  # false for NaN, too
+    if not 0.0 < margin < 1.0:  # also refuses NaN
         raise TwinError(
             "certify a routing policy",
             found=f"a margin of {margin}",

@@ -1,12 +1,12 @@
-"""The gain of a dearer model on a question: kernel ridge regression on the labels.
+"""Predict the gain of a dearer model on a question by kernel ridge regression on the labels.
 
 Scope: the kernel, the fit, predictions for new questions and, cross-fitted, for the labels.
-Out of scope: what follows from a gain (`fixed_order.py`, `routing_decision.py`).
+Out of scope: the use of a gain (`fixed_order.py`, `routing_decision.py`).
 
 Sources: ridge regression in its dual form, Saunders, Gammerman and Vovk, ICML 1998; predictions for
-a fold that was left out from one inverse, Pahikkala et al., "Fast n-fold cross-validation for
-regularized least-squares", SCAI 2006. With the constant in the kernel, K = k + c, G = (K + λI)⁻¹
-and a = G·y, what the labels outside a fold B say of it is
+a held-out fold from one inverse, Pahikkala et al., "Fast n-fold cross-validation for regularized
+least-squares", SCAI 2006. With the constant in the kernel, K = k + c, G = (K + λI)⁻¹ and a = G·y,
+the labels outside a fold B predict for it
 
     ŷ_B = y_B − (G_BB)⁻¹ · a_B
 """
@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from twin_resources.errors import TwinError
 from twin_resources.router.features import Floats
 
-# exp(−γ·|x − x'|²). Vectors of length 1 are at most 2 apart: on MMLU .3, .5 and 1 were within .003.
+# exp(−γ·|x − x'|²). Unit vectors are at most 2 apart. On MMLU, 0.3, 0.5 and 1 were within 0.003.
 GAMMA = 0.5
-CONSTANT = 10.0  # in the kernel: the mean gain is hardly shrunk
-# Chosen by the cross-fitted squared error. MMLU, 1,500 labels: APGR .627 at 1, .635, .645, .649 at
-# 10; a clearer gain than MMLU's wants less.
+CONSTANT = 10.0  # in the kernel, so that the mean gain is hardly shrunk
+# Chosen by the cross-fitted squared error. MMLU, 1,500 labels: APGR from 0.627 at 1 to 0.649 at 10;
+# a clearer gain than MMLU's needs a smaller λ.
 RIDGES: tuple[float, ...] = (3.0, 10.0, 30.0)
 FOLDS = 20
 
@@ -40,7 +40,7 @@ class GainModel:
 
     Attributes:
         rows: features of the labels, float32 of shape (n, d).
-        weights: float32 of shape (n, m): one column a dearer model.
+        weights: float32 of shape (n, m), one column per dearer model.
         ridge: λ.
     """
 
@@ -49,26 +49,27 @@ class GainModel:
     ridge: float
 
     def predict(self, rows: Floats) -> Floats:
-        """Gains of questions over the own model, shape (n, m); features of shape (n, d)."""
+        """Return gains over the own model, shape (n, m), for features of shape (n, d)."""
         return kernel(rows, self.rows) @ self.weights.astype(np.float64)
 
     def predict_one(self, row: Floats) -> Floats:
-        """Gains for one question, shape (m,): for the request path, half a millisecond.
+        """Return the gains for one question, shape (m,), in half a millisecond on the request path.
 
-        Not `@`: the threads of a matrix library wait for each other in a busy loop.
+        `einsum` replaces `@`, because the threads of a matrix library wait in busy loops.
         """
-        apart = self.rows - row.astype(np.float32)
-        near = np.exp(-GAMMA * np.einsum("ij,ij->i", apart, apart)) + CONSTANT
-        return np.einsum("i,ij->j", near.astype(np.float64), self.weights.astype(np.float64))
+        differences = self.rows - row.astype(np.float32)
+        squares = np.einsum("ij,ij->i", differences, differences)
+        values = np.exp(-GAMMA * squares) + CONSTANT
+        return np.einsum("i,ij->j", values.astype(np.float64), self.weights.astype(np.float64))
 
 
 @dataclass(frozen=True)
 class FittedGain:
-    """A model, and what the labels outside a label's fold say of it.
+    """A fitted model with its cross-fitted predictions for the labels.
 
     Attributes:
-        cross_fitted: shape (n, m).
-        error: mean squared error of those predictions.
+        cross_fitted: prediction for each label from the other folds, shape (n, m).
+        error: mean squared error of these predictions.
     """
 
     model: GainModel
@@ -77,16 +78,16 @@ class FittedGain:
 
 
 def kernel(left: Floats, right: Floats | NDArray[np.float32]) -> Floats:
-    """k(x, x') + c for every pair, shape (len(left), len(right))."""
+    """Return k(x, x') + c for every pair, shape (len(left), len(right))."""
     other = right.astype(np.float64)
     squares = (left * left).sum(1)[:, None] + (other * other).sum(1)[None] - 2.0 * left @ other.T
     return np.exp(-GAMMA * np.maximum(squares, 0.0)) + CONSTANT
 
 
 def folds_of(groups: Sequence[str], *, folds: int = FOLDS) -> NDArray[np.int64]:
-    """The fold of each label: labels of one group (a reader, a post) are left out together."""
-    drawn = [int(hashlib.sha256(group.encode()).hexdigest()[:12], 16) % folds for group in groups]
-    return np.asarray(drawn, np.int64)
+    """Return the fold of each label; labels of one group (a reader, a post) share a fold."""
+    hashed = [int(hashlib.sha256(group.encode()).hexdigest()[:12], 16) % folds for group in groups]
+    return np.asarray(hashed, np.int64)
 
 
 def fit(
@@ -101,10 +102,10 @@ def fit(
     Args:
         rows: features, shape (n, d).
         gains: dearer − own on the same question, shape (n, m), in [−1, 1].
-        folds: `folds_of`.
+        folds: folds from `folds_of`.
 
     Raises:
-        TwinError: no label, arrays that do not belong together, or a number that is none.
+        TwinError: if there is no label, array lengths differ, or a number is not finite.
     """
     if not len(rows) or len(rows) != len(gains) or len(rows) != len(folds):
         raise TwinError(
@@ -115,17 +116,17 @@ def fit(
     if not (np.isfinite(rows).all() and np.isfinite(gains).all()):
         raise TwinError(
             "fit a router",
-            found="a feature or a gain that is no number",
+            found="a feature or a gain that is not finite",
             next_step="leave such labels out",
         )
     best: FittedGain | None = None
-    # One thread: those of a matrix library wait for each other in a busy loop, and beside other
-    # work on two cores 600 labels took 9 s instead of .1.
+    # One thread, because several wait in busy loops: beside other work on two cores, 600 labels
+    # took 9 s instead of 0.1.
     with _one_thread():
         for ridge in ridges:
-            tried = _fitted(rows, gains, folds, ridge)
-            if best is None or tried.error < best.error:
-                best = tried
+            candidate = _fit_ridge(rows, gains, folds, ridge)
+            if best is None or candidate.error < best.error:
+                best = candidate
     if best is None:
         raise TwinError(
             "fit a router", found="no ridge to try", next_step="name at least one λ above 0"
@@ -133,17 +134,17 @@ def fit(
     return best
 
 
-def _fitted(rows: Floats, gains: Floats, folds: NDArray[np.int64], ridge: float) -> FittedGain:
+def _fit_ridge(rows: Floats, gains: Floats, folds: NDArray[np.int64], ridge: float) -> FittedGain:
     inverse = np.linalg.inv(kernel(rows, rows) + ridge * np.eye(len(rows)))
     weights = inverse @ gains
-    left_out = np.empty_like(gains)
+    cross_fitted = np.empty_like(gains)
     for fold in np.unique(folds):
-        mine = np.flatnonzero(folds == fold)
-        block = inverse[np.ix_(mine, mine)]
-        left_out[mine] = gains[mine] - np.linalg.solve(block, weights[mine])
-    error = float(np.mean((left_out - gains) ** 2))
+        subset = np.flatnonzero(folds == fold)
+        block = inverse[np.ix_(subset, subset)]
+        cross_fitted[subset] = gains[subset] - np.linalg.solve(block, weights[subset])
+    error = float(np.mean((cross_fitted - gains) ** 2))
     model = GainModel(rows.astype(np.float32), weights.astype(np.float32), ridge)
-    return FittedGain(model, left_out, error)
+    return FittedGain(model, cross_fitted, error)
 
 
 def _one_thread() -> AbstractContextManager[object]:

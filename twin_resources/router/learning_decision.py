@@ -1,14 +1,13 @@
-"""Whether there is something to learn for an author's routing now, and whether it pays.
+"""Decide whether to buy labels or fit an author's routing policy now, and whether it pays.
 
-Scope: the decision and its one clause, and the questions until labels have paid back.
-Out of scope: asking tables and Dagster (`twin_sensors/learning.py`), buying and fitting
+Scope: the decision and its reason, and the number of questions until labels have paid back.
+Out of scope: reading tables and Dagster (`twin_sensors/learning.py`), buying and fitting
 (`twin_assets/serving`).
 
-A policy lapses with the version, the paid model or the embedder that its labels are of; until it is
-fitted again everything is answered as without it. Labels are bought in portions, as the month's
-money allows. A run that found nothing more to buy is not repeated before something has changed:
-questions have come, the month has restarted, or another version answers. Nothing is bought where
-a month's questions do not pay it back.
+A policy lapses when the version, the paid model or the embedder of its labels changes; until the
+next fit, questions are answered as without a policy. Labels are bought in portions that the month's
+budget allows. A run that found nothing to buy is repeated only after a change: new questions, a new
+month, or another version. No label is bought if a month's questions would not pay it back.
 """
 # pyright: strict
 
@@ -17,24 +16,24 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-# Of a label: two passages in the prompt, an answer of usual length.
+# Prompt and answer tokens of a label: two passages, and an answer of usual length.
 LABEL_TOKENS = (450, 120)
 PAYS_WITHIN_DAYS = 30
-# Of all-paid calls, by 1,500 labels at a margin of .03 on MMLU marks (`bench_routing.py`).
+# Share of all-paid calls, with 1,500 labels at a margin of 0.03 on MMLU marks (`bench_routing.py`).
 USUAL_SAVING = 0.229
 _TWO_SIDED = 1.96
 
 
 @dataclass(frozen=True)
 class Payback:
-    """What labels cost against what they save of asking the paid model everything.
+    """The cost of labels compared with the saving against asking the paid model every question.
 
     Attributes:
-        to_buy: labels for which the paid model has not answered yet.
-        saving: share of the questions that stays with the own model; `USUAL_SAVING` before a
-            policy says it.
+        to_buy: number of labels without a paid answer so far.
+        saving: share of the questions that stays with the own model; `USUAL_SAVING` without a
+            policy.
         asked: questions that a model answered in the last `PAYS_WITHIN_DAYS`.
-        usd: of a paid answer; a label costs one.
+        usd: price of a paid answer; a label costs one.
     """
 
     to_buy: int
@@ -44,14 +43,14 @@ class Payback:
 
     @property
     def questions(self) -> float:
-        """Until the labels have paid back, at any price; infinite: they never do."""
+        """Number of questions until the labels have paid back, or infinity if they never do."""
         if not self.to_buy:
             return 0.0
         return self.to_buy / self.saving if self.saving > 0 else math.inf
 
     @property
     def least_a_day(self) -> float:
-        """Questions a day from which on they pay back in time."""
+        """Minimum number of questions a day for the labels to pay back in time."""
         return self.questions / PAYS_WITHIN_DAYS
 
     @property
@@ -59,10 +58,13 @@ class Payback:
         return self.asked >= self.questions
 
     def saved_usd(self) -> tuple[float, float, float]:
-        """US dollars in `PAYS_WITHIN_DAYS`: the value, and 95 % for a Poisson number of
-        questions."""
-        one, wide = self.usd * self.saving, _TWO_SIDED * math.sqrt(self.asked)
-        return one * self.asked, one * max(0.0, self.asked - wide), one * (self.asked + wide)
+        """Return the saving in `PAYS_WITHIN_DAYS`, US dollars, with its 95 % interval.
+
+        The interval assumes a Poisson number of questions.
+        """
+        per_question, half = self.usd * self.saving, _TWO_SIDED * math.sqrt(self.asked)
+        low, high = max(0.0, self.asked - half), self.asked + half
+        return per_question * self.asked, per_question * low, per_question * high
 
     @property
     def said(self) -> str:
@@ -85,12 +87,12 @@ class Payback:
 
 @dataclass(frozen=True)
 class LabelsOf:
-    """What labels, or a policy fitted to them, are of.
+    """The models that labels, or a policy fitted to them, compare.
 
     Attributes:
-        own: checkpoint of the version that answers here.
-        paid: LiteLLM name.
-        embedder: revision.
+        own: checkpoint of the version that answers on this machine.
+        paid: LiteLLM name of the paid model.
+        embedder: revision of the embedder.
     """
 
     own: str
@@ -100,17 +102,18 @@ class LabelsOf:
 
 @dataclass(frozen=True)
 class LearningState:
-    """What is known of one author; times in seconds since 1970.
+    """The input of the decision for one author; times in seconds since 1970.
 
     Attributes:
-        now_of: what labels would be of now; None: no stable version answers on this machine.
-        policy_of: of the policy in force; None: there is none.
-        labels: that there are of `now_of`.
-        wanted: at most (`Constants.routing_labels`).
-        usd_left: for labels of this author, by the nearest limit.
-        payback: of the labels that are missing.
-        changed_at: of the newest question or the month's beginning, whichever is later.
-        learned_at: when the last run that succeeded began; None: there was none.
+        now_of: models that new labels would compare, or None if no stable version answers on this
+            machine.
+        policy_of: models of the policy in force, or None without a policy.
+        labels: number of existing labels for `now_of`.
+        wanted: maximum number of labels (`Constants.routing_labels`).
+        usd_left: US dollars left for labels of this author under the tightest limit.
+        payback: payback of the missing labels.
+        changed_at: time of the newest question or start of the month, whichever is later.
+        learned_at: start of the last successful run, or None.
     """
 
     now_of: LabelsOf | None
@@ -125,14 +128,14 @@ class LearningState:
 
 @dataclass(frozen=True)
 class LearningDecision:
-    """Whether to start a run, and why or why not, one clause."""
+    """Whether to start a run, and the reason, one clause."""
 
     learn: bool
     said: str
 
 
 def decide_learning(state: LearningState) -> LearningDecision:
-    """Whether a run would find something to buy or to fit."""
+    """Decide whether a run would find labels to buy or a policy to fit."""
     if state.now_of is None:
         return LearningDecision(False, "no stable version that answers on this machine")
     missing = state.labels < state.wanted
@@ -144,7 +147,7 @@ def decide_learning(state: LearningState) -> LearningDecision:
         return LearningDecision(False, f"{state.labels:,} labels, as many as are wanted")
     if state.usd_left < state.payback.usd and state.payback.to_buy >= state.wanted - state.labels:
         return LearningDecision(False, "the money for labels is used up")
-    # without a label of this version the last run was another one's
+    # without a label of this version, the last run was for another version
     if state.labels and state.learned_at is not None and state.learned_at >= state.changed_at:
         return LearningDecision(False, "no question has come since the last run")
     return LearningDecision(True, f"{state.wanted - state.labels:,} labels are missing")

@@ -1,6 +1,6 @@
-"""What explains one question's gain: the labels nearest to it, and those with a gain like it.
+"""Explain a question's gain by the nearest labels and by labels with a similar predicted gain.
 
-Scope: both look-ups. Out of scope: the texts of the labels, which no policy holds.
+Scope: both look-ups. Out of scope: the texts of the labels, which no policy contains.
 """
 # pyright: strict
 
@@ -15,9 +15,7 @@ from twin_resources.router.class_table import TWO_SIDED
 from twin_resources.router.features import Floats
 
 NEAREST = 3
-LIKE_IT = (
-    100  # labels whose predictions lie nearest: their mean is known to about a fifth of spread
-)
+LIKE_IT = 100  # labels with the nearest predictions; their mean is exact to a fifth of the spread
 
 
 @dataclass(frozen=True)
@@ -25,9 +23,9 @@ class NearLabel:
     """A label near a question.
 
     Attributes:
-        label_id: the trace or sample that was answered twice.
-        cosine: of the two questions' vectors.
-        gain: paid − own, as the judges scored it.
+        label_id: id of the trace or sample that both models answered.
+        cosine: cosine of the two questions' vectors.
+        gain: paid − own, by the judges' scores.
     """
 
     label_id: str
@@ -43,12 +41,12 @@ def nearest_labels(
     gains: Floats,
     count: int = NEAREST,
 ) -> tuple[NearLabel, ...]:
-    """The labels whose questions lie nearest, nearest first.
+    """Return the labels with the nearest questions, nearest first.
 
     Args:
-        vector: of length 1, shape (dimension,).
-        vectors: of the labels, shape (n, dimension).
-        gains: of the labels, shape (n,).
+        vector: unit vector of the question, shape (dimension,).
+        vectors: vectors of the labels, shape (n, dimension).
+        gains: gains of the labels, shape (n,).
     """
     cosines = np.einsum("ij,j->i", vectors, vector.astype(np.float32))
     order: list[int] = np.argsort(-cosines, kind="stable")[:count].tolist()
@@ -58,10 +56,10 @@ def nearest_labels(
 def gain_interval(
     predicted: float, cross_fitted: Floats, gains: Floats, *, count: int = LIKE_IT
 ) -> tuple[float, float]:
-    """95 % interval of the mean gain of questions that are predicted like this one.
+    """Return the 95 % interval of the mean gain of questions with a similar prediction.
 
-    The mean of the `count` labels whose cross-fitted predictions lie nearest, by the normal
-    approximation; what one single question gains is far less certain. Without labels (−1, 1).
+    It is the normal approximation for the `count` labels with the nearest cross-fitted predictions,
+    or (−1, 1) without labels. The gain of a single question is far less certain.
     """
     if not len(gains):
         return -1.0, 1.0

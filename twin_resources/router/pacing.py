@@ -1,14 +1,13 @@
-"""How much money there is for the rest of the period, and the operating point that makes it last.
+"""Choose the operating point that makes the budget last until the end of its period.
 
-Scope: the window of recent questions and the step that spends no faster than the budget
-allows. Out of scope: the account (it refuses at the limit whatever is decided here), the
-steps (`fixed_order.py`).
+Scope: the window of recent questions, and the step that spends no faster than the budget allows.
+Out of scope: the account (which enforces its limit in any case), the steps (`fixed_order.py`).
 
-The step is the dearest one that is not dearer than the certified one in force and whose spending on
-the recent questions, at their pace, stays within money left / seconds left. As both are asked again
-each minute, a mix that drifts or a rush is followed; a threshold that stands still ran out of money
-after .62 of a period (`bench_routing.py`). What is certified is preferred by nothing but its order:
-where money forces a cheaper step, the margin is not held, and that is said.
+The step is the dearest one that is no dearer than the certified one in force and whose spending on
+the recent questions, at their pace, stays within money left / seconds left. Both are updated every
+minute, which follows a drift of the mix or a burst of questions; a constant threshold ran out of
+money after 0.62 of a period (`bench_routing.py`). If money forces a cheaper step than the certified
+one, the margin is not held, which the answer reports.
 """
 # pyright: strict
 
@@ -23,18 +22,18 @@ import numpy as np
 from twin_resources.router.features import Floats
 from twin_resources.router.fixed_order import PriceStep, choices
 
-RECENT = 300  # questions: a mix that turns within an hour of a busy day is followed
-MIN_RECENT = 20  # below that the pace of the questions is not known
+RECENT = 300  # questions, about an hour of a busy day, so that a change of the mix is followed
+MIN_RECENT = 20  # questions needed to know their pace
 EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
 class BudgetLeft:
-    """What may still be spent.
+    """The budget left.
 
     Attributes:
-        left_usd: of the limit that allows the slowest spending, US dollars.
-        seconds_left: until that limit restarts.
+        left_usd: US dollars left under the limit that allows the slowest spending.
+        seconds_left: seconds until that limit's period ends.
     """
 
     left_usd: float
@@ -46,7 +45,7 @@ class SpendingPace:
     """The recent questions of one gateway process.
 
     Attributes:
-        every_s: seconds between two looks.
+        every_s: seconds between two updates.
     """
 
     every_s: float = EVERY_S
@@ -57,17 +56,17 @@ class SpendingPace:
     _step: int = -1
 
     def see(self, moment: float, predicted: Floats, usd: Floats) -> None:
-        """A question came.
+        """Record a question.
 
         Args:
             moment: seconds, monotonic.
-            predicted: its gains, shape (models − 1,).
-            usd: what each model would cost for it, shape (models,).
+            predicted: its predicted gains, shape (models − 1,).
+            usd: cost of each model's answer, shape (models,).
         """
         self._seen.append((moment, predicted, usd))
 
     def is_due(self, moment: float) -> bool:
-        """Whether a minute has passed since the last look."""
+        """Return whether `every_s` seconds have passed since the last update."""
         return self._looked is None or moment - self._looked >= self.every_s
 
     def look(
@@ -80,13 +79,13 @@ class SpendingPace:
         certified: int,
         processes: float = 1.0,
     ) -> int:
-        """The index of the step that holds until the next look.
+        """Return the index of the step to use until the next update.
 
         Args:
-            steps: in their order.
-            prices: mean US dollars an answer, as the steps were made with.
-            certified: index of the step in force: no dearer one is taken.
-            processes: how often these questions stand for all (1: this process is alone).
+            steps: the steps in their fixed order.
+            prices: mean US dollars per answer from which the steps were computed.
+            certified: index of the certified step in force; no dearer one is used.
+            processes: ratio of all questions to those of this process; 1 for a single process.
         """
         self._looked = moment
         self._step = certified
@@ -94,14 +93,14 @@ class SpendingPace:
             self._step = len(steps) - 1
         elif len(self._seen) >= MIN_RECENT and money.seconds_left > 0.0:
             since = max(moment - self._seen[0][0], 1e-3)
-            predicted = np.stack([one[1] for one in self._seen])
-            usd = np.stack([one[2] for one in self._seen])
+            predicted = np.stack([question[1] for question in self._seen])
+            usd = np.stack([question[2] for question in self._seen])
             allowed = money.left_usd / money.seconds_left
             every = np.arange(len(usd))
             for index in range(certified, len(steps)):
                 chosen = choices(predicted, prices, steps[index].weight)
-                # Machines of our own are paid for anyway and no part of the budget: the last one of
-                # the list is bought.
+                # Our own machines are paid for anyway and not part of the budget; only the last
+                # model of the list is bought.
                 bought = chosen == len(prices) - 1
                 spent = float(np.where(bought, usd[every, chosen], 0.0).sum())
                 self._step = index
@@ -111,5 +110,5 @@ class SpendingPace:
 
     @property
     def step(self) -> int:
-        """Of the last look; −1: nobody has looked yet."""
+        """The step of the last update, or −1 before the first."""
         return self._step

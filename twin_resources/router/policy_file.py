@@ -1,14 +1,14 @@
-"""The fitted policy of an author as a file: written whole by the asset, read live by the gateway.
+"""Read and write the file of an author's fitted policy, which the gateway rereads on change.
 
 Scope: its dataclass and its format (NumPy's .npz, without pickle).
-Out of scope: fitting, deciding (`routing_decision.py`), following the file
+Out of scope: fitting, deciding (`routing_decision.py`), watching the file
 (`gateway/config/live_config.py`).
 
-It holds vectors, features and ids of the labels' questions, and no text. The ids stand in it as
-they are, so that forgetting finds a reader's trace in the file and deletes the whole of it: then
-nothing is routed until `routing_policy` is rebuilt without that label.
+The file contains vectors, features and ids of the labels' questions, and no text. The ids are
+stored in plain form, so that forgetting finds a reader's trace and deletes the whole file. Nothing
+is routed then until `routing_policy` is rebuilt without that label.
 Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html; each member of the
-archive has a check sum, so half a file is no file.
+archive has a checksum, so an incomplete file is detected.
 """
 # pyright: strict
 
@@ -51,8 +51,8 @@ class PricedModel:
     """A model that may answer.
 
     Attributes:
-        name: `own`, `paid` …, as routes name it.
-        model: checkpoint of the own version, LiteLLM name of a paid one.
+        name: `own`, `paid` …, the name in routes.
+        model: checkpoint of the own version, or LiteLLM name of a paid one.
         usd_per_million_prompt, usd_per_million_answer: prices of tokens, US dollars.
         usd: mean price of the labels' answers, US dollars.
     """
@@ -66,24 +66,24 @@ class PricedModel:
 
 @dataclass(frozen=True)
 class RoutingPolicy:
-    """What the gateway needs to route an author's questions.
+    """A fitted policy, with which the gateway routes an author's questions.
 
     Attributes:
         author: slug.
-        models: the own one first, prices rising.
-        embedder: revision; vectors of another one are not scored.
-        judges: `name@revision` of those whose scores the gains are.
-        margin: what may be lost against the dearest model.
-        scale: of the features.
+        models: the models in ascending order of price, the own one first.
+        embedder: its revision; vectors of another embedder are not scored.
+        judges: `name@revision` of the judges whose scores give the gains.
+        margin: maximum loss against the dearest model.
+        scale: scale of the features.
         gain: predicts gains over the own model.
-        steps: in the fixed order.
+        steps: the operating points in the fixed order.
         in_force: index of the certified step that is used.
-        label_ids: of the labels, in the order of their arrival.
-        gains, cross_fitted: of the labels, shape (n, models − 1).
-        usd: what the dearest model's answers of the labels have cost, US dollars, shape (n,); of
-            none in a file that was written before they were kept.
-        classes: the table for people.
-        last_sequence: of the labels; later ones have not been fitted to.
+        label_ids: ids of the labels, in order of arrival.
+        gains, cross_fitted: measured and cross-fitted gains of the labels, shape (n, models − 1).
+        usd: cost of the dearest model's answer for each label, US dollars, shape (n,); empty in
+            older files.
+        classes: the table of gains by class.
+        last_sequence: sequence number of the newest fitted label.
         written_at: ISO 8601, UTC.
     """
 
@@ -111,14 +111,14 @@ class RoutingPolicy:
 
     @property
     def prices(self) -> Floats:
-        """Mean US dollars an answer, by model."""
+        """Mean US dollars per answer, by model."""
         return np.asarray([model.usd for model in self.models], np.float64)
 
     @property
     def usd_of_own(self) -> Floats:
-        """What the dearest model asked for the labels that the point in force leaves to models of
-        our own, US dollars: questions that stay are no sample of all, their answers are often
-        shorter.
+        """The dearest model's cost for the labels that the step in force gives to other models.
+
+        US dollars. These questions are not a sample of all: their answers are often shorter.
         """
         if not len(self.usd):
             return self.usd
@@ -127,17 +127,17 @@ class RoutingPolicy:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """Of the labels' questions: the features without the two numbers beside them."""
+        """Vectors of the labels' questions: the rows without the last two features."""
         return self.gain.rows[:, :-2]
 
 
 def policy_file(home: Path, author: str) -> Path:
-    """Where an author's fitted policy lies: `<home>/routing/<author>.npz`."""
+    """Return the path of an author's fitted policy: `<home>/routing/<author>.npz`."""
     return home / "routing" / f"{author}{SUFFIX}"
 
 
 def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
-    """Write the file whole: a reader sees the old one or the new one, never a part."""
+    """Write the file atomically: a reader sees the old or the new file, never a part."""
     head = {
         "schema": SCHEMA_NUMBER,
         "author": policy.author,
@@ -180,7 +180,7 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
     """Read the file.
 
     Raises:
-        TwinError: it is not there, is cut off, or a newer code wrote it.
+        TwinError: if it is missing, incomplete, or written by a newer release.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -202,7 +202,7 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
 
 
 def _policy_of(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
-    steps = tuple(_step_of(one) for one in cast("list[dict[str, Any]]", head["steps"]))
+    steps = tuple(_step_of(step) for step in cast("list[dict[str, Any]]", head["steps"]))
     in_force = int(head["in_force"])
     if not 0 <= in_force < len(steps) or math.isnan(steps[in_force].weight):
         raise ValueError(f"step {in_force} of {len(steps)} in force")

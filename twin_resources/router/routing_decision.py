@@ -1,8 +1,8 @@
-"""Which model answers one question, and the reason in words.
+"""Choose the model that answers one question, with the reason in words.
 
 Scope: scoring a question by a policy.
-Out of scope: fitting, whether money is left (`pacing.py` says which step holds), calling a
-model (the request path).
+Out of scope: fitting, the budget left (`pacing.py` chooses the step), calling a model (the request
+path).
 """
 # pyright: strict
 
@@ -17,13 +17,13 @@ from twin_resources.router.policy_file import RoutingPolicy
 
 @dataclass(frozen=True)
 class RoutingDecision:
-    """A decision.
+    """The model for one question.
 
     Attributes:
         model: index in `RoutingPolicy.models`; 0 is the own one.
-        gains: predicted, of each dearer model over the own one, shape (models − 1,).
-        threshold: what the dearest model's gain has to reach at this step; −inf: it answers all.
-        margin_held: the step is certified; False: money forced a cheaper one.
+        gains: predicted gain of each dearer model over the own one, shape (models − 1,).
+        threshold: minimum gain of the dearest model at this step, or −inf if it answers all.
+        margin_held: whether the step is certified; false if the budget forced a cheaper one.
         reason: one clause, with the numbers.
     """
 
@@ -35,12 +35,12 @@ class RoutingDecision:
 
     @property
     def gain(self) -> float:
-        """Of the dearest model."""
+        """Predicted gain of the dearest model."""
         return self.gains[-1]
 
 
 def features_of(policy: RoutingPolicy, vector: Floats, *, length: int, closeness: float) -> Floats:
-    """The question's row of numbers, shape (d,)."""
+    """Return the question's features, shape (d,)."""
     return rows(vector[None], [length], [closeness], scale=policy.scale)[0]
 
 
@@ -48,23 +48,23 @@ def decide(policy: RoutingPolicy, row: Floats, *, step: int | None = None) -> Ro
     """Choose a model.
 
     Args:
-        row: `features_of`.
-        step: index of the operating point; None: the one in force.
+        row: features from `features_of`.
+        step: index of the operating point, or None for the one in force.
     """
     gains = policy.gain.predict_one(row)
     index = policy.in_force if step is None else step
-    standing = policy.steps[index]
+    price_step = policy.steps[index]
     prices = policy.prices
-    model = int(choices(gains[None], prices, standing.weight)[0])
-    threshold = standing.weight * float(prices[-1] - prices[0])
+    model = int(choices(gains[None], prices, price_step.weight)[0])
+    threshold = price_step.weight * float(prices[-1] - prices[0])
     compared = f"gain {gains[-1]:.3f}, threshold {threshold:.3f}"
     reason = f"{compared}: {policy.models[model].name}"
-    if not standing.certified:
+    if not price_step.certified:
         reason += "; margin not held: the money left allows no more"
     return RoutingDecision(
         model=model,
         gains=tuple(float(gain) for gain in gains),
         threshold=threshold,
-        margin_held=standing.certified,
+        margin_held=price_step.certified,
         reason=reason,
     )

@@ -228,7 +228,7 @@ def _described(folder: Path) -> dict[str, Any]:
         raise TwinError(
             f"read who wrote the posts in {folder}",
             found=f"{path}: {error}",
-            next_step="mend the TOML, or remove the file and add --author NAME",
+            next_step="correct the TOML, or remove the file and add --author NAME",
         ) from error
 
 

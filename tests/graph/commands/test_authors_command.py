@@ -53,7 +53,7 @@ def test_a_folder_of_author_files_is_shared_once(
     write_author(here, Author("ann", "Ann Bell"))
     assert applied(here)[1] == ["changed: authors/ann.toml", "gone: authors/bob.toml"]
     (here.authors_dir / "ann.toml").write_text("name = [")
-    with pytest.raises(TwinError, match="mend the TOML"):
+    with pytest.raises(TwinError, match="correct the TOML"):
         applied(here)
     there = here.model_copy(update={"home": tmp_path / "there"})
     Follower(there).step()

@@ -40,7 +40,7 @@ def test_passages_on_s3_are_found(on_s3: Tables, embedder: Embedder) -> None:
 def test_upkeep_and_the_index_of_vectors_on_s3(
     on_s3: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vector_index, "SMALLEST", 1_000)
+    monkeypatch.setattr(vector_index, "MIN_INDEXED_ROWS", 1_000)
     vectors = unit_vectors(ROWS, seed=1)
     write(on_s3, vectors)
     assert on_s3.assets("ada") == ["embeddings"]

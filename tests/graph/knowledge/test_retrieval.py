@@ -366,7 +366,7 @@ def test_what_stands_beside_a_hit_is_shown_with_it(
     in_memory: bool,
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(retrieval, "SMALLEST", 0)
+        monkeypatch.setattr(retrieval, "MIN_INDEXED_ROWS", 0)
     store_chunks(tables, "ada", diary(embedder), embedder)
     question = "What did the goat eat?"
 

@@ -17,7 +17,12 @@ from twin_resources.erasure.lance_tables import LanceTables
 from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.index import keep_vector_index, update_indexes
 from twin_resources.models.retrieval.search import InMemory, RetrievalQuery, nearest
-from twin_resources.models.retrieval.vector_index import IndexPlan, IndexState, standing, wanted
+from twin_resources.models.retrieval.vector_index import (
+    IndexPlan,
+    IndexState,
+    plan_index,
+    read_index_state,
+)
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import TableMissing, Tables
@@ -27,12 +32,12 @@ ROWS = 3_000
 
 
 def test_an_index_is_made_where_it_pays_and_anew_where_it_is_outgrown() -> None:
-    assert wanted(vector_index.SMALLEST - 1, None) is None
-    assert wanted(vector_index.SMALLEST, None) == IndexPlan(12)
-    assert wanted(19_000, IndexState(12, 1)) is None
-    assert wanted(20_000, IndexState(12, 1)) == IndexPlan(25)
-    assert wanted(19_000, IndexState(12, vector_index.MAX_SEGMENTS + 1)) == IndexPlan(23)
-    assert wanted(5_000, IndexState(12, 1)) is None
+    assert plan_index(vector_index.MIN_INDEXED_ROWS - 1, None) is None
+    assert plan_index(vector_index.MIN_INDEXED_ROWS, None) == IndexPlan(12)
+    assert plan_index(19_000, IndexState(12, 1)) is None
+    assert plan_index(20_000, IndexState(12, 1)) == IndexPlan(25)
+    assert plan_index(19_000, IndexState(12, vector_index.MAX_SEGMENTS + 1)) == IndexPlan(23)
+    assert plan_index(5_000, IndexState(12, 1)) is None
 
 
 def unit_vectors(rows: int, *, seed: int) -> np.ndarray:
@@ -75,7 +80,7 @@ def write(tables: Tables, vectors: np.ndarray) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes at which a test makes an index in a moment."""
-    monkeypatch.setattr(vector_index, "SMALLEST", 1_000)
+    monkeypatch.setattr(vector_index, "MIN_INDEXED_ROWS", 1_000)
     monkeypatch.setattr(vector_index, "ROWS_PER_PARTITION", 50)
     monkeypatch.setattr(vector_index, "PROBES", 20)
 
@@ -106,7 +111,7 @@ def test_the_index_finds_what_the_scan_finds(tables: Tables) -> None:
     assert recall(tables, RetrievalQuery("")) == 1.0
     assert "ANNSubIndex" not in plan_of(tables)
     assert keep_vector_index(tables, "ada") == "made"
-    assert standing(opened(tables).to_lance()) == IndexState(60, 1)
+    assert read_index_state(opened(tables).to_lance()) == IndexState(60, 1)
     assert keep_vector_index(tables, "ada") == "left"
     assert "ANNSubIndex" in plan_of(tables)
     assert recall(tables, RetrievalQuery("")) >= 0.95
@@ -129,13 +134,13 @@ def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None
     write(tables, vectors[:ROWS])
     keep_vector_index(tables, "ada")
     write(tables, vectors)
-    assert standing(opened(tables).to_lance()) == IndexState(60, 2)
+    assert read_index_state(opened(tables).to_lance()) == IndexState(60, 2)
     found = [row["chunk_id"] for row in nearest(opened(tables), RetrievalQuery(""), vectors[-1])]
     assert found[0] == f"c{ROWS + 9}"
     assert recall(tables, RetrievalQuery("")) >= 0.95
     # Upkeep of the table leaves the index of vectors as it is.
     tables.compact("embeddings", "ada")
-    assert standing(opened(tables).to_lance()) == IndexState(60, 2)
+    assert read_index_state(opened(tables).to_lance()) == IndexState(60, 2)
     assert recall(tables, RetrievalQuery("")) >= 0.95
 
 
@@ -151,7 +156,7 @@ def test_forgetting_a_post_leaves_an_index_that_finds_as_much(
     post = ErasureTarget(ErasureSubject("post", "ada", "c7"), ids=frozenset({"c7"}))
     for _ in range(2):  # a request that was cut off erases again
         place.erase(post)
-        assert standing(opened(tables).to_lance()) == IndexState(59, 1)
+        assert read_index_state(opened(tables).to_lance()) == IndexState(59, 1)
         indexed = opened(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"]
         assert indexed == ROWS - 1
         assert recall(tables, RetrievalQuery("")) >= 0.95
@@ -168,7 +173,7 @@ def test_a_forgotten_passage_is_in_no_index(tables: Tables) -> None:
     assert found
     assert "c7" not in found
     # Codes of deleted rows stay in an index of vectors: it is dropped; who forgets makes it again.
-    assert standing(opened(tables).to_lance()) is None
+    assert read_index_state(opened(tables).to_lance()) is None
     assert recall(tables, RetrievalQuery("")) == 1.0
     assert keep_vector_index(tables, "ada") == "made"
     assert opened(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"] == ROWS - 1

@@ -31,7 +31,7 @@ from twin_resources.observability.notifications import (
     deliver,
 )
 from twin_resources.registry import notices as notices_module
-from twin_resources.registry.notices import TOLD
+from twin_resources.registry.notices import NOTICES
 from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import notices
@@ -193,9 +193,9 @@ def test_the_recipe_for_a_notification_adds_one(
     """The entry of deploy/docs/contributing.md, while a version goes from the gate on trial."""
     [entry] = code_of("A notification", "python")
     added = ast.literal_eval(f"{{{entry}}}")
-    assert added.keys().isdisjoint(TOLD)
+    assert added.keys().isdisjoint(NOTICES)
     [told] = added.values()
-    monkeypatch.setattr(notices_module, "TOLD", TOLD | added)
+    monkeypatch.setattr(notices_module, "NOTICES", NOTICES | added)
     registry = Registry(state, policy_path=tmp_path / "policy.json")
     release(registry, "h1")
     register(registry, "h2")

@@ -65,7 +65,7 @@ def test_a_file_is_answered_and_its_page_says_by_whom_and_what_it_cost(
     assert told["answers"] == str(out)
     assert (told["dagster/row_count"], told["answered"], told["refused"]) == (1, 1, 0)
     assert (told["routes"], told["cost, US dollars"]) == ({"paid": 1}, 0.5)
-    assert told["broken rows"].startswith("- line 2: no JSON")
+    assert told["broken rows"].startswith("- line 2: invalid JSON")
     assert pl.read_parquet(out).select("id", "answer", "model").rows() == [
         ("q", "OIL?", "twin/ada")
     ]

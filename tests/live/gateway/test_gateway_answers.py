@@ -272,7 +272,7 @@ def test_a_question_that_is_too_long_for_the_model_is_the_clients_error(stack: S
     turns = [{"role": "user", "content": cuneiform}]
     answer = stack.post({"model": "twin/ann@base", "messages": turns})
     assert answer.status_code == 400
-    assert "shorten question and conversation" in answer.json()["error"]["message"]
+    assert "shorten the question and the conversation" in answer.json()["error"]["message"]
     assert ask(stack)[0]["degraded"] == ""
 
 

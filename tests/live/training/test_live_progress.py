@@ -23,9 +23,9 @@ from twin_resources.models.training_launcher import Message, TrainingJob
 from twin_resources.models.training_launcher.machine import watch
 from twin_resources.models.training_launcher.training_job import (
     AttemptEnd,
-    pass_on,
+    forward_line,
+    ignore_message,
     run_with_retry,
-    unheard,
 )
 from twin_resources.settings import Settings
 
@@ -46,7 +46,7 @@ class ScriptLauncher:
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        say = on_message or unheard
+        say = on_message or ignore_message
 
         def attempt(log: Path) -> AttemptEnd:
             start = log.stat().st_size if log.is_file() else 0
@@ -66,7 +66,9 @@ class ScriptLauncher:
                     stderr=stream,
                 ) as process,
             ):
-                return watch(process, job, log, lambda line: pass_on(line, say), log_start=start)
+                return watch(
+                    process, job, log, lambda line: forward_line(line, say), log_start=start
+                )
 
         return run_with_retry(job, self._home, attempt=attempt, write_line=say)
 

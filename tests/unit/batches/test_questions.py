@@ -53,15 +53,15 @@ def test_a_parquet_table_is_read_by_the_same_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ('{"question": "a"', "no JSON: "),
-        ("[1]", "no object in braces"),
+        ('{"question": "a"', "invalid JSON: "),
+        ("[1]", "not a JSON object"),
         ('{"prompt": "a"}', "neither `question` nor `messages`"),
         ('{"question": "  "}', "neither `question` nor `messages`"),
         ('{"messages": []}', "ends with the user's"),
         ('{"messages": [{"role": "assistant", "content": "a"}]}', "ends with the user's"),
         ('{"messages": [{"role": "user"}]}', "ends with the user's"),
         ('{"messages": ["a"]}', "ends with the user's"),
-        ('{"id": "1", "question": "again"}', "the id '1' stands in an earlier one"),
+        ('{"id": "1", "question": "again"}', "the id '1' is already used by an earlier row"),
     ],
 )
 def test_a_broken_line_is_told_and_the_others_stay(tmp_path: Path, line: str, found: str) -> None:
@@ -78,7 +78,7 @@ def test_a_broken_line_is_told_and_the_others_stay(tmp_path: Path, line: str, fo
         ("none.jsonl", None, "no such file"),
         ("questions.docx", "x", "a file of kind .docx"),
         ("questions.jsonl", "", "no question in it"),
-        ("questions.jsonl", "x\n", "no question in it; line 1: no JSON"),
+        ("questions.jsonl", "x\n", "no question in it; line 1: invalid JSON"),
         ("questions.parquet", "x", "parquet"),
     ],
 )

@@ -25,7 +25,7 @@ from twin_resources.gateway.api.idempotency import (
     StoredAnswer,
 )
 from twin_resources.gateway.api.key_limits import KeyRequests
-from twin_resources.gateway.api.key_terms import KeyTerms, Scope, UnderKeyTerms
+from twin_resources.gateway.api.key_terms import KeyTerms, KeyTermsMiddleware, Scope
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 
@@ -81,7 +81,7 @@ def test_a_minute_slides(requests: KeyRequests, clock: Clock) -> None:
         requests.begin(mine)
     error = refused(requests, mine)
     assert (error.status, error.code, error.retry_after_s) == (429, "key_rate_limited", 20)
-    assert "3 requests within a minute" in error.found
+    assert "3 requests per minute" in error.found
     requests.begin(key("k2", per_minute=3))
     clock.now += error.retry_after_s or 0
     requests.begin(mine)
@@ -194,7 +194,7 @@ class Served:
     """A model behind the door, and a reader before it who may leave."""
 
     def __init__(self, home: Settings, requests: KeyRequests, once: Idempotency) -> None:
-        self.app = UnderKeyTerms(self.answer, keyring_of(home), KeyTerms(requests, once))
+        self.app = KeyTermsMiddleware(self.answer, keyring_of(home), KeyTerms(requests, once))
         self.asked = 0
         self.heard = ""
         self.has_left = False

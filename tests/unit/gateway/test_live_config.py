@@ -79,7 +79,7 @@ def test_an_unreadable_policy_keeps_the_last_good_one(home: Settings, text: str)
     assert live.refresh() is True
     assert live.current.policy == good
     assert "policy unreadable" in live.current.problems_of("ann")[0]
-    assert "last good one" in live.current.problems[0]
+    assert "last valid one" in live.current.problems[0]
     write_policy(home.policy_path, good)
     live.refresh()
     assert live.current.problems == ()

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from twin_resources.gateway.runtime.log_redaction import LOGGERS, keep_words_out
+from twin_resources.gateway.runtime.log_redaction import LOGGERS, remove_exception_text
 
 PROMPT = "How much oil does a clock need?"
 
@@ -19,7 +19,7 @@ def log() -> tuple[logging.Logger, io.StringIO]:
     written = io.StringIO()
     logger.addHandler(logging.StreamHandler(written))
     logging.Logger.manager.loggerDict[logger.name] = logger
-    keep_words_out((logger.name,))
+    remove_exception_text((logger.name,))
     return logger, written
 
 

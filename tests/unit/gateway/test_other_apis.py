@@ -91,7 +91,7 @@ def responses(
 
 
 def answer(carried: CarriedRequest, trace_id: str = "7") -> None:
-    """The whole answer, as `carried_back` gives it."""
+    """The whole answer, as `converted_answers` sends it."""
     carried.back.whole(WHOLE | {"id": f"chatcmpl-{trace_id}"})
     carried.back.remember()
 
@@ -209,7 +209,7 @@ def test_without_the_store_an_answer_goes_out_and_none_is_found(
 ) -> None:
     broken = RecentResponses(lambda: State.open(f"sqlite:///{tmp_path}"))
     answer(responses(recent=broken))
-    assert "an answer was not kept for the next one" in capsys.readouterr().err
+    assert "an answer was not stored for later requests" in capsys.readouterr().err
     with pytest.raises(Refused) as refused:
         responses(recent=broken, previous_response_id="resp_7")
     assert refused.value.status == 503

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from twin_resources.gateway.api.stream_aggregation import WholeAnswers, put_together
+from twin_resources.gateway.api.stream_aggregation import StreamingTransport, aggregate
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 PIECES = [
@@ -54,7 +54,7 @@ class Server(httpx.AsyncBaseTransport):
 
 
 def client(server: Server, **fields: float) -> httpx.AsyncClient:
-    transport = WholeAnswers(server, lambda address: address.startswith("http://ours/"))
+    transport = StreamingTransport(server, lambda address: address.startswith("http://ours/"))
     return httpx.AsyncClient(transport=transport, timeout=fields.get("timeout", 5))
 
 
@@ -123,4 +123,4 @@ async def test_the_time_limit_is_for_the_whole_answer() -> None:
 )  # fmt: skip
 def test_a_stream_that_breaks_off_is_an_error(raw: bytes) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
-        put_together(raw)
+        aggregate(raw)

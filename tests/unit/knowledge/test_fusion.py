@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twin_resources.models.retrieval.fusion import STANDS_OUT, fused, standing_out
+from twin_resources.models.retrieval.fusion import STANDOUT_RATIO, fuse, rows_of_standout_post
 
 
 def near(*names: str) -> list[dict[str, Any]]:
@@ -18,7 +18,7 @@ def said(**scores: float) -> list[dict[str, Any]]:
 
 
 def ranked(question: str, *lists: list[dict[str, Any]]) -> list[str]:
-    return [row["chunk_id"] for row, _ in fused(question, *lists)]
+    return [row["chunk_id"] for row, _ in fuse(question, *lists)]
 
 
 def test_without_a_post_that_stands_out_the_vectors_alone_decide() -> None:
@@ -35,12 +35,14 @@ def test_a_post_that_stands_out_in_the_words_is_lifted_and_no_other() -> None:
 
 
 def test_how_far_a_post_stands_out() -> None:
-    names = [row["chunk_id"] for row in standing_out(said(a1=STANDS_OUT, b1=1.0, a2=0.5))]
+    names = [
+        row["chunk_id"] for row in rows_of_standout_post(said(a1=STANDOUT_RATIO, b1=1.0, a2=0.5))
+    ]
     assert names == ["a1", "a2"]
-    assert standing_out(said(a1=STANDS_OUT - 0.01, b1=1.0)) == []
+    assert rows_of_standout_post(said(a1=STANDOUT_RATIO - 0.01, b1=1.0)) == []
     # Passages of its own post do not stand against it.
-    assert len(standing_out(said(a1=2.0, a2=1.99, b1=1.0))) == 2
-    assert standing_out([]) == []
+    assert len(rows_of_standout_post(said(a1=2.0, a2=1.99, b1=1.0))) == 2
+    assert rows_of_standout_post([]) == []
 
 
 def test_a_named_post_stands_first() -> None:

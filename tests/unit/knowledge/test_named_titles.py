@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from twin_assets.knowledge.named_titles import (
-    LEAST_FIRST,
     MAX_ASKED,
+    MIN_SHARE,
     FoundFirst,
     NamedTitles,
     found_first,
@@ -67,4 +67,4 @@ def test_three_in_a_hundred_may_be_missed(asked: int, first: int, holds: bool) -
     named = NamedTitles({str(number): "" for number in range(asked)}, asked, 0)
     found = FoundFirst(named, first, ())
     assert found.holds is holds
-    assert found.metadata()["least_share"] == LEAST_FIRST
+    assert found.metadata()["least_share"] == MIN_SHARE

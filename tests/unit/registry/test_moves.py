@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.registered import model_version
 from tests.unit.registry.claims_beside import no_worse
 from twin_resources.registry.moves import (
-    BY_FORCE,
-    BY_HAND,
-    BY_ITSELF,
+    AUTOMATIC_MOVES,
+    FORCED_MOVES,
+    MANUAL_MOVES,
     Evidence,
     Finding,
     GateClaim,
@@ -284,7 +284,7 @@ def test_moves_end_are_legal_and_release_only_what_passed(
         by_number = {item.version: item for item in versions}
         for move in called_for:
             item = by_number[move.version]
-            assert move.to in BY_ITSELF[item.state]
+            assert move.to in AUTOMATIC_MOVES[item.state]
             if move.to in {"stable", "shadow", "canary"}:
                 found = verdicts[item.checkpoint]
                 assert (found.outcome, found.gate_version) == ("passed", GATE)
@@ -300,9 +300,9 @@ def test_moves_end_are_legal_and_release_only_what_passed(
 
 def test_no_move_leaves_a_state_in_two_ways() -> None:
     for state in get_args(VersionState):
-        by_itself = BY_ITSELF.get(state, frozenset())
-        assert not by_itself & BY_HAND.get(state, frozenset())
-        assert not by_itself & BY_FORCE.get(state, frozenset())
+        by_itself = AUTOMATIC_MOVES.get(state, frozenset())
+        assert not by_itself & MANUAL_MOVES.get(state, frozenset())
+        assert not by_itself & FORCED_MOVES.get(state, frozenset())
 
 
 @pytest.mark.parametrize("former", get_args(VersionState))

@@ -107,7 +107,7 @@ def test_a_failing_canary_leaves_at_once_and_the_registry_is_told(live: LiveConf
 def test_it_stays_away_while_the_registry_cannot_be_told(
     live: LiveConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("twin_resources.gateway.hooks.canary_watch.AGAIN_S", 0.01)
+    monkeypatch.setattr("twin_resources.gateway.hooks.canary_watch.RETRY_S", 0.01)
     registry = Registry(failures=3)
     watch = CanaryWatch(live, registry)
 
@@ -117,7 +117,7 @@ def test_it_stays_away_while_the_registry_cannot_be_told(
 
     run(work, watch, until=lambda: registry.told)
     assert len(registry.told) == 1
-    assert capsys.readouterr().err.count("the registry was not told, again soon") == 3
+    assert capsys.readouterr().err.count("the rollback failed and is tried again") == 3
     live.refresh()
     assert canary_of(live) is None, "the file still lists it"
 
@@ -169,7 +169,7 @@ def test_findings_in_answers_stop_a_canary(live: LiveConfig) -> None:
 
     def work() -> None:
         for _ in range(6):
-            watch.judged_safe(leaking)
+            watch.count_findings(leaking)
 
     run(work, watch, until=lambda: registry.told)
     assert registry.told[0][2].startswith("safety: 6 of its 6 requests")

@@ -201,10 +201,10 @@ def test_the_gateway_sends_a_prompt_to_nobody_else(
 ) -> None:
     import litellm
 
-    from twin_resources.gateway.api.stream_aggregation import ask_by_stream
+    from twin_resources.gateway.api.stream_aggregation import install_stream_transport
 
     monkeypatch.setattr(litellm, "aclient_session", None)
-    ask_by_stream(lambda _address: False)
+    install_stream_transport(lambda _address: False)
     server.target, server.status = f"http://127.0.0.1:{server.port}/inside", 307
 
     async def complete() -> None:

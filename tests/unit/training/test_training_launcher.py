@@ -33,7 +33,7 @@ from twin_resources.models.training_launcher.reason import cause_in, reason_in
 from twin_resources.models.training_launcher.training_job import (
     AttemptEnd,
     Message,
-    pass_on,
+    forward_line,
     run_with_retry,
 )
 from twin_resources.settings import Settings
@@ -225,7 +225,7 @@ def test_a_training_gives_way_to_readers(tmp_path: Path) -> None:
     job = TrainingJob(name="ann", folder=tmp_path, module="idle", ranks=1, mixed_precision="fp32")
     paths = {"PYTHONPATH": str(tmp_path)}
 
-    with machine.started(job, MachineShare(), tmp_path / "log", environment=paths) as process:
+    with machine.run_share(job, MachineShare(), tmp_path / "log", environment=paths) as process:
         lower = os.getpriority(os.PRIO_PROCESS, process.pid)
         group = Path(f"/proc/{process.pid}/autogroup")
         shared = group.read_text("ascii").split()[-1:] if group.exists() else []
@@ -320,7 +320,7 @@ def test_what_a_rank_prints_becomes_messages_where_it_is_one() -> None:
         "starting the ranks",
         "a line about progress {",
     ):
-        pass_on(line, said.append)
+        forward_line(line, said.append)
     assert said == [
         {"progress": {"step": 3}},
         {"text": "resuming after step 3 of 9"},
@@ -453,8 +453,8 @@ def test_a_question_to_the_cluster_is_asked_again_for_a_while_and_then_given_up(
             raise failures.pop()
         return ["one"]
 
-    assert ray_cluster.asked(jobs, what="its jobs") == ["one"]
+    assert ray_cluster.ask_cluster(jobs, what="its jobs") == ["one"]
     monkeypatch.setattr(ray_cluster, "LOST_S", 0.05)
     failures += [RuntimeError("503")] * 1000
     with pytest.raises(TrainingDied, match="ask the Ray cluster its jobs"):
-        ray_cluster.asked(jobs, what="its jobs")
+        ray_cluster.ask_cluster(jobs, what="its jobs")

@@ -1,12 +1,13 @@
-"""How many requests may be under way: by key and by model server, beyond it a refusal at once.
+"""Limit the concurrent requests of a key and of a model server, and refuse others at once.
 
-Scope: the counts of this home and the refusal. Out of scope: what a key may send
-in a minute or spend (`keys.py`), the limit of the machine (the model server's own queue).
+Scope: the counts of this home and the refusal.
+Out of scope: the rate limit and the budget of a key (`keys.py`), the limit of the machine (the
+model server's own queue).
 
-A model server answers some requests at a time and lets the others wait without end: a reader who
-is the hundredth learns that after minutes, by a timeout, and the server has computed answers that
-nobody reads. So the queue has an end, and who finds it full is told when to ask again. The bound by
-key keeps one program from filling the queue that all share.
+A model server answers a few requests at a time, and its queue has no limit. Without a limit the
+hundredth reader waits for minutes until a timeout, and the server computes answers that nobody
+reads. The queue is therefore limited, and a refusal says when to ask again. The limit per key
+prevents one program from filling the shared queue.
 """
 # pyright: strict
 
@@ -24,12 +25,12 @@ RETRY_AFTER_S = 2
 
 @dataclass
 class Admission:
-    """Counts requests of a home's gateway.
+    """Counts the requests of a home's gateway.
 
     Attributes:
-        most_by_key: requests of one key under way.
-        most_by_server: requests for one model server under way, answered or waiting.
-        counts: of all its processes.
+        most_by_key: limit on the concurrent requests of one key.
+        most_by_server: limit on the requests to one model server, answered or waiting.
+        counts: counts shared by all processes of the gateway.
     """
 
     most_by_key: int
@@ -38,27 +39,27 @@ class Admission:
 
     @contextmanager
     def of_key(self, reader: str) -> Generator[None]:
-        """A request of a key, from its first byte to the end of its answer.
+        """Count a request of a key, from its first byte to the end of its answer.
 
         Raises:
-            Refused: 429 the key has as many under way as it may.
+            Refused: 429 if the key has reached its limit.
         """
-        with self._one(f"key {reader}", self.most_by_key, "this key"):
+        with self._counted(f"key {reader}", self.most_by_key, "this key"):
             yield
 
     @contextmanager
     def to_server(self, server_key: str) -> Generator[None]:
-        """A request that a model server is to answer.
+        """Count a request to a model server.
 
         Raises:
-            Refused: 429 its queue is full.
+            Refused: 429 if the queue of the server is full.
         """
-        whose = f"the model server {server_key!r}"
-        with self._one(f"server {server_key}", self.most_by_server, whose):
+        owner = f"the model server {server_key!r}"
+        with self._counted(f"server {server_key}", self.most_by_server, owner):
             yield
 
     @contextmanager
-    def _one(self, name: str, most: int, whose: str) -> Generator[None]:
+    def _counted(self, name: str, most: int, owner: str) -> Generator[None]:
         with self.counts.changing() as table:
             under_way = int(table.get(name, {}).get("under_way", 0))
             if under_way < most:
@@ -68,8 +69,8 @@ class Admission:
                 429,
                 "too_many_waiting",
                 tried="take the request",
-                found=f"{under_way} requests of {whose} under way, as many as there may be",
-                next_step=f"ask again in {RETRY_AFTER_S} s, with fewer at a time",
+                found=f"{under_way} requests of {owner} in progress, which is the limit",
+                next_step=f"ask again in {RETRY_AFTER_S} s, with fewer requests at a time",
                 retry_after_s=RETRY_AFTER_S,
             )
         try:
@@ -78,4 +79,4 @@ class Admission:
             with self.counts.changing() as table:
                 table[name]["under_way"] -= 1
                 if not table[name]["under_way"]:
-                    del table[name]  # keys come and go, and a process runs for months
+                    del table[name]  # a process runs for months and sees many keys

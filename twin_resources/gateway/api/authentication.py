@@ -1,8 +1,8 @@
-"""Who asks, as LiteLLM carries it: a key on its way through the proxy, and a refusal.
+"""Authenticate requests inside LiteLLM by the keys of the gateway.
 
-Scope: LiteLLM's `custom_auth`, a key as LiteLLM's user and back, a refusal as LiteLLM's
-exception.
-Out of scope: what a key may do (`access/keys.py`), the hooks (`plugin.py`).
+Scope: LiteLLM's `custom_auth`, converting a key to LiteLLM's user and back, and a refusal to
+LiteLLM's exception.
+Out of scope: the permissions of a key (`access/keys.py`), the hooks (`plugin.py`).
 
 https://docs.litellm.ai/docs/proxy/custom_auth (1.106)
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RefusedByPlugin(ProxyException):
-    """A refusal inside the proxy, with the body that the allow-list gives its own."""
+    """A refusal inside the proxy, with the same body as a refusal by the allow-list."""
 
     def __init__(self, refused: Refused) -> None:
         self._error = refused.body()["error"]
@@ -39,7 +39,7 @@ class RefusedByPlugin(ProxyException):
 
 
 def user_of(key: Key) -> UserAPIKeyAuth:
-    """What LiteLLM's hooks see of a key: its hash, never the key."""
+    """Convert a key to LiteLLM's user, which contains the hash and never the key itself."""
     return UserAPIKeyAuth(
         api_key=key.reader,
         metadata={
@@ -54,7 +54,7 @@ def user_of(key: Key) -> UserAPIKeyAuth:
 
 
 def key_of(user: UserAPIKeyAuth) -> Key:
-    """The key that `user_of` was made from."""
+    """Convert the result of `user_of` back to the key."""
     fields = user.metadata
     authors, limits = frozenset[str](fields["authors"]), fields["limits"]
     terms = (fields["reader"], fields["role"], authors, fields["label"], fields["id"])
@@ -62,7 +62,7 @@ def key_of(user: UserAPIKeyAuth) -> Key:
 
 
 def authenticator(keyring: Keyring) -> Any:
-    """The function that LiteLLM's `custom_auth` calls; it replaces LiteLLM's master key too."""
+    """Return the function for LiteLLM's `custom_auth`; it also replaces LiteLLM's master key."""
 
     async def authenticate(request: Request, api_key: str) -> UserAPIKeyAuth:  # noqa: ARG001
         try:

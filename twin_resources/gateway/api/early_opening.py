@@ -1,13 +1,13 @@
-"""The opening of a streamed answer goes out before a model is asked.
+"""Send the opening of a streamed answer before a model is called.
 
-Scope: what goes out before LiteLLM's answer, and what then becomes of LiteLLM's own
-beginning, or of its error.
-Out of scope: what the opening says (`request_record.py`), when it goes out
+Scope: sending the opening before LiteLLM's answer, and handling LiteLLM's own response start and
+errors after it.
+Out of scope: the text of the opening (`request_record.py`), deciding when to send it
 (`preparation.py`), its span (`trace_logger.py`).
 
-LiteLLM writes nothing before the model server has answered: the quotation waited .06 to 19 s for
-it. Where no prose comes the quotation stays, and the answer says so and ends as every other does: a
-client that has shown it could do nothing with an error.
+LiteLLM sends nothing before the model server has answered, which delayed the quotation by .06 to
+19 s. If the model returns no prose, the quotation stays. The answer then says so and ends normally,
+because a client that has shown the quotation cannot use an error.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -28,44 +28,47 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 LogOpening = Callable[[RequestRecord], None]
 
 READER_LEFT = 499
-"""LiteLLM's status of a call that it cancelled because the client was gone."""
+"""LiteLLM's status of a call that it cancelled because the client had disconnected."""
 LEFT = "the reader left before the prose"
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # a proxy on the way would wait for more
+    (b"x-accel-buffering", b"no"),  # otherwise a reverse proxy would buffer the stream
 )
 current: ContextVar[EarlyOpening] = ContextVar("early_opening")
-"""Of the request that this task works on."""
+"""The opening of the request that the current task handles."""
 
 
 @dataclass
 class EarlyOpening:
-    """One answer, which may be begun before LiteLLM begins it.
+    """One answer, whose first event may be sent before LiteLLM starts its response.
 
     Attributes:
-        send: to the reader.
-        answering: its record.
+        send: sends a message to the client.
+        answering: the record of the request.
     """
 
     send: Send
     answering: RequestRecord
     _text: str = ""
-    _failed: int = 0  # LiteLLM's status; 0: it has not failed
+    _failed: int = 0  # LiteLLM's error status, or 0
     _is_over: bool = False
 
     async def begin(self, text: str) -> None:
-        """Write the head of the answer and its first event."""
+        """Send the headers of the answer and its first event."""
         answering, self._text = self.answering, text
         answering.is_opened = True
-        told = ((name.encode(), value.encode()) for name, value in answering.headers().items())
-        headers = [*_HEADERS, *told]
+        own = ((name.encode(), value.encode()) for name, value in answering.headers().items())
+        headers = [*_HEADERS, *own]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
         first = event_bytes(chunk(answering, {"role": "assistant", "content": text}))
         await self.send({"type": "http.response.body", "body": first, "more_body": True})
 
     async def pass_on(self, message: Message) -> None:
-        """LiteLLM's answer, without its head where the reader has one, and without its errors."""
+        """Forward a message of LiteLLM's answer.
+
+        Its response start is dropped if the opening was sent, and its errors are replaced.
+        """
         answering = self.answering
         is_last = message["type"] != "http.response.start" and not message.get("more_body", False)
         if message["type"] == "http.response.start":
@@ -84,20 +87,20 @@ class EarlyOpening:
             await self._end_broken(answering.failure)
 
     async def _end_broken(self, failure: Refused) -> None:
-        """The last events of a stream that broke off: what failed, and the mark."""
+        """Send the last events of a stream that broke off: the failure and the end mark."""
         body = {"type": "http.response.body", "body": broken_off(failure), "more_body": False}
         await self.send(body | {UNFINISHED: True})
 
     def end(self, log: LogOpening) -> None:
-        """The request is over, or its reader has left; what LiteLLM tells nobody is told here."""
+        """Close the record after the request or a disconnect, and log it if LiteLLM does not."""
         answering = self.answering
         if answering.cost.bought is not None and not answering.call_id:
-            answering.cost.bought.unsent()  # the reader left before LiteLLM's hook
+            answering.cost.bought.unsent()  # the client disconnected before LiteLLM's hook
         if not answering.is_opened or answering.exchange.fixed_answer:
             return
-        answering.end(0)  # unless its end has come
+        answering.end(0)  # has no effect if it has ended
         if answering.is_prose_begun or (self._is_over and not self._failed):
-            return  # LiteLLM has logged it, or is about to
+            return  # LiteLLM has logged it or will log it
         if answering.cost.bought is not None:
             answering.cost.bought.left()
         answering.shown = self._text
@@ -106,9 +109,9 @@ class EarlyOpening:
         log(answering)
 
     def _ending(self, answering: RequestRecord) -> Message:
-        """The end of an answer whose prose does not come."""
+        """Return the end of an answer for which the model returned no prose."""
         server, status = answering.chosen.server_key, self._failed
-        what = "refused the prompt" if status < 500 else "does not answer"
-        answering.stands_without_prose(f"no prose: the model server {server!r} {what}")
+        failure = "refused the prompt" if status < 500 else "does not answer"
+        answering.stands_without_prose(f"no prose: the model server {server!r} {failure}")
         body = stream_end(answering)
         return {"type": "http.response.body", "body": body, "more_body": False, UNFINISHED: True}

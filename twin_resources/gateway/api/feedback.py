@@ -1,25 +1,27 @@
-"""`POST /twin/feedback`: what a reader thinks of an answer, on disk before the reader is told so.
+"""Take feedback at `POST /twin/feedback` and store it on disk before it is acknowledged.
 
-Scope: the shape of the body, whose vote it is, and the scores that it becomes.
-Out of scope: sending them (`langfuse/relay.py`), what they lead to (`ledger/`).
+Scope: the format of the body, the reader that the feedback belongs to, and its scores.
+Out of scope: sending the scores (`langfuse/relay.py`), using them (`ledger/`).
 
     {"trace_id": "<x-twin-trace-id>", "thumb": "up" | "down"}
     {"trace_id": …, "score": 0 to 1}            in place of a thumb
     {"trace_id": …, "edit": "a better answer"}  alone or beside a vote
-    {"trace_id": …, "preferred": "<another>"}   of two answers to one question, this one is worse
+    {"trace_id": …, "preferred": "<another>"}   the other answer to the same question is better
     {…, "comment": "why, in a line"}            beside any of them
 
-The reader is the key's. Only a key of role `site` or `admin`, behind which a site keeps its own
-readers apart, may name one (`reader` or, as in the question, `user`; any text, stored as a hash),
-and only an admin key may mark feedback as `simulated`: otherwise one key could vote as a thousand
-readers. A reader has one vote a trace: its id is made of both, so a
-repetition changes nothing and a later vote replaces the earlier one. Whether the trace exists and
-whose it is, the ledger finds out: another gateway may have given the answer. An edit is Langfuse's
-CORRECTION of the trace's output (https://langfuse.com/docs/evaluation/evaluation-methods).
+The reader is that of the key. Only a key of role `site` or `admin` may name another reader, because
+a site distinguishes its own readers. The name is `reader` or, as in a chat request, `user`; any
+text is allowed and stored as a hash. Only an admin key may mark feedback as `simulated`. Otherwise
+one key could vote as a thousand readers. A reader has one vote per trace. The id of a vote is
+derived from both, so a repetition changes nothing and a later vote replaces the earlier one. The
+ledger checks whether the trace exists and who owns it, because another gateway may have given the
+answer. An edit is Langfuse's CORRECTION of the trace's output
+(https://langfuse.com/docs/evaluation/evaluation-methods).
 
-What was preferred of two is a score of its own on both traces, 0 and 1, and no vote: half of all
-compared answers lose, however good both are, and a detector of falling votes would take that for a
-fall. It rejects the worse answer; the better one becomes no example of how to write.
+A preference between two answers is stored as a separate score on both traces, 0 and 1, and not as
+a vote. Half of all compared answers lose however good they are, and a detector of falling votes
+would report that as a decline. A preference rejects the worse answer; the better one does not
+become a training example.
 """
 # pyright: strict
 
@@ -47,15 +49,16 @@ MAX_FEEDBACK_BYTES = 64 * 1024
 MAX_EDIT_CHARACTERS = 20_000
 MAX_COMMENT_CHARACTERS = 500
 _TRACE = re.compile(r"[0-9a-f]{32}")
-_NAMING = frozenset({"admin", "site"})
+_NAMING_ROLES = frozenset({"admin", "site"})
 _THUMBS = {"up": 1.0, "down": 0.0}
 
 
 @dataclass(frozen=True)
 class FeedbackInput:
-    """Feedback as it was read. `vote` is in [0, 1]; None and empty: not given.
+    """The fields of one feedback; a field that was not sent is None or empty.
 
-    `preferred` is the trace of the better answer, `comment` one line about the opinion.
+    `vote` is in [0, 1], `preferred` is the trace id of the better answer, and `comment` is one
+    line.
     """
 
     trace_id: str
@@ -71,7 +74,8 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
     """Read a body.
 
     Raises:
-        Refused: 400 what was sent is no feedback; 403 the key may not name a reader; 413 too long.
+        Refused: 400 if the body is not valid feedback, 403 if the key may not name a reader, 413
+            if the body is too long.
     """
     body = _object(raw)
     trace_id = body.get("trace_id")
@@ -84,8 +88,8 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
     edit = _text(body, "edit", most=MAX_EDIT_CHARACTERS)
     comment = " ".join(_text(body, "comment", most=MAX_COMMENT_CHARACTERS).split())
     preferred = body.get("preferred", "")
-    other = isinstance(preferred, str) and preferred != trace_id
-    if preferred != "" and not (other and _TRACE.fullmatch(preferred)):
+    names_another = isinstance(preferred, str) and preferred != trace_id
+    if preferred != "" and not (names_another and _TRACE.fullmatch(preferred)):
         raise _bad(
             "preferred",
             found=f"{preferred!r}"[:80],
@@ -93,46 +97,48 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
         )
     vote = _vote(body)
     if vote is None and not edit and not preferred:
-        raise _bad("thumb", found="no opinion", next_step="send thumb, score, edit or preferred")
-    reader, simulated = _whose(body, key)
+        raise _bad("thumb", found="no feedback", next_step="send thumb, score, edit or preferred")
+    reader, simulated = _reader_of(body, key)
     return FeedbackInput(trace_id, vote, edit, reader, simulated, preferred, comment)
 
 
-def scores_of(given: FeedbackInput, key: Key, *, now: datetime) -> list[QueuedScore]:
-    """The scores of one feedback: a vote, an edit, or both.
+def scores_of(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[QueuedScore]:
+    """Return the scores of one feedback: vote, edit and preference.
 
     Args:
-        now: when it was given; it travels in the metadata, because the store stamps arrivals.
+        now: the time of the feedback. It is stored in the metadata, because the trace store
+            records only the time of arrival.
     """
+    trace_id = feedback.trace_id
     metadata = {
         "twin.by": "reader",
-        "twin.reader": given.reader,
+        "twin.reader": feedback.reader,
         "twin.key": key.reader,
         "twin.role": key.role,
         "twin.authors": ",".join(sorted(key.authors)),
         "twin.at": now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    } | ({"twin.simulated": "true"} if given.simulated else {})
+    } | ({"twin.simulated": "true"} if feedback.simulated else {})
     scores: list[QueuedScore] = []
-    if given.vote is not None:
-        identity = score_id(VOTE, given.reader, given.trace_id)
+    if feedback.vote is not None:
+        identity = score_id(VOTE, feedback.reader, trace_id)
         scores.append(
             QueuedScore(
-                identity, given.trace_id, VOTE, given.vote, "NUMERIC", given.comment, metadata
+                identity, trace_id, VOTE, feedback.vote, "NUMERIC", feedback.comment, metadata
             )
         )
-    if given.edit:
-        identity = score_id(EDIT, given.reader, given.trace_id)
+    if feedback.edit:
+        identity = score_id(EDIT, feedback.reader, trace_id)
         scores.append(
-            QueuedScore(identity, given.trace_id, EDIT, given.edit, "CORRECTION", "", metadata)
+            QueuedScore(identity, trace_id, EDIT, feedback.edit, "CORRECTION", "", metadata)
         )
-    if given.preferred:
+    if feedback.preferred:
         for trace, other, value in (
-            (given.trace_id, given.preferred, 0.0),
-            (given.preferred, given.trace_id, 1.0),
+            (trace_id, feedback.preferred, 0.0),
+            (feedback.preferred, trace_id, 1.0),
         ):
-            identity = score_id(COMPARISON, given.reader, trace)
+            identity = score_id(COMPARISON, feedback.reader, trace)
             metadata_of_pair = metadata | {"twin.against": other}
-            comment = "" if value else given.comment
+            comment = "" if value else feedback.comment
             scores.append(
                 QueuedScore(
                     identity, trace, COMPARISON, value, "NUMERIC", comment, metadata_of_pair
@@ -148,13 +154,13 @@ class FeedbackService:
     outbox: Outbox
 
     async def take(self, key: Key, raw: bytes) -> Mapping[str, Any]:
-        """Store one feedback and answer it; when this returns it is on disk.
+        """Store one feedback on disk and return the body of the response.
 
         Raises:
-            Refused: see `read_feedback`; 503 it cannot be stored now.
+            Refused: see `read_feedback`; 503 if the feedback cannot be stored now.
         """
-        given = read_feedback(raw, key)
-        scores = scores_of(given, key, now=datetime.now(UTC))
+        feedback = read_feedback(raw, key)
+        scores = scores_of(feedback, key, now=datetime.now(UTC))
         try:
             await asyncio.to_thread(self.outbox.put_scores, scores)
         except TwinError as error:
@@ -163,12 +169,12 @@ class FeedbackService:
                 "outbox_full" if isinstance(error, OutboxFull) else "outbox_broken",
                 tried="store the feedback",
                 found=error.found,
-                next_step="send it again later; the gateway's owner sees `twin status`",
+                next_step="send it again later; the owner of the gateway runs `twin status`",
             ) from error
         return {
             "stored": True,
-            "trace_id": given.trace_id,
-            "reader": given.reader,
+            "trace_id": feedback.trace_id,
+            "reader": feedback.reader,
             "scores": [{"id": score.id, "name": score.name} for score in scores],
         }
 
@@ -185,7 +191,7 @@ def _object(raw: bytes) -> Mapping[str, Any]:
     try:
         document: Any = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise _bad("", found=f"no JSON ({error})", next_step="send a JSON object") from error
+        raise _bad("", found=f"invalid JSON ({error})", next_step="send a JSON object") from error
     if not isinstance(document, dict):
         raise _bad("", found=f"a JSON {type(document).__name__}", next_step="send a JSON object")
     body = cast("dict[str, Any]", document)
@@ -198,13 +204,13 @@ def _object(raw: bytes) -> Mapping[str, Any]:
 
 
 def _text(body: Mapping[str, Any], name: str, *, most: int) -> str:
-    """A text of the body without space around it; empty: not given."""
+    """Return a text field without surrounding space; empty if it was not sent."""
     text = body.get(name, "")
     if not isinstance(text, str) or len(text) > most:
         raise _bad(
             name,
-            found="no text" if not isinstance(text, str) else f"{len(text):,} characters",
-            next_step=f"send at most {most:,} characters",
+            found="not text" if not isinstance(text, str) else f"{len(text):,} characters",
+            next_step=f"send a text of at most {most:,} characters",
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise _bad(name, found="half of a surrogate pair", next_step="send text in UTF-8")
@@ -222,23 +228,24 @@ def _vote(body: Mapping[str, Any]) -> float | None:
     if score is None:
         return None
     number = isinstance(score, int | float) and not isinstance(score, bool)
-    # NaN compares as outside; JSON has no NaN, Python's reader takes it all the same
+    # JSON has no NaN, but Python's parser accepts it; the comparison rejects it.
     if not number or not 0 <= score <= 1:
         raise _bad("score", found=f"{score!r}"[:80], next_step="send a number from 0 to 1")
     return float(score)
 
 
-def _whose(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
-    # As in a question: who may not name a reader and names one all the same is the key's own.
-    user = body.get("user") if key.role in _NAMING else None
+def _reader_of(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
+    """Return the reader's hash, and whether the feedback is simulated."""
+    # As in a chat request: `user` is ignored for a key that may not name a reader.
+    user = body.get("user") if key.role in _NAMING_ROLES else None
     named, simulated = body.get("reader", user), body.get("simulated", False)
-    if (named is not None and key.role not in _NAMING) or (simulated and key.role != "admin"):
+    if (named is not None and key.role not in _NAMING_ROLES) or (simulated and key.role != "admin"):
         raise Refused(
             403,
             "reader_not_allowed",
             tried="take feedback for another reader",
             found=f"a key of role {key.role}",
-            next_step="leave `reader` and `simulated` out: the vote is the key's own",
+            next_step="omit `reader` and `simulated`; the vote then belongs to the key's reader",
             param="reader",
         )
     if not isinstance(simulated, bool):

@@ -1,11 +1,11 @@
-"""A tool that a client forces: an object by a schema, which a model's server can be held to.
+"""Convert a request that forces a tool call to a request for JSON by the tool's schema.
 
-Scope: such a request as one for JSON, and the JSON as a call of the tool. Out of
-scope: tools that a model may leave alone (`ignored_parameters.py`), the bounds of a schema
-(`response_format.py`).
+Scope: converting such a request to one for JSON, and the JSON answer to a call of the tool.
+Out of scope: tools that the model may choose not to call (`ignored_parameters.py`), the limits of
+a schema (`response_format.py`).
 
-LangChain's, instructor's and Pydantic AI's ways to structured output force one tool by default.
-Shape: https://platform.openai.com/docs/guides/function-calling
+LangChain, instructor and Pydantic AI force one tool by default to get structured output.
+Format: https://platform.openai.com/docs/guides/function-calling
 """
 # pyright: strict
 
@@ -24,13 +24,14 @@ REQUIRED = "required"
 
 
 def from_forced_tool(body: Mapping[str, Any]) -> CarriedRequest | None:
-    """Carry a chat request that forces a tool over to one for JSON.
+    """Convert a chat request that forces a tool to one for JSON.
 
     Returns:
-        None: it forces none.
+        The converted request, or None if the request forces no tool.
 
     Raises:
-        Refused: 400 a tool that is not in the list, or none in particular of several.
+        Refused: 400 if the forced tool is not in the list, or if several tools are listed and the
+            request does not name one.
     """
     choice: object = body.get("tool_choice")
     forced = _forced_name(choice)
@@ -45,29 +46,29 @@ def from_forced_tool(body: Mapping[str, Any]) -> CarriedRequest | None:
             tried="read the request",
             found=f"tool_choice = {choice!r}"[:80] + f" with {len(functions)} tools",
             next_step="force one tool of the list by its name, or send its schema as "
-            "response_format; a twin chooses no tools",
+            "response_format; a twin does not choose between tools",
             param="tool_choice",
         )
     function = functions[name]
     empty: dict[str, Any] = {"type": "object", "properties": {}}
     schema: Any = function.get("parameters") or empty
-    named: dict[str, Any] = {"name": name, "schema": schema}
+    json_schema: dict[str, Any] = {"name": name, "schema": schema}
     if isinstance(function.get("strict"), bool):
-        named["strict"] = function["strict"]
+        json_schema["strict"] = function["strict"]
     chat = {key: value for key, value in body.items() if key not in _OF_TOOLS}
-    chat["response_format"] = {"type": "json_schema", "json_schema": named}
+    chat["response_format"] = {"type": "json_schema", "json_schema": json_schema}
     return CarriedRequest(chat, (), ToolCallConverter(name))
 
 
 @dataclass
 class ToolCallConverter:
-    """A chat answer whose text is the arguments of a tool, as a call of it."""
+    """Converts a chat answer whose text is a tool's arguments to a call of the tool."""
 
     name: str
     _is_begun: bool = False
 
     def whole(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The answer in one piece."""
+        """Convert a whole answer."""
         choices: list[dict[str, Any]] = []
         for choice in chat.get("choices") or ():
             message = dict(choice["message"])
@@ -77,7 +78,7 @@ class ToolCallConverter:
         return {**chat, "choices": choices}
 
     def piece(self, chunk: Mapping[str, Any]) -> Iterator[str]:
-        """The server-sent event of one chunk of a stream."""
+        """Yield the server-sent event of one chunk."""
         choices: list[dict[str, Any]] = []
         for choice in chunk.get("choices") or ():
             delta = dict(choice.get("delta") or {})
@@ -85,15 +86,15 @@ class ToolCallConverter:
             if text:
                 delta["tool_calls"] = [self._delta(chunk, str(text))]
             choices.append(choice | {"delta": delta, "finish_reason": _reason(choice)})
-        told = {**chunk, "choices": choices} if "choices" in chunk else chunk
-        yield f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
+        converted = {**chunk, "choices": choices} if "choices" in chunk else chunk
+        yield f"data: {json.dumps(converted, ensure_ascii=False)}\n\n"
 
     def end(self) -> Iterator[str]:
-        """The events after the last chunk."""
+        """Yield the events after the last chunk."""
         yield "data: [DONE]\n\n"
 
     def remember(self) -> None:
-        """No chat request names an answer."""
+        """Do nothing; no chat request names an earlier answer."""
 
     def _delta(self, chunk: Mapping[str, Any], text: str) -> dict[str, Any]:
         if self._is_begun:
@@ -116,18 +117,18 @@ def _forced_name(choice: object) -> str:
 
 
 def _functions(tools: object) -> dict[str, dict[str, Any]]:
-    """The functions of a list of tools, by their names."""
+    """Return the functions of a list of tools by name."""
     functions: dict[str, dict[str, Any]] = {}
     for tool in cast("list[object]", tools) if isinstance(tools, list) else []:
         fields = cast("dict[str, Any]", tool) if isinstance(tool, dict) else {}
-        function: object = fields.get("function")
-        if isinstance(function, dict):
-            told = cast("dict[str, Any]", function)
-            functions[str(told.get("name"))] = told
+        entry: object = fields.get("function")
+        if isinstance(entry, dict):
+            function = cast("dict[str, Any]", entry)
+            functions[str(function.get("name"))] = function
     return functions
 
 
 def _reason(choice: Mapping[str, Any]) -> str | None:
-    """Of an answer that ended by itself a call; one that was cut off stays one."""
+    """Replace the finish reason `stop` by `tool_calls`; other reasons stay."""
     reason = choice.get("finish_reason")
     return "tool_calls" if reason == "stop" else reason

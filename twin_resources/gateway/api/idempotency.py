@@ -1,12 +1,13 @@
-"""The header `Idempotency-Key`: a request that is sent again is answered again, and paid for once.
+"""Support the header `Idempotency-Key`: a repeated request gets the same answer and is paid once.
 
-Scope: remembering a request and its answer for a day, and the refusals.
-Out of scope: which routes take it (`routes.py`), money (`account.py`).
+Scope: storing a request and its answer for a day, and the refusals.
+Out of scope: the routes that accept it (`routes.py`), money (`account.py`).
 
-The same key of a reader's key with the same body gets the same answer, byte for byte; with another
-body 422; while the first is under way 409. What failed is forgotten, so that it can be sent again.
-Whoever names such a key means to come back for the answer: the work goes on when the reader leaves.
-A gateway that dies in the middle leaves a mark that is believed for `STUCK_S`.
+A request with the same reader's key, the same header and the same body gets the same answer, byte
+for byte. It gets 422 with another body, and 409 while the first request is in progress. A failed
+request is deleted, so that it can be sent again. A client that sends the header expects to return
+for the answer, so the work continues after a disconnect. If a gateway dies during a request, its
+row expires after `STUCK_S`.
 Method: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header
 """
 # pyright: strict
@@ -31,11 +32,11 @@ from twin_resources.storage.state.state import State
 HEADER = b"idempotency-key"
 REPLAYED = (b"idempotent-replayed", b"true")
 UNFINISHED = "twin.unfinished"
-"""In a message of the answer: a part of it is missing, so that it is worth asking again."""
+"""Key of an ASGI message; True if a part of the answer is missing, so that a retry makes sense."""
 KEPT_S = 24 * 3600.0
 STUCK_S = 900.0
 MAX_CHARACTERS = 255
-_MAX_BYTES = 4 * 1024 * 1024  # of an answer: sources and 4,096 tokens are a tenth of it
+_MAX_BYTES = 4 * 1024 * 1024  # of an answer; sources and 4,096 tokens take a tenth of it
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -43,7 +44,7 @@ Receive = Callable[[], Awaitable[Message]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 _metadata = sa.MetaData()
-# The answer is a text of the author's: forgetting reads every column of the state store.
+# The answer contains text of the author; erasure reads every column of the state store.
 gateway_answers = sa.Table(
     "gateway_answers",
     _metadata,
@@ -52,7 +53,7 @@ gateway_answers = sa.Table(
     sa.Column("body_hash", sa.String(64), nullable=False),
     sa.Column("author", sa.String(200), nullable=False),
     sa.Column("expires", sa.Double, nullable=False, index=True),
-    sa.Column("status", sa.Integer),  # null: under way
+    sa.Column("status", sa.Integer),  # null while in progress
     sa.Column("headers", sa.Text, nullable=False),
     sa.Column("answer", sa.Text, nullable=False),
 )
@@ -60,14 +61,14 @@ gateway_answers = sa.Table(
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """An answer as it went out."""
+    """An answer as it was sent."""
 
     status: int
     headers: Headers
     body: bytes
 
     async def send(self, send: Send) -> None:
-        """Send it again, with a header that says so."""
+        """Send the answer again, with a header that marks it as a repetition."""
         headers = [*self.headers, REPLAYED]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
@@ -75,10 +76,11 @@ class StoredAnswer:
 
 @dataclass(frozen=True)
 class IdempotentRequest:
-    """One request that is to be answered once.
+    """One request with an `Idempotency-Key`.
 
     Attributes:
-        key: id of the reader's key. name: hash of the header.
+        key: id of the reader's key.
+        name: hash of the header.
     """
 
     key: str
@@ -86,11 +88,11 @@ class IdempotentRequest:
 
 
 class Idempotency:
-    """Remembers requests that name a key of their own; shared between processes.
+    """Stores requests with an `Idempotency-Key`; shared between processes.
 
     Args:
         state: opens the state store; called at the first such request.
-        clock: seconds since 1970; by default the store's own.
+        clock: returns seconds since 1970; by default the store's clock.
     """
 
     def __init__(
@@ -103,22 +105,27 @@ class Idempotency:
     def begin(
         self, key: str, header: str, *, path: str, body: bytes, author: str
     ) -> IdempotentRequest | StoredAnswer:
-        """Take a request, or find the answer that it had. Writes: not for the event loop.
+        """Register a request, or return its stored answer.
+
+        Writes to the state store, so call it off the event loop.
 
         Args:
-            key: id of the reader's key. header: as it was sent.
+            key: id of the reader's key.
+            header: the header as it was sent.
+            path: path of the route.
             body: JSON; the order of its keys does not matter.
+            author: slug of the author.
 
         Raises:
-            Refused: 400 no usable header, 409 the first one is under way, 422 another body, 503 the
-                store cannot be written.
+            Refused: 400 if the header is not usable, 409 if the first request is in progress, 422
+                if the body differs, 503 if the store cannot be written.
         """
         if not 1 <= len(header) <= MAX_CHARACTERS or not header.isprintable():
             raise _refused(
                 400,
                 "bad_idempotency_key",
                 f"a header of {len(header)} characters",
-                f"send 1 to {MAX_CHARACTERS} printable characters, as a UUID",
+                f"send 1 to {MAX_CHARACTERS} printable characters, for example a UUID",
             )
         once = IdempotentRequest(key, hashlib.sha256(header.encode()).hexdigest())
         sorted_body = json.dumps(json.loads(body), sort_keys=True).encode()
@@ -136,13 +143,16 @@ class Idempotency:
             ) from error
 
     def finish(self, once: IdempotentRequest, answer: StoredAnswer | None) -> None:
-        """Keep the answer, or forget the request (None). Never raises: the answer has gone out."""
+        """Store the answer, or delete the request if `answer` is None.
+
+        A failed write is logged and not raised, because the answer has been sent.
+        """
         table = gateway_answers
         try:
             with self._store().transaction() as connection:
-                mine = sa.and_(table.c.key == once.key, table.c.idempotency_hash == once.name)
+                own_row = sa.and_(table.c.key == once.key, table.c.idempotency_hash == once.name)
                 if answer is None:
-                    connection.execute(sa.delete(table).where(mine))
+                    connection.execute(sa.delete(table).where(own_row))
                     return
                 headers = [
                     [name.decode("latin-1"), value.decode("latin-1")]
@@ -150,7 +160,7 @@ class Idempotency:
                 ]
                 connection.execute(
                     sa.update(table)
-                    .where(mine)
+                    .where(own_row)
                     .values(
                         status=answer.status,
                         headers=json.dumps(headers),
@@ -159,7 +169,7 @@ class Idempotency:
                     )
                 )
         except (SQLAlchemyError, TwinError, UnicodeDecodeError) as error:
-            sys.stderr.write(f"an answer was not kept for its retry: {type(error).__name__}\n")
+            sys.stderr.write(f"an answer was not stored for a retry: {type(error).__name__}\n")
 
     def _begin(
         self, once: IdempotentRequest, body_hash: str, author: str
@@ -190,15 +200,15 @@ class Idempotency:
             raise _refused(
                 422,
                 "idempotency_key_reused",
-                "another request that had this Idempotency-Key",
-                "send the same body again, or a new key with a new question",
+                "another request with this Idempotency-Key",
+                "send the same body again, or use a new key for a new question",
             )
         if row.status is None:
             raise _refused(
                 409,
                 "idempotency_in_flight",
-                "the first request with this Idempotency-Key under way",
-                "ask again in some seconds for its answer",
+                "the first request with this Idempotency-Key in progress",
+                "ask again in a few seconds for its answer",
                 retry_after_s=2,
             )
         headers = [
@@ -221,25 +231,25 @@ class Idempotency:
 
 @dataclass
 class RecordedResponse:
-    """Sends an answer on and keeps a copy; goes on when the reader has left.
+    """Forwards an answer and stores a copy; continues after the client has disconnected.
 
     Attributes:
-        send: to the reader.
-        keep: stores the whole answer; awaited before its last piece goes out, so that whoever has
-            all of it finds it stored.
+        send: sends a message to the client.
+        keep: stores the whole answer; awaited before the last message is sent, so that a client
+            that has the whole answer can rely on its being stored.
     """
 
     send: Send
     keep: Callable[[StoredAnswer], Awaitable[None]]
     is_kept: bool = False
-    _is_left: bool = False
+    _is_disconnected: bool = False
     _is_unfinished: bool = False
     _status: int = 0
     _headers: Headers = ()
     _parts: list[bytes] = field(default_factory=list[bytes])
 
     async def __call__(self, message: Message) -> None:
-        """Take one message of the answer."""
+        """Record and forward one message of the answer."""
         if message["type"] == "http.response.start":
             self._status = int(message["status"])
             self._headers = [(bytes(name), bytes(value)) for name, value in message["headers"]]
@@ -248,15 +258,15 @@ class RecordedResponse:
             self._is_unfinished |= message.get(UNFINISHED, False)
             if not message.get("more_body", False):
                 await self._keep()
-        if self._is_left:
+        if self._is_disconnected:
             return
         try:
             await self.send(message)
         except OSError:
-            self._is_left = True  # the reader comes back for it
+            self._is_disconnected = True  # the client asks again for the answer
 
     async def _keep(self) -> None:
-        """Keep what went out, if it is worth it: no error, whole, and of a size to store."""
+        """Store the answer if it is complete, not an error, and not too large."""
         body = b"".join(self._parts)
         is_answer = 200 <= self._status < 300 and not self._is_unfinished
         if is_answer and len(body) <= _MAX_BYTES:
@@ -264,16 +274,16 @@ class RecordedResponse:
             self.is_kept = True
 
 
-def staying(receive: Receive) -> Receive:
-    """A reader who has sent all and never leaves, as far as the work is concerned."""
+def without_disconnect(receive: Receive) -> Receive:
+    """Wrap `receive` so that it never reports a disconnect, and the work continues."""
 
-    async def hear() -> Message:
+    async def receive_or_block() -> Message:
         message = await receive()
         if message["type"] == "http.disconnect":
-            await asyncio.Event().wait()  # until the answer is complete and nobody asks any more
+            await asyncio.Event().wait()  # blocks until the finished request cancels this task
         return message
 
-    return hear
+    return receive_or_block
 
 
 def _refused(

@@ -1,7 +1,7 @@
-"""A JSON document as the whole answer to a request, and a refusal as one.
+"""Send a JSON document or a refusal as the whole answer to a request.
 
-Scope: the two ASGI messages. Out of scope: what a refusal says
-(`access/refusals.py`), who refuses.
+Scope: the two ASGI messages of the answer.
+Out of scope: the content of a refusal (`access/refusals.py`), the rules that refuse a request.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -24,7 +24,7 @@ async def send_json(
     *,
     headers: Mapping[str, str] | None = None,
 ) -> None:
-    """Send a document with its length, and further headers."""
+    """Send a document with content type, length and the given headers."""
     body = json.dumps(document, ensure_ascii=False).encode()
     sent: Headers = [
         (b"content-type", b"application/json"),
@@ -36,10 +36,10 @@ async def send_json(
 
 
 async def refuse(send: Send, error: Refused) -> None:
-    """Send a refusal with the headers that its status asks for."""
+    """Send a refusal with the headers that its status requires."""
     headers = error.headers()
     if error.status in {408, 413}:
-        # What is left of the body is not read: without this the connection waits for it.
+        # The rest of the body is not read; without this header the connection waits for it.
         headers |= {"connection": "close"}
     if error.status == 401:
         headers |= {"www-authenticate": "Bearer"}
@@ -47,5 +47,5 @@ async def refuse(send: Send, error: Refused) -> None:
 
 
 def broken_off(error: Refused) -> bytes:
-    """The last events of a stream that cannot go on: what failed, and the mark of the end."""
+    """Return the last events of a stream that broke off: the failure and the end mark."""
     return f"data: {json.dumps(error.body(), ensure_ascii=False)}\n\ndata: [DONE]\n\n".encode()

@@ -1,11 +1,11 @@
-"""How many requests a key may send: within a minute, and under way at once.
+"""Limit the requests of a key: per minute, and concurrently.
 
-Scope: counting them in the state store, and the refusal. Out of scope: money
-(`account.py`), how many requests this process takes from anybody (`admission.py`).
+Scope: counting requests in the state store, and the refusal.
+Out of scope: money (`account.py`), the limits of the whole gateway (`admission.py`).
 
-A sliding window, exact: each request of a key with a limit is a row, so that four gateways count
-together what they take. A request whose process died leaves its row, and frees its place after
-`STUCK_S`. A key without such limits costs no statement.
+The sliding window is exact. Each request of a key with a limit is a row, so several gateways share
+one count. If a process dies, the row of its request frees its place after `STUCK_S`. A request of
+a key without such limits executes no SQL statement.
 """
 # pyright: strict
 
@@ -25,9 +25,9 @@ from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
 
 WINDOW_S = 60.0
-# Longer than an answer may take with its attempts: who is still under way then has lost its process
+# Longer than an answer may take with its retries: the process of an older request has died.
 STUCK_S = 900.0
-_SOON_S = 2  # a place among those under way may be free in seconds
+_RETRY_AFTER_S = 2  # a concurrent request may end within seconds
 
 _metadata = sa.MetaData()
 gateway_key_requests = sa.Table(
@@ -43,7 +43,7 @@ gateway_key_requests = sa.Table(
 
 @dataclass(frozen=True)
 class CountedRequest:
-    """One request that was counted; `number` is its row, None: this key has no limit."""
+    """One counted request; `number` is its row, or None without a limit on concurrency."""
 
     number: int | None = None
 
@@ -52,8 +52,8 @@ class KeyRequests:
     """Counts the requests of keys with a limit; shared between threads and processes.
 
     Args:
-        state: opens the state store; called at the first key that has a limit.
-        clock: seconds since 1970; by default the store's own.
+        state: opens the state store; called at the first request of a key that has a limit.
+        clock: returns seconds since 1970; by default the store's clock.
     """
 
     def __init__(
@@ -64,11 +64,12 @@ class KeyRequests:
         self._clock = clock
 
     def begin(self, key: Key) -> CountedRequest:
-        """Count a request, before anything is done for it. Writes: not for the event loop.
+        """Count a request before it is processed.
+
+        Writes to the state store, so call it off the event loop.
 
         Raises:
-            Refused: 429 the key has sent, or has under way, as many as it may; 503 the store cannot
-                be written.
+            Refused: 429 if the key has reached a limit; 503 if the store cannot be written.
         """
         limits = key.limits
         if limits.per_minute is None and limits.at_once is None:
@@ -83,11 +84,15 @@ class KeyRequests:
                 "keys_unreadable",
                 tried="count the request",
                 found=f"the state store does not answer ({type(error).__name__})",
-                next_step="try again; its owner checks TWIN_STATE_URL and the gateway's log",
+                next_step="try again; the owner of the gateway checks TWIN_STATE_URL and its log",
             ) from error
 
     def end(self, request: CountedRequest) -> None:
-        """The request is over. Never raises: its answer has gone out; its place is free later."""
+        """Free the place of a request.
+
+        A failed write is logged and not raised, because the answer has been sent. The place is then
+        freed after `STUCK_S`.
+        """
         if request.number is None:
             return
         table = gateway_key_requests
@@ -105,17 +110,18 @@ class KeyRequests:
         limits, table = key.limits, gateway_key_requests
         with self._store().transaction() as connection:
             now = self._clock() if self._clock else self._store().now(connection)
-            mine = table.c.key == key.id
+            of_key = table.c.key == key.id
             connection.execute(
                 sa.delete(table).where(
-                    mine,
+                    of_key,
                     table.c.at <= now - WINDOW_S,
                     sa.or_(sa.not_(table.c.is_under_way), table.c.at <= now - STUCK_S),
                 )
             )
             if limits.per_minute is not None:
-                # the newest of as many as there may be: until it leaves the window all are taken
-                within = sa.select(table.c.at).where(mine, table.c.at > now - WINDOW_S)
+                # The n-th newest request of a limit of n: the limit is reached until it leaves
+                # the window.
+                within = sa.select(table.c.at).where(of_key, table.c.at > now - WINDOW_S)
                 newest_first = within.order_by(table.c.at.desc(), table.c.number.desc())
                 last = connection.execute(
                     newest_first.offset(limits.per_minute - 1).limit(1)
@@ -123,14 +129,14 @@ class KeyRequests:
                 if last is not None:
                     raise _too_many(key, max(1, math.ceil(float(last) + WINDOW_S - now)))
             if limits.at_once is not None:
-                under_way = sa.select(sa.func.count()).where(mine, table.c.is_under_way)
+                under_way = sa.select(sa.func.count()).where(of_key, table.c.is_under_way)
                 count = int(connection.execute(under_way).scalar_one())
                 if count >= limits.at_once:
                     raise _too_many_at_once(key, count)
             row = {"key": key.id, "at": now, "is_under_way": limits.at_once is not None}
-            made = connection.execute(sa.insert(table).values(**row)).inserted_primary_key
-        assert made is not None  # an insert with an autoincrement column has one
-        return CountedRequest(int(made[0]) if limits.at_once is not None else None)
+            primary_key = connection.execute(sa.insert(table).values(**row)).inserted_primary_key
+        assert primary_key is not None  # an insert with an autoincrement column has one
+        return CountedRequest(int(primary_key[0]) if limits.at_once is not None else None)
 
     def _store(self) -> State:
         if self._state is None:
@@ -146,7 +152,7 @@ def _too_many(key: Key, retry_after_s: int) -> Refused:
         429,
         "key_rate_limited",
         tried="take the request",
-        found=f"the {key.limits.per_minute} requests within a minute that this key may send",
+        found=f"that this key has sent its {key.limits.per_minute} requests per minute",
         next_step=f"ask again in {retry_after_s} s",
         retry_after_s=retry_after_s,
     )
@@ -157,8 +163,7 @@ def _too_many_at_once(key: Key, count: int) -> Refused:
         429,
         "key_busy",
         tried="take the request",
-        found=f"{count} requests of this key under way, of the {key.limits.at_once} that it may "
-        "have at once",
+        found=f"{count} requests of this key in progress; its limit is {key.limits.at_once}",
         next_step="ask again when one of them is answered",
-        retry_after_s=_SOON_S,
+        retry_after_s=_RETRY_AFTER_S,
     )

@@ -1,11 +1,11 @@
-"""A request under the terms of its key: counted, and answered once.
+"""Apply the limits of a key and the header `Idempotency-Key` to a request.
 
-Scope: the order in which a key's limits and `Idempotency-Key` come around an answer.
-Out of scope: counting (`key_limits.py`), remembering (`idempotency.py`), the answer.
+Scope: the order in which limits and `Idempotency-Key` are applied around an answer.
+Out of scope: counting (`key_limits.py`), storing answers (`idempotency.py`), the answer itself.
 
-A stored answer comes before the count: who asks for it again sends nothing to a model. It stands
-between the allow-list, which has read and checked the request, and LiteLLM, so whatever route a
-question came by is the same question here.
+A stored answer is sent without counting the request, because no model is called for it. This
+middleware runs between the allow-list, which has read and checked the request, and LiteLLM.
+Requests of all routes have therefore been converted to chat requests here.
 """
 # pyright: strict
 
@@ -28,7 +28,7 @@ from twin_resources.gateway.api.idempotency import (
     RecordedResponse,
     Send,
     StoredAnswer,
-    staying,
+    without_disconnect,
 )
 from twin_resources.gateway.api.json_answers import refuse
 from twin_resources.gateway.api.key_limits import CountedRequest, KeyRequests
@@ -41,7 +41,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @dataclass(frozen=True)
 class KeyTerms:
-    """Holds requests to what their keys may do."""
+    """Applies the limits of keys to requests."""
 
     requests: KeyRequests
     idempotency: Idempotency
@@ -58,12 +58,12 @@ class KeyTerms:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Answer a request, or send the answer that it had.
+        """Answer a request, or send its stored answer.
 
         Args:
-            answer: answers it; called at most once.
-            idempotency_key: the header.
-            path, body: what makes it the same request.
+            answer: answers the request; called at most once.
+            idempotency_key: the header `Idempotency-Key`.
+            path, body: identify the request together with the header.
 
         Raises:
             Refused: see `KeyRequests.begin` and `Idempotency.begin`.
@@ -84,15 +84,16 @@ class KeyTerms:
 
         recording = RecordedResponse(send, keep)
         try:
-            await self.run_counted(key, answer, staying(receive), recording)
+            await self.run_counted(key, answer, without_disconnect(receive), recording)
         finally:
             if not recording.is_kept:
                 await asyncio.to_thread(self.idempotency.finish, once, None)
 
     async def run_counted(self, key: Key, answer: Answer, receive: Receive, send: Send) -> None:
-        """Answer a request and count it; its place is free before the last piece goes out.
+        """Answer a request and count it; its place is freed before the last message is sent.
 
-        Whoever has the whole answer may ask again at once, with a limit of one as well.
+        A client that has the whole answer may therefore ask again at once, even with a limit of
+        one request at a time.
 
         Raises:
             Refused: see `KeyRequests.begin`.
@@ -110,23 +111,25 @@ class KeyTerms:
                 is_over = True
                 await asyncio.to_thread(self.requests.end, counted)
 
-        async def send_on(message: Message) -> None:
+        async def end_and_send(message: Message) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 await end()
             await send(message)
 
         try:
-            await answer(receive, send_on)
+            await answer(receive, end_and_send)
         finally:
             await end()
 
 
 @dataclass(frozen=True)
-class UnderKeyTerms:
-    """The proxy behind the terms of keys, an ASGI application.
+class KeyTermsMiddleware:
+    """An ASGI application that applies the limits of keys before it calls the proxy.
 
     Attributes:
-        proxy: gets each request that passes, without the header.
+        proxy: called with each accepted request, without the header `Idempotency-Key`.
+        keyring: finds the key of a request.
+        terms: applies the limits.
     """
 
     proxy: Application
@@ -139,18 +142,18 @@ class UnderKeyTerms:
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         once = headers.pop(HEADER, b"").decode("latin-1")
-        passed = {**scope, "headers": list(headers.items())}
+        proxy_scope = {**scope, "headers": list(headers.items())}
 
         async def answer(receive: Receive, send: Send) -> None:
-            await self.proxy(passed, receive, send)
+            await self.proxy(proxy_scope, receive, send)
 
         try:
-            # the allow-list has looked it up a moment ago, and it is believed for a second
+            # The allow-list has just looked the key up; the keyring caches it for a second.
             key = self.keyring.find(headers.get(b"authorization", b"").decode("latin-1"))
             if not once:
                 await self.terms.run_counted(key, answer, receive, send)
                 return
-            first = await receive()  # the allow-list passes the whole body on in one message
+            first = await receive()  # the allow-list passes the whole body in one message
             body = bytes(first.get("body", b""))
             await self.terms.run_once(
                 key,
@@ -159,31 +162,33 @@ class UnderKeyTerms:
                 path=scope["path"],
                 body=body,
                 author=_author_of(body),
-                receive=heard_again(first, receive),
+                receive=received_again(first, receive),
                 send=send,
             )
         except Refused as error:
             await refuse(send, error)
 
 
-def under_key_terms(proxy: Application, settings: Settings, keyring: Keyring) -> UnderKeyTerms:
-    """The proxy behind the terms of a home's keys; its store is opened when one is needed."""
+def key_terms_middleware(
+    proxy: Application, settings: Settings, keyring: Keyring
+) -> KeyTermsMiddleware:
+    """Wrap the proxy with the limits of a home's keys; the store is opened at its first use."""
     terms = KeyTerms(
         KeyRequests(lambda: open_keys(settings)), Idempotency(lambda: open_keys(settings))
     )
-    return UnderKeyTerms(proxy, keyring, terms)
+    return KeyTermsMiddleware(proxy, keyring, terms)
 
 
 def _author_of(body: bytes) -> str:
-    """Whom a checked body asks: forgetting an author finds the answer by it."""
+    """Return the author that a checked body names; erasure finds the stored answer by it."""
     return str(json.loads(body)["model"]).removeprefix("twin/").partition("@")[0]
 
 
-def heard_again(message: Message, receive: Receive) -> Receive:
-    """The same, and before it a message that was taken from it."""
-    waiting = [message]
+def received_again(message: Message, receive: Receive) -> Receive:
+    """Wrap `receive` so that it first returns a message that was already received."""
+    messages = [message]
 
-    async def hear() -> Message:
-        return waiting.pop() if waiting else await receive()
+    async def receive_next() -> Message:
+        return messages.pop() if messages else await receive()
 
-    return hear
+    return receive_next

@@ -1,11 +1,11 @@
-"""Which web pages may ask the gateway from a browser: exact origins, none unless the owner says so.
+"""Allow web pages of listed origins to call the gateway from a browser (CORS).
 
-Scope: reading `TWIN_ALLOWED_ORIGINS`, and the headers by which a browser is told.
-Out of scope: who may ask at all (`keys.py`): a page needs a key like everybody else.
+Scope: reading `TWIN_ALLOWED_ORIGINS`, which is empty by default, and the response headers.
+Out of scope: authentication (`keys.py`); a page needs a key like every other client.
 
-Not `*`: with it every page that somebody opens could try keys, and use one that was left in a
-browser. No credentials of the browser's own (cookies) are allowed, so a page that may ask gets
-nothing but what its own key reaches. Protocol: https://fetch.spec.whatwg.org/#http-cors-protocol
+`*` is refused, because every open web page could then try keys or use one stored in the browser.
+Browser credentials (cookies) are not allowed, so a page can reach only what its own key permits.
+Protocol: https://fetch.spec.whatwg.org/#http-cors-protocol
 """
 # pyright: strict
 
@@ -19,24 +19,25 @@ from twin_resources.errors import TwinError
 
 Headers = list[tuple[bytes, bytes]]
 
-# What a page may read of an answer beside its text.
-_SHOWN = b"x-request-id, x-twin-trace-id, x-twin-sources, retry-after"
-_MAX_AGE_S = b"7200"  # Chrome remembers no longer
+# Headers of an answer that a page may read.
+_EXPOSED_HEADERS = b"x-request-id, x-twin-trace-id, x-twin-sources, retry-after"
+_MAX_AGE_S = b"7200"  # the maximum in Chrome
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9_\-, ]{1,1000}")
 
 
 @dataclass(frozen=True)
 class Origins:
-    """The origins that may ask, as browsers send them (`https://example.org`)."""
+    """The allowed origins, as browsers send them (`https://example.org`)."""
 
     allowed: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, listed: str) -> Origins:
-        """The origins of a setting, separated by spaces or commas.
+        """Parse the origins of a setting, separated by spaces or commas.
 
         Raises:
-            TwinError: one that no browser sends, as `*` or an address with a path.
+            TwinError: an entry is not an origin that a browser sends, such as `*` or an address
+                with a path.
         """
         origins = [origin for origin in re.split(r"[\s,]+", listed) if origin]
         for origin in origins:
@@ -46,9 +47,9 @@ class Origins:
             if not (whole and web) or "@" in origin:
                 raise TwinError(
                     "read TWIN_ALLOWED_ORIGINS",
-                    found=f"{origin!r}, which is no origin",
+                    found=f"{origin!r}, which is not an origin",
                     next_step="list origins as https://example.org or http://localhost:8080: "
-                    "scheme, host and port in small letters, no path, no *",
+                    "scheme, host and port in lower case, no path, no *",
                 )
         return cls(frozenset(origins))
 
@@ -56,31 +57,32 @@ class Origins:
         return origin in self.allowed
 
     def of_answer(self, origin: str) -> Headers:
-        """Headers of any answer; `origin` is the request's, or empty."""
+        """Return the headers of any answer; `origin` is the request's, or empty."""
         if not self.allowed:
             return []
-        # Caches must not hand the answer for one page to another.
+        # A cache must not serve the answer for one origin to another.
         vary: Headers = [(b"vary", b"origin")]
         if not self.allows(origin):
             return vary
         return [
             *vary,
             (b"access-control-allow-origin", origin.encode("latin-1")),
-            (b"access-control-expose-headers", _SHOWN),
+            (b"access-control-expose-headers", _EXPOSED_HEADERS),
         ]
 
-    def of_preflight(self, methods: str, asked_headers: bytes) -> Headers:
-        """Headers of the answer to a preflight request of an allowed origin, beside `of_answer`.
+    def of_preflight(self, methods: str, requested_headers: bytes) -> Headers:
+        """Return the headers of a preflight response for an allowed origin, beside `of_answer`.
 
         Args:
-            methods: of the route, separated by commas.
-            asked_headers: those that the page wants to send. Any may be: the allow-list keeps three
-                and drops the rest (OpenAI's client sends a dozen `x-stainless-…`).
+            methods: methods of the route, separated by commas.
+            requested_headers: the headers that the page wants to send. All are allowed, because
+                the allow-list drops those that it does not need (OpenAI's client sends a dozen
+                `x-stainless-…`).
         """
         headers: Headers = [
             (b"access-control-allow-methods", methods.encode()),
             (b"access-control-max-age", _MAX_AGE_S),
         ]
-        if _HEADER_NAMES.fullmatch(asked_headers):
-            headers.append((b"access-control-allow-headers", asked_headers))
+        if _HEADER_NAMES.fullmatch(requested_headers):
+            headers.append((b"access-control-allow-headers", requested_headers))
         return headers

@@ -1,13 +1,14 @@
-"""OpenAI's other two APIs, `/v1/responses` and `/v1/completions`, carried over the chat API.
+"""Convert OpenAI's other two APIs, `/v1/responses` and `/v1/completions`, to the chat API.
 
-Scope: their requests as chat requests, a chat answer as theirs, whole and on a stream.
-Out of scope: the chat request (`request_body.py`), the bytes of a connection (`routes.py`).
+Scope: converting their requests to chat requests, and chat answers to their format, whole and
+streamed.
+Out of scope: the chat request (`request_body.py`), the connection (`routes.py`).
 
-LiteLLM has both routes too, but on a path of its own past parts of the plugin: its answers have no
-`choices`, so quotations, the ending at a sentence and the field `twin` would need a second form
-each. Carried over the chat API they run the same plugin, because there is no other. A conversation
-that names what was answered before is put together from `recent_responses.py`; what is not there
-any more is named in `twin.ignored`.
+LiteLLM also has both routes, but they bypass parts of the plugin. Their answers have no `choices`,
+so quotations, the ending at a sentence and the field `twin` would each need a second
+implementation. Converted to the chat API, both use the same plugin. A conversation that names an
+earlier answer is assembled from `recent_responses.py`; an answer that is no longer stored is
+listed in `twin.ignored`.
 
 Shapes: https://platform.openai.com/docs/api-reference/responses and …/completions
 """
@@ -40,15 +41,15 @@ from twin_resources.gateway.request.request_body import (
 _SAMPLING = frozenset(
     {"temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty"}
 )
-# Taken with these values only; null always is. Others would change the answer.
+# Accepted with these values or null only. Other values would change the answer.
 _OF_COMPLETIONS: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {"suffix": ("",), "echo": (False,), "best_of": (1,)}
 )
 _OF_RESPONSES: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {"conversation": (), "prompt": (), "background": (False,)}
 )
-# Taken with any value and named in `twin.ignored`, beside those of the chat API.
-_NAMED_OF_RESPONSES = ("truncation", "include", "max_tool_calls")
+# Accepted with any value and listed in `twin.ignored`, like those of the chat API.
+_IGNORED_OF_RESPONSES = ("truncation", "include", "max_tool_calls")
 _COMPLETIONS_KEYS = (
     _SAMPLING
     | IDLE_KEYS
@@ -59,7 +60,7 @@ _RESPONSES_KEYS = (
     _SAMPLING
     | IDLE_KEYS
     | _OF_RESPONSES.keys()
-    | set(_NAMED_OF_RESPONSES)
+    | set(_IGNORED_OF_RESPONSES)
     | {"previous_response_id"}
     | {"model", "input", "instructions", "max_output_tokens", "text", "stream", "stream_options"}
 )
@@ -69,33 +70,33 @@ _BEGUN: dict[str, Any] = {"status": "in_progress", "output": (), "usage": None}
 
 
 class AnswerConverter(Protocol):
-    """Turns the answer to one chat request into that of another API."""
+    """Converts the answer to one chat request to the format of another API."""
 
     def whole(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The answer in one piece."""
+        """Convert a whole answer."""
         ...
 
     def piece(self, chunk: Mapping[str, Any]) -> Iterator[str]:
-        """The server-sent events of one chunk of a stream, each with its empty line."""
+        """Yield the server-sent events of one chunk, each with its empty line."""
         ...
 
     def end(self) -> Iterator[str]:
-        """The events after the last chunk."""
+        """Yield the events after the last chunk."""
         ...
 
     def remember(self) -> None:
-        """Keep the answer that has ended, where a later request may name it. Writes."""
+        """Store the finished answer if a later request may name it. Writes to the state store."""
         ...
 
 
 @dataclass(frozen=True)
 class CarriedRequest:
-    """A request of another API.
+    """A request to another API, converted to a chat request.
 
     Attributes:
-        chat: the chat request that says the same, as a client would send it.
-        ignored: what it holds beside that has no effect, by name.
-        back: for its answer.
+        chat: the equivalent chat request, as a client would send it.
+        ignored: names of the request's fields that have no effect.
+        back: converts the answer to the other API's format.
     """
 
     chat: dict[str, Any]
@@ -104,10 +105,10 @@ class CarriedRequest:
 
 
 def from_completions(body: Mapping[str, Any], *_: object) -> CarriedRequest:
-    """Carry a request to `/v1/completions` over: its prompt is the question.
+    """Convert a request to `/v1/completions`; its prompt becomes the question.
 
     Raises:
-        Refused: 400 a key or a value that cannot be followed.
+        Refused: 400 if a key or a value is not supported.
     """
     refuse_unknown(body, frozenset(_COMPLETIONS_KEYS))
     _refuse_others(body, _OF_COMPLETIONS)
@@ -118,7 +119,7 @@ def from_completions(body: Mapping[str, Any], *_: object) -> CarriedRequest:
     if not isinstance(prompt, str):
         raise _bad(
             "prompt",
-            found="no text, several, or token ids",
+            found="no text, several texts, or token ids",
             next_step="send one prompt as text; a twin answers one question at a time",
         )
     chat = _same(body)
@@ -127,25 +128,25 @@ def from_completions(body: Mapping[str, Any], *_: object) -> CarriedRequest:
 
 
 def from_responses(body: Mapping[str, Any], recent: RecentResponses, reader: str) -> CarriedRequest:
-    """Carry a request to `/v1/responses` over.
+    """Convert a request to `/v1/responses`.
+
+    Reads the state store if the request names an earlier answer, so call it off the event loop.
 
     Args:
-        recent: what was answered before.
-        reader: whose answers it may name.
-
-    Reads the state store where the request names an answer: not for the event loop.
+        recent: the earlier answers.
+        reader: the reader whose answers the request may name.
 
     Raises:
-        Refused: 400 a key, an input item or a value that cannot be followed; 503 the store cannot
+        Refused: 400 if a key, an input item or a value is not supported; 503 if the store cannot
             be read.
     """
     refuse_unknown(body, frozenset(_RESPONSES_KEYS))
     _refuse_others(body, _OF_RESPONSES)
     if "message.output_text.logprobs" in str(body.get("include")):
-        raise _bad(
-            "include", found="log probabilities", next_step="leave them out: a twin has none"
-        )
-    ignored = [name for name in _NAMED_OF_RESPONSES if body.get(name) not in (None, [], "disabled")]
+        raise _bad("include", found="log probabilities", next_step="omit them; a twin has none")
+    ignored = [
+        name for name in _IGNORED_OF_RESPONSES if body.get(name) not in (None, [], "disabled")
+    ]
     chat = _same(body)
     messages: list[object] = []
     if body.get("instructions") is not None:
@@ -178,7 +179,7 @@ def from_responses(body: Mapping[str, Any], recent: RecentResponses, reader: str
 
 @dataclass
 class CompletionConverter:
-    """Chat answers as those of `/v1/completions`."""
+    """Converts chat answers to those of `/v1/completions`."""
 
     def whole(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
         choice = _choice(chat)
@@ -190,23 +191,24 @@ class CompletionConverter:
         elif chunk.get("choices"):
             choice = _choice(chunk)
             yield _data(_completion(chunk, _text(choice.get("delta")), choice.get("finish_reason")))
-        else:  # the chunk of the usage
+        else:  # the usage chunk
             yield _data(dict(chunk) | {"object": "text_completion", "id": _id("cmpl-", chunk)})
 
     def end(self) -> Iterator[str]:
         yield "data: [DONE]\n\n"
 
     def remember(self) -> None:
-        """No request of this API names an answer."""
+        """Do nothing; no request of this API names an earlier answer."""
 
 
 @dataclass
 class ResponseConverter:
-    """Chat answers as those of `/v1/responses`.
+    """Converts chat answers to those of `/v1/responses`.
 
     Attributes:
-        asked: the request, of which an answer repeats some fields.
-        keep: keeps trace id and text of an answer; None: the client asked for it by `store: false`.
+        asked: the request; an answer repeats some of its fields.
+        keep: stores the trace id and the text of an answer; None if the client sent
+            `store: false`.
     """
 
     asked: Mapping[str, Any]
@@ -336,31 +338,33 @@ class ResponseConverter:
 
 
 def _same(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that the chat API has too, with the same meaning."""
+    """Return the fields that have the same meaning in the chat API."""
     shared = (ALLOWED_KEYS | IDLE_KEYS) - {"messages", "response_format"}
     return {name: value for name, value in body.items() if name in shared}
 
 
-def _refuse_others(body: Mapping[str, Any], taken: Mapping[str, tuple[object, ...]]) -> None:
-    for name, values in taken.items():
+def _refuse_others(body: Mapping[str, Any], accepted: Mapping[str, tuple[object, ...]]) -> None:
+    for name, values in accepted.items():
         value = body.get(name)
         if value is not None and not any(
-            value == one and type(value) is type(one) for one in values
+            value == choice and type(value) is type(choice) for choice in values
         ):
             raise _bad(
                 name,
                 found=f"{name} = {value!r}"[:80],
-                next_step="leave it out: a twin keeps nothing between requests, and gives one "
-                "answer to one question",
+                next_step="omit it; a twin keeps nothing between requests and gives one "
+                "answer to each question",
             )
 
 
 class _Conversation:
-    """The messages of a Responses request, in the chat API's shape, and what no twin can read.
+    """The messages of a Responses request in the chat API's format, and the ignored items.
 
     Attributes:
-        own: those of this request, as they are kept: an answer that is named stays a name.
-        previous: trace id of the answer that they follow; empty: none, or it is gone.
+        messages: the whole conversation.
+        own: the messages of this request as they are stored; a named answer stays a reference.
+        previous: trace id of the answer that they follow; empty if none is named or stored.
+        ignored: names of the items that have no effect.
     """
 
     def __init__(self, recent: RecentResponses, reader: str) -> None:
@@ -371,7 +375,7 @@ class _Conversation:
         self._recent, self._reader = recent, reader
 
     def read_previous(self, response_id: object) -> None:
-        """Put the turns up to a previous response in front."""
+        """Add the turns up to a previous response."""
         if response_id is None:
             return
         trace_id = str(response_id).removeprefix(RESPONSE)
@@ -382,18 +386,18 @@ class _Conversation:
         self.messages += turns
         self.previous = trace_id
 
-    def read(self, given: object) -> None:
+    def read(self, content: object) -> None:
         """Read `input`.
 
         Raises:
-            Refused: 400 no text, and no list of items.
+            Refused: 400 if it is neither a text nor a list of items.
         """
-        if isinstance(given, str):
-            self._add({"role": "user", "content": given})
+        if isinstance(content, str):
+            self._add({"role": "user", "content": content})
             return
-        if not isinstance(given, list):
+        if not isinstance(content, list):
             raise _bad("input", found="no input", next_step="send a text or a list of messages")
-        for position, item in enumerate(cast("list[object]", given)):
+        for position, item in enumerate(cast("list[object]", content)):
             self._read_item(position, item)
 
     def _read_item(self, position: int, item: object) -> None:
@@ -412,7 +416,7 @@ class _Conversation:
             else:
                 answer = {"role": "assistant", "content": text}
                 self._add(answer, kept={"role": "assistant", ANSWER_OF: trace_id})
-        elif kind != "reasoning":  # a client sends back what it got, and a twin's have none
+        elif kind != "reasoning":  # dropped unlisted: a twin's answers never contain reasoning
             self._ignore(kind[:MAX_KIND_CHARACTERS])
 
     def _add(self, message: dict[str, Any], *, kept: dict[str, Any] | None = None) -> None:
@@ -425,8 +429,10 @@ class _Conversation:
 
 
 def _content(content: object) -> object:
-    """The parts of a message by the chat API's names; what is no text stays, and is refused
-    there."""
+    """Rename the parts of a message to the chat API's types.
+
+    A part that is not text stays unchanged, and the chat request refuses it.
+    """
     if not isinstance(content, list):
         return content
     parts: list[object] = []
@@ -479,9 +485,9 @@ def _id(prefix: str, chat: Mapping[str, Any]) -> str:
 
 
 def _flat(annotations: object) -> list[dict[str, Any]]:
-    """The citations of a message; the Responses API has their fields beside the type."""
-    given = cast("list[dict[str, Any]]", annotations or [])
-    return [{"type": "url_citation", **one["url_citation"]} for one in given]
+    """Flatten the citations of a message; the Responses API has their fields beside the type."""
+    citations = cast("list[dict[str, Any]]", annotations or [])
+    return [{"type": "url_citation", **citation["url_citation"]} for citation in citations]
 
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""A request is prepared before LiteLLM is entered, and answered here where no model is asked.
+"""Prepare a request before LiteLLM is called, and answer it here if it needs no model.
 
-Scope: the ASGI application directly around LiteLLM's: the body as a question, the plugin's
-preparation of it, answers that no model writes, and the opening of a stream.
-Out of scope: how it is prepared (`request_path.py`), what those answers look like
-(`fixed_answers.py`), what becomes of a stream behind its opening (`early_opening.py`).
+Scope: the ASGI application directly around LiteLLM's: reading the body as a question, calling the
+plugin to prepare it, sending answers that no model writes, and the opening of a stream.
+Out of scope: the preparation itself (`request_path.py`), the format of those answers
+(`fixed_answers.py`), a stream after its opening (`early_opening.py`).
 
-LiteLLM takes 8 CPU-ms for an answer of which it has nothing to write; of quotations, what most
-readers get, it was a quarter of the cost.
+LiteLLM takes 8 CPU-ms even for an answer that needs no model. For quotations, the most frequent
+answers, that was a quarter of the cost.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -26,7 +26,7 @@ from twin_resources.access.refusals import Refused
 from twin_resources.gateway.api.early_opening import EarlyOpening, current
 from twin_resources.gateway.api.idempotency import Receive, Send
 from twin_resources.gateway.api.json_answers import send_json
-from twin_resources.gateway.api.key_terms import heard_again
+from twin_resources.gateway.api.key_terms import received_again
 from twin_resources.gateway.exchange.fixed_answers import stream_end, whole_answer
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
@@ -38,14 +38,14 @@ LogAnswer = Callable[[RequestRecord], None]
 
 @dataclass(frozen=True)
 class PreparationMiddleware:
-    """LiteLLM's application, which is entered with a prepared request, or not at all.
+    """Calls LiteLLM's application with a prepared request, or answers without it.
 
     Attributes:
         proxy: LiteLLM's application.
-        keyring: knows the keys.
-        prepare: the plugin's.
-        log_fixed: writes span and scores of an answer that no model was asked for.
-        log_opening: writes the span of one of which nothing but the opening went out.
+        keyring: finds the key of a request.
+        prepare: the plugin's method `prepare`.
+        log_fixed: writes the span and the scores of an answer that no model wrote.
+        log_opening: writes the span of an answer of which only the opening was sent.
     """
 
     proxy: Application
@@ -64,7 +64,7 @@ class PreparationMiddleware:
             await self.proxy(scope, receive, send)
             return
         began = time.monotonic()
-        first = await receive()  # the allow-list passes the whole body on in one message
+        first = await receive()  # the allow-list passes the whole body in one message
         answering = await self._prepared(scope, bytes(first.get("body", b"")))
         opening = EarlyOpening(send, answering)
         try:
@@ -75,7 +75,7 @@ class PreparationMiddleware:
                 await opening.begin(answering.prefix)
             token = current.set(opening)
             try:
-                await self.proxy(scope, heard_again(first, receive), opening.pass_on)
+                await self.proxy(scope, received_again(first, receive), opening.pass_on)
             finally:
                 current.reset(token)
         finally:
@@ -84,7 +84,7 @@ class PreparationMiddleware:
     async def _prepared(self, scope: Scope, body: bytes) -> RequestRecord:
         try:
             question = read_question(json.loads(body))
-            # the allow-list has looked it up a moment ago, and it is believed for a second
+            # The allow-list has just looked the key up; the keyring caches it for a second.
             headers: dict[bytes, bytes] = dict(scope["headers"])
             key = self.keyring.find(headers.get(b"authorization", b"").decode("latin-1"))
             return await self.prepare(question, key)
@@ -92,10 +92,10 @@ class PreparationMiddleware:
             raise
         except Exception as error:
             sys.stderr.write(traceback.format_exc())
-            raise _our_mistake(error) from error
+            raise _internal_error(error) from error
 
     async def _answer(self, opening: EarlyOpening, began: float) -> None:
-        """The whole answer, of which no word is a model's."""
+        """Send a whole answer that no model wrote."""
         answering = opening.answering
         text = answering.prefix + answering.exchange.fixed_answer
         answering.cost.begin(since=began)
@@ -119,11 +119,11 @@ class PreparationMiddleware:
             self.log_fixed(answering)
 
 
-def _our_mistake(error: Exception) -> Refused:
+def _internal_error(error: Exception) -> Refused:
     return Refused(
         500,
         "gateway_failed",
         tried="prepare the prompt",
         found=f"an error in the gateway ({type(error).__name__})",
-        next_step="look into the gateway's log and report what stands there",
+        next_step="read the gateway's log and report the error in it",
     )

@@ -1,14 +1,14 @@
-"""The last answers of `/v1/responses`, so that a client may name one instead of sending it again.
+"""Store recent answers of `/v1/responses`, so that a client can name one in a later request.
 
-Scope: keeping them in the state store, by the key that asked, within a bound of age and
-size. Out of scope: the API's shapes (`other_apis.py`).
+Scope: storing them in the state store by the reader's key, with limits on age and size.
+Out of scope: the formats of the API (`other_apis.py`).
 
-Every gateway of a home, on any host, finds what another one answered. A row holds one request's own
-turns and its answer, and names the answers before it, so each text stands once, beside its trace
-id: `twin forget` deletes the row by it. As in traces, personal data and secrets are replaced.
-An answer that was under way is forgotten within `POLL_SECONDS`: the tombstones of the outbox name
-its trace, reader or author. A client that names an answer that is gone is answered without it and
-told so. OpenAI keeps a response for 30 days too:
+Every gateway of a home, on any host, finds the answers of the others. A row holds one request's
+turns and its answer, and refers to earlier answers by trace id. Each text is therefore stored once,
+and `twin forget` deletes a row by its trace id. As in traces, personal data and secrets are
+replaced. An answer in progress during a deletion is deleted within `POLL_SECONDS`, because the
+tombstones of the outbox name its trace, reader or author. A request that names a deleted answer is
+answered without it, and the response says so. OpenAI also keeps a response for 30 days:
 https://platform.openai.com/docs/guides/conversation-state
 """
 # pyright: strict
@@ -33,24 +33,24 @@ from twin_resources.observability.langfuse.tombstones import tombstone
 from twin_resources.privacy import redact
 from twin_resources.storage.state.state import State
 
-AROUND_AN_ANSWER = 300  # bytes of its row: an empty one takes room too
-MAX_CHARACTERS = 32_000_000  # in all: at least 120 requests of the longest body
-KEPT_S = 30 * 24 * 3600.0  # a third of what the embedded trace store keeps traces for
-_TIDIED_EVERY_S = 3600.0
-RESPONSE, MESSAGE = "resp_", "msg_"  # and the trace id
+ROW_OVERHEAD = 300  # bytes, counted for each row, because an empty answer takes space too
+MAX_CHARACTERS = 32_000_000  # of all rows: at least 120 requests with the longest body
+KEPT_S = 30 * 24 * 3600.0  # a third of the time for which the embedded trace store keeps traces
+_CLEANUP_INTERVAL_S = 3600.0
+RESPONSE, MESSAGE = "resp_", "msg_"  # prefixes of a trace id
 ANSWER_OF = "answer_of"
-"""In a turn in place of its content: the trace id of the answer that it repeats."""
+"""Key of a turn that has, in place of content, the trace id of the answer that it repeats."""
 
 Turn = dict[str, Any]
 _metadata = sa.MetaData()
-# Forgetting reads every column, and deletes a row with a `trace_id` whole (`erasure/`).
+# Erasure reads every column, and deletes the whole row that has a given `trace_id` (`erasure/`).
 gateway_responses = sa.Table(
     "gateway_responses",
     _metadata,
     sa.Column("trace_id", sa.String(64), primary_key=True),
     sa.Column("reader", sa.String(64), nullable=False),
     sa.Column("author", sa.String(200), nullable=False),
-    sa.Column("previous", sa.String(64), nullable=False),  # trace id; empty: it begins
+    sa.Column("previous", sa.String(64), nullable=False),  # trace id; empty if first
     sa.Column("began", sa.Double, nullable=False),
     sa.Column("answered", sa.Double, nullable=False, index=True),
     sa.Column("characters", sa.Integer, nullable=False),
@@ -61,12 +61,12 @@ gateway_responses = sa.Table(
 
 @dataclass(frozen=True)
 class ReaderOf:
-    """Who asked whom, and when.
+    """The reader, the author and the time of a request.
 
     Attributes:
         reader: 16 hexadecimal digits of the key.
-        author: slug.
-        began: of the request, Unix seconds.
+        author: slug of the author.
+        began: start of the request, in Unix seconds.
     """
 
     reader: str
@@ -76,13 +76,13 @@ class ReaderOf:
 
 @dataclass
 class RecentResponses:
-    """Answers and the turns before them.
+    """Stored answers, each with the turns before it.
 
     Attributes:
-        state: opens the state store; called at the first request that names or keeps an answer.
-        language_of: of an author, for personal data as it is written there.
-        most_characters: of all texts together; the oldest answers go first.
-        clock: Unix seconds.
+        state: opens the state store; called at the first request that names or stores an answer.
+        language_of: returns an author's language, which selects the formats of personal data.
+        most_characters: limit on all texts together; the oldest answers are deleted first.
+        clock: returns Unix seconds.
     """
 
     state: Callable[[], State]
@@ -91,8 +91,8 @@ class RecentResponses:
     clock: Callable[[], float] = time.time
     _opened: State | None = None
     _unchecked: set[str] = field(default_factory=set[str])
-    _seen: int = 0  # tombstones
-    _tidied: float = 0.0
+    _tombstones_seen: int = 0
+    _cleaned_at: float = 0.0
 
     def remember(
         self,
@@ -103,15 +103,18 @@ class RecentResponses:
         *,
         previous: str = "",
     ) -> None:
-        """Keep an answer. Never raises: the answer has gone out, or is about to. Writes.
+        """Store an answer in the state store.
+
+        A failed write is logged and not raised, because the answer has been sent or is about to be.
 
         Args:
-            trace_id: of the answer, with which the ids of response and message end.
-            turns: those of this request, as the chat API has them, or with `ANSWER_OF`.
-            previous: trace id of the answer that they follow.
+            trace_id: trace id of the answer; the ids of response and message end with it.
+            turns: the turns of this request, in the chat API's format or with `ANSWER_OF`.
+            text: the answer.
+            previous: trace id of the answer that the turns follow.
         """
         region = self.language_of(asked.author)
-        kept = json.dumps([_redacted(turn, region) for turn in turns], ensure_ascii=False)
+        turns_json = json.dumps([_redacted(turn, region) for turn in turns], ensure_ascii=False)
         answer = redact(text, region=region).text
         try:
             with self._store().transaction() as connection:
@@ -123,22 +126,27 @@ class RecentResponses:
                         previous=previous,
                         began=asked.began,
                         answered=self.clock(),
-                        characters=AROUND_AN_ANSWER + len(kept) + len(answer),
-                        turns=kept,
+                        characters=ROW_OVERHEAD + len(turns_json) + len(answer),
+                        turns=turns_json,
                         answer=answer,
                     )
                 )
         except (SQLAlchemyError, TwinError) as error:
-            sys.stderr.write(f"an answer was not kept for the next one: {type(error).__name__}\n")
+            sys.stderr.write(
+                f"an answer was not stored for later requests: {type(error).__name__}\n"
+            )
         self._unchecked.add(trace_id)
 
     def turns(self, reader: str, trace_id: str) -> list[Turn] | None:
-        """The conversation up to an answer; None: a part is not kept, or it is another reader's.
+        """Return the conversation up to an answer.
+
+        Returns:
+            The turns, or None if a part is not stored or belongs to another reader.
 
         Raises:
-            Refused: 503 the store cannot be read.
+            Refused: 503 if the store cannot be read.
         """
-        found: list[Turn] = []
+        conversation: list[Turn] = []
         while trace_id:
             row = self._row(reader, trace_id)
             if row is None:
@@ -150,43 +158,43 @@ class RecentResponses:
                     if text is None:
                         return None
                     turn["content"] = text
-            found = [*own, {"role": "assistant", "content": str(row.answer)}, *found]
+            conversation = [*own, {"role": "assistant", "content": str(row.answer)}, *conversation]
             trace_id = str(row.previous)
-        return found
+        return conversation
 
     def answer(self, reader: str, trace_id: str) -> str | None:
-        """The text of an answer; None and errors as above."""
+        """Return the text of an answer; None and errors as in `turns`."""
         row = self._row(reader, trace_id)
         return str(row.answer) if row else None
 
     async def drop_forgotten(self, outbox: Outbox) -> None:
-        """Delete what was forgotten since the last call, what is too old, and what is too much.
+        """Delete answers that were erased since the last call, are too old or exceed the limit.
 
         Raises:
-            OutboxBroken: its tombstones cannot be read; the next call looks again.
-            StorageFault: the same of the state store.
+            OutboxBroken: the tombstones cannot be read; the next call tries again.
+            StorageFault: the state store cannot be read or written; the next call tries again.
         """
-        await asyncio.to_thread(self._tidy, outbox)
+        await asyncio.to_thread(self._clean_up, outbox)
 
-    def _tidy(self, outbox: Outbox) -> None:
-        number, new, now = outbox.tombstones(), set(self._unchecked), self.clock()
-        is_due = now - self._tidied >= _TIDIED_EVERY_S
-        if not (new or is_due or number != self._seen):
+    def _clean_up(self, outbox: Outbox) -> None:
+        tombstones, new, now = outbox.tombstones(), set(self._unchecked), self.clock()
+        is_due = now - self._cleaned_at >= _CLEANUP_INTERVAL_S
+        if not (new or is_due or tombstones != self._tombstones_seen):
             return
         table = gateway_responses
         columns = (table.c.trace_id, table.c.reader, table.c.author, table.c.began)
-        looked_at = sa.select(*columns)
-        if number == self._seen:
-            looked_at = looked_at.where(table.c.trace_id.in_(new if number else ()))
+        candidates = sa.select(*columns)
+        if tombstones == self._tombstones_seen:
+            candidates = candidates.where(table.c.trace_id.in_(new if tombstones else ()))
         with self._store().transaction() as connection:
-            gone = [row[0] for row in connection.execute(looked_at) if _is_buried(outbox, *row)]
-            connection.execute(sa.delete(table).where(table.c.trace_id.in_(gone)))
+            erased = [row[0] for row in connection.execute(candidates) if _is_buried(outbox, *row)]
+            connection.execute(sa.delete(table).where(table.c.trace_id.in_(erased)))
             connection.execute(sa.delete(table).where(table.c.answered <= now - KEPT_S))
             sum_of = sa.func.coalesce(sa.func.sum(table.c.characters), 0)
             if connection.execute(sa.select(sum_of)).scalar_one() > self.most_characters:
                 self._drop_oldest(connection)
         self._unchecked -= new
-        self._seen, self._tidied = number, now
+        self._tombstones_seen, self._cleaned_at = tombstones, now
 
     def _drop_oldest(self, connection: sa.Connection) -> None:
         table = gateway_responses
@@ -198,10 +206,10 @@ class RecentResponses:
 
     def _row(self, reader: str, trace_id: str) -> sa.Row[Any] | None:
         table = gateway_responses
-        mine = sa.and_(table.c.trace_id == trace_id, table.c.reader == reader)
+        own_row = sa.and_(table.c.trace_id == trace_id, table.c.reader == reader)
         try:
             with self._store().reading() as connection:
-                return connection.execute(sa.select(table).where(mine)).first()
+                return connection.execute(sa.select(table).where(own_row)).first()
         except (SQLAlchemyError, TwinError) as error:
             raise Refused(
                 503,
@@ -226,13 +234,13 @@ def _is_buried(outbox: Outbox, trace_id: str, reader: str, author: str, began: f
 
 
 def _redacted(turn: Mapping[str, Any], region: str) -> Turn:
-    """A turn with its texts alone: a picture or a file is not read again."""
+    """Return a turn with its texts only, redacted; pictures and files are not stored."""
     content = turn.get("content")
     if isinstance(content, str):
         return dict(turn) | {"content": redact(content, region=region).text}
     parts = cast("list[object]", content) if isinstance(content, list) else []
     fields = [cast("Turn", part) for part in parts if isinstance(part, dict)]
-    texts = [str(one.get("text") or one.get("refusal") or "") for one in fields]
+    texts = [str(part.get("text") or part.get("refusal") or "") for part in fields]
     if ANSWER_OF in turn:
         return dict(turn)
     return dict(turn) | {"content": redact("\n".join(filter(None, texts)), region=region).text}

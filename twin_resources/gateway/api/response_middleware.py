@@ -1,7 +1,7 @@
-"""What the allow-list changes on the way out: headers of every answer, answers of other APIs.
+"""Change outgoing answers: headers of every answer, and the format of the other APIs.
 
 Scope: wrapping an ASGI `send`.
-Out of scope: what another API's answer looks like (`other_apis.py`), which routes there are
+Out of scope: the format of another API's answer (`other_apis.py`), the list of routes
 (`routes.py`).
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html, events:
@@ -22,47 +22,47 @@ Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-# What LiteLLM tells its own operators: versions, addresses of model servers, spend.
+# LiteLLM's headers for its operators: versions, addresses of model servers, spend.
 _HIDDEN = (b"x-litellm-", b"llm_provider-", b"x-ratelimit-")
 _REQUEST_ID, _RETRY_AFTER = b"x-request-id", b"retry-after"
 _TRACE = b"x-twin-trace-id"
-# A model server that restarts is back in about two seconds, a queue has a place sooner.
+# A model server restarts in about two seconds, and a place in a queue is free sooner.
 RETRY_AFTER_S = b"2"
 
 
-def dressed(send: Send, *, request_id: str, headers: Headers) -> Send:
-    """Every answer: without LiteLLM's headers, with an id, `Retry-After` where asking again helps.
+def with_answer_headers(send: Send, *, request_id: str, headers: Headers) -> Send:
+    """Wrap `send` to remove LiteLLM's headers, and add an id and, on 429 and 503, `Retry-After`.
 
     Args:
-        request_id: of an answer without a trace; one with a trace has that as its id, so that a
-            client's log leads to it.
-        headers: added.
+        request_id: the id of an answer without a trace. An answer with a trace uses the trace id,
+            so that a client's log leads to the trace.
+        headers: headers to add to every answer.
     """
 
-    async def tell(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers_left = [
+            kept_headers = [
                 (bytes(name).lower(), value)
                 for name, value in message.get("headers", [])
                 if not bytes(name).lower().startswith((*_HIDDEN, _REQUEST_ID))
             ]
-            there = dict(headers_left)
-            headers_left.append((_REQUEST_ID, there.get(_TRACE, request_id.encode())))
-            if message["status"] in {429, 503} and _RETRY_AFTER not in there:
-                headers_left.append((_RETRY_AFTER, RETRY_AFTER_S))
-            message["headers"] = [*headers_left, *headers]
+            by_name = dict(kept_headers)
+            kept_headers.append((_REQUEST_ID, by_name.get(_TRACE, request_id.encode())))
+            if message["status"] in {429, 503} and _RETRY_AFTER not in by_name:
+                kept_headers.append((_RETRY_AFTER, RETRY_AFTER_S))
+            message["headers"] = [*kept_headers, *headers]
         await send(message)
 
-    return tell
+    return send_with_headers
 
 
-def carried_back(send: Send, back: AnswerConverter) -> Send:
-    """Answers of the chat API as another API gives them; refusals pass as they are."""
+def converted_answers(send: Send, back: AnswerConverter) -> Send:
+    """Wrap `send` to convert chat answers to another API's format; refusals stay unchanged."""
     start: Message = {}
-    waiting = bytearray()
+    buffer = bytearray()
     kind = ""
 
-    async def tell(message: Message) -> None:
+    async def convert_and_send(message: Message) -> None:
         nonlocal start, kind
         if message["type"] == "http.response.start":
             start = message
@@ -74,21 +74,23 @@ def carried_back(send: Send, back: AnswerConverter) -> Send:
             return
         body = cast(bytes, message.get("body", b""))
         if kind == "stream":
-            waiting.extend(body)
-            pieces, has_ended = _events(waiting, back)
-            if has_ended:  # before its last piece: who has all of it may name it anywhere
+            buffer.extend(body)
+            pieces, has_ended = _events(buffer, back)
+            # Stored before the last chunk is sent: a client that has it may name the answer to
+            # any gateway.
+            if has_ended:
                 await asyncio.to_thread(back.remember)
             events = b"".join(pieces)
             more = bool(message.get("more_body", False))
             if events or not more:
                 await send(dict(message) | {"body": events})
         elif kind == "whole":
-            waiting.extend(body)
+            buffer.extend(body)
             if not message.get("more_body", False):
-                answer = json.dumps(back.whole(json.loads(waiting)), ensure_ascii=False).encode()
+                answer = json.dumps(back.whole(json.loads(buffer)), ensure_ascii=False).encode()
                 length = (b"content-length", str(len(answer)).encode())
                 start["headers"] = [
-                    *(one for one in start["headers"] if bytes(one[0]).lower() != length[0]),
+                    *(pair for pair in start["headers"] if bytes(pair[0]).lower() != length[0]),
                     length,
                 ]
                 await asyncio.to_thread(back.remember)
@@ -97,17 +99,20 @@ def carried_back(send: Send, back: AnswerConverter) -> Send:
         else:
             await send(message)
 
-    return tell
+    return convert_and_send
 
 
-def _events(waiting: bytearray, back: AnswerConverter) -> tuple[list[bytes], bool]:
-    """The events that are complete, as the other API sends them, and whether the stream ends with
-    them; the rest goes on waiting."""
+def _events(buffer: bytearray, back: AnswerConverter) -> tuple[list[bytes], bool]:
+    """Remove the complete events from the buffer and convert them to the other API's format.
+
+    Returns:
+        The converted events, and whether the stream ends with them.
+    """
     events: list[bytes] = []
     has_ended = False
-    while (end := waiting.find(b"\n\n")) >= 0:
-        event = bytes(waiting[:end])
-        del waiting[: end + 2]
+    while (end := buffer.find(b"\n\n")) >= 0:
+        event = bytes(buffer[:end])
+        del buffer[: end + 2]
         data = event.partition(b"data:")[2].strip()
         if data == b"[DONE]":
             events += [piece.encode() for piece in back.end()]

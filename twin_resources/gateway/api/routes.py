@@ -1,15 +1,15 @@
-"""The allow-list in front of the LiteLLM proxy: which routes exist, and who and what may enter.
+"""Restrict the LiteLLM proxy to an allow-list of routes and check each request before it.
 
 Scope: the allow-list of routes, the refusal of a request before LiteLLM sees it, the removal
-of client headers, and the answers that need no LiteLLM (models, readiness, feedback, the one line
-at `/`).
+of client headers, and the answers that do not need LiteLLM (models, readiness, feedback, the
+one line at `/`).
 Out of scope: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
-`origins.py`, `routing/`, `feedback.py`), what an answer is changed into on its way out
+`origins.py`, `routing/`, `feedback.py`), changes to an outgoing answer
 (`response_middleware.py`), and everything after LiteLLM.
 
-The proxy exposes some hundred routes, and any valid key may call most of them past the plugin. So
-the list is of what exists, not of what is forbidden: everything else answers 404 before
-authentication. Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
+The proxy exposes about a hundred routes, and any valid key may call most of them without passing
+the plugin. The list therefore names the routes that exist, and every other route answers 404
+before authentication. Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 # pyright: strict
 
@@ -37,7 +37,12 @@ from twin_resources.gateway.api.other_apis import (
     from_responses,
 )
 from twin_resources.gateway.api.recent_responses import RecentResponses
-from twin_resources.gateway.api.response_middleware import Message, Send, carried_back, dressed
+from twin_resources.gateway.api.response_middleware import (
+    Message,
+    Send,
+    converted_answers,
+    with_answer_headers,
+)
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.cost import TokenPrices
 from twin_resources.gateway.request.request_body import (
@@ -59,7 +64,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CHAT_ROUTES = frozenset({("POST", "/v1/chat/completions"), ("POST", "/chat/completions")})
 CHAT_PATH = "/v1/chat/completions"
-# They are carried over the chat API: LiteLLM's own routes for them are not reached.
+# These requests are converted to chat requests and never reach LiteLLM's own routes for them.
 CARRIED_ROUTES: Mapping[
     tuple[str, str], Callable[[Mapping[str, Any], RecentResponses, str], CarriedRequest]
 ] = {
@@ -67,41 +72,42 @@ CARRIED_ROUTES: Mapping[
     ("POST", "/v1/responses"): from_responses,
 }
 MODELS_ROUTE = ("GET", "/v1/models")
-_ONE_MODEL = MODELS_ROUTE[1] + "/"  # and the name of a twin, which has a slash in it
+_MODEL_PREFIX = MODELS_ROUTE[1] + "/"  # followed by a twin's name, which contains a slash
 FEEDBACK_ROUTE = ("POST", "/twin/feedback")
 LIVELINESS_ROUTE = ("GET", "/health/liveliness")
 READINESS_ROUTE = ("GET", "/health/readiness")
-# Whoever opens the address in a browser learns what it is: no key, no name, no number in it.
-WHAT_ROUTE = ("GET", "/")
-WHAT = (
-    "The gateway of an LLM Twin: OpenAI's API under /v1, with a key of it. "
-    "To talk in a browser: `twin open`, on the machine of the twin.\n"
+# Shown to a person who opens the address in a browser. It contains no key, name or number.
+ROOT_ROUTE = ("GET", "/")
+ROOT_TEXT = (
+    "The gateway of an LLM Twin. It serves OpenAI's API under /v1 and requires a key. "
+    "To chat in a browser, run `twin open` on the machine of the twin.\n"
 )
-OPEN_ROUTES = frozenset({WHAT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # without a key
+OPEN_ROUTES = frozenset({ROOT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # need no key
 ROUTES = CHAT_ROUTES | CARRIED_ROUTES.keys() | {MODELS_ROUTE, FEEDBACK_ROUTE} | OPEN_ROUTES
-# After the client has left. LiteLLM ends a whole answer by itself, in milliseconds, and tells its
-# hooks; a stream it ends so only before its first piece.
+# Time allowed after the client has disconnected. LiteLLM ends a whole answer by itself within
+# milliseconds and calls its hooks. It does the same for a stream only before the first chunk.
 WHOLE_ENDS_WITHIN_S, STREAM_ENDS_WITHIN_S = 1.0, 0.1
-# During an answer: who revokes a key wants its streams to end.
+# Checked during an answer, so that revoking a key also ends its streams.
 KEY_LOOKED_UP_EVERY_S = 1.0
-# Of 256 KB over any line on which somebody would chat. A body that never ended was held for ever.
+# Enough for 256 KB over any connection usable for chat. Without a limit, a body that never ended
+# was held for ever.
 BODY_WITHIN_S = 10.0
 _BODY_WAITS = 20
 
-# A model that is faster than the gateway fills the buffers, and a stream whose next piece is there
-# already never waits: nothing else ran, so nobody heard that its reader had left, and 8 of 12
-# streams were written to their end, 1,500 tokens.
-_LET_OTHERS_RUN_S = 0.01
+# A model that is faster than the gateway fills the buffers. A stream whose next chunk is already
+# available never yields to the event loop, so the disconnect was not noticed: 8 of 12 streams
+# were written to their end, 1,500 tokens.
+_YIELD_EVERY_S = 0.01
 
-# A program says by it that it asks for itself: a title, tags, a summary.
+# Set by a program that asks on its own behalf, for a title, tags or a summary.
 TASK_HEADER = b"x-twin-task"
-# What LiteLLM needs. The rest of the client's headers steers LiteLLM (x-litellm-*, langfuse_*),
-# names a trace of its own (traceparent), or is nobody's business (user agent, addresses).
+# The headers that LiteLLM needs. The others control LiteLLM (x-litellm-*, langfuse_*), name the
+# client's own trace (traceparent), or identify the client (user agent, addresses).
 _KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host", b"idempotency-key"})
 
 
 class Background(Protocol):
-    """What runs beside the requests; `following.Following` is one."""
+    """Tasks that run beside the requests; `config_watcher.BackgroundTasks` implements this."""
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -109,21 +115,21 @@ class Background(Protocol):
 
 @dataclass
 class RouteAllowlist:
-    """An ASGI application around the proxy's own.
+    """An ASGI application that wraps the proxy's application.
 
     Attributes:
         proxy: the LiteLLM proxy.
-        keyring: knows the keys.
-        live: the snapshot that questions are held against.
-        background: started when the proxy has started, before the first request.
-        feedback: stores what readers think.
-        responses: what clients of the Responses API may name.
-        prices: what tokens cost, for the models route.
-        origins: pages that may ask from a browser.
-        admission: counts what is under way.
-        body_within_s: how long a body may take to arrive.
-        follows: why this home is behind the state store that hosts share, and what a person should
-            see to; both empty where nothing is wrong or shared.
+        keyring: finds the key of a request.
+        live: the snapshot that requests are checked against.
+        background: tasks that start after the proxy and before the first request.
+        feedback: stores feedback from readers.
+        responses: earlier answers that clients of the Responses API may name.
+        prices: token prices, for the models route.
+        origins: web origins that may send requests from a browser.
+        admission: counts the requests in progress.
+        body_within_s: seconds that a body may take to arrive.
+        follows: returns why this home lags behind the shared state store, and a note for the
+            operator. Both are empty if nothing is wrong or no store is shared.
     """
 
     proxy: Application
@@ -143,13 +149,13 @@ class RouteAllowlist:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})  # no route of ours is one
+            await send({"type": "websocket.close", "code": 1008})  # no route is a websocket
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         origin = _header(scope, b"origin")
-        send = dressed(
+        send = with_answer_headers(
             send, request_id=random_source.token_hex(16), headers=self.origins.of_answer(origin)
         )
         route = (scope["method"], scope["path"])
@@ -161,18 +167,18 @@ class RouteAllowlist:
             await self.proxy(_stripped(scope), receive, send)
         elif route == READINESS_ROUTE:
             await self._readiness(send)
-        elif route == WHAT_ROUTE:
-            await _tell_what(send)
+        elif route == ROOT_ROUTE:
+            await _send_root_text(send)
         else:
             try:
                 await self._with_key(scope, receive, send)
             except Refused as error:
                 await refuse(send, error)
-            except _Left:
-                return  # nobody is there to be told
+            except _Disconnected:
+                return  # no client is left to answer
 
     async def _with_key(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a route that needs a key; whatever is refused is refused before the proxy."""
+        """Answer a route that needs a key; refusals happen before the proxy is called."""
         route = (scope["method"], scope["path"])
         key = await asyncio.to_thread(self.keyring.find, _header(scope, b"authorization"))
         if route == MODELS_ROUTE:
@@ -180,26 +186,26 @@ class RouteAllowlist:
         elif route == FEEDBACK_ROUTE:
             await send_json(send, 200, await self.feedback.take(key, await self._body(receive)))
         elif route not in ROUTES:
-            await self._model(key, scope["path"].removeprefix(_ONE_MODEL), send)
+            await self._model(key, scope["path"].removeprefix(_MODEL_PREFIX), send)
         else:
             with self.admission.of_key(key.reader):
                 raw = await self._body(receive)
                 body, back = await self._chat_body(route, raw, key)
                 if _header(scope, TASK_HEADER):
                     body["model"] = f"{str(body.get('model')).partition('@')[0]}@{TASK}"
-                # Named before a place is taken: who is refused waits for nobody.
+                # Route before taking a place, so that a refused request does not wait for one.
                 question = read_question(body)
                 reader = key.for_reader(question.user)
                 today = datetime.now(UTC).date()
                 chosen = choose(RouteRequest(question, reader, today), self.live.current)
-                # Written again so that LiteLLM parses exactly what was checked here.
+                # Serialized again, so that LiteLLM parses exactly what was checked here.
                 checked = json.dumps(body).encode()
                 with self.admission.to_server(chosen.server_key):
                     await self._proxied(
                         _stripped(scope, length=len(checked), path=CHAT_PATH),
                         checked,
                         receive,
-                        send if back is None else carried_back(send, back),
+                        send if back is None else converted_answers(send, back),
                         ends_within_s=STREAM_ENDS_WITHIN_S
                         if question.stream
                         else WHOLE_ENDS_WITHIN_S,
@@ -208,7 +214,7 @@ class RouteAllowlist:
     async def _chat_body(
         self, route: tuple[str, str], raw: bytes, key: Key
     ) -> tuple[dict[str, Any], AnswerConverter | None]:
-        """What LiteLLM may see of a body, and for another API's the way back of the answer."""
+        """Return the chat body for LiteLLM, and a converter for the answer or None."""
         body = decode_object(raw)
         carry = CARRIED_ROUTES.get(route)
         if carry is None:
@@ -228,48 +234,48 @@ class RouteAllowlist:
         *,
         ends_within_s: float,
     ) -> None:
-        """Let the proxy answer, and end its work when the client has left or its key is revoked.
+        """Let the proxy answer, and cancel it on a disconnect or a revoked key.
 
-        A stream would be ended only where it sends, and text that a guard holds back is not sent.
+        Waiting for a failed send would not be enough: text that a guard holds back is not sent.
 
         Raises:
-            Refused: 401 the key was revoked before the answer began.
+            Refused: 401 if the key was revoked before the answer began.
         """
-        left, begun = asyncio.Event(), asyncio.Event()
+        closed, begun = asyncio.Event(), asyncio.Event()
 
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            left.set()
+            closed.set()
 
-        async def note(message: Message) -> None:
+        async def forward(message: Message) -> None:
             begun.set()
             await send(message)
 
-        answer = asyncio.ensure_future(self.proxy(scope, _replay(body, left), _giving_way(note)))
+        answer = asyncio.ensure_future(self.proxy(scope, _replay(body, closed), _yielding(forward)))
         watching = asyncio.ensure_future(watch())
         revoking = asyncio.ensure_future(self._revocation(_header(scope, b"authorization")))
         try:
             await asyncio.wait({answer, watching, revoking}, return_when=asyncio.FIRST_COMPLETED)
             if _header(scope, b"idempotency-key") and not revoking.done():
-                await asyncio.wait({answer})  # whoever asks again gets this very answer
+                await asyncio.wait({answer})  # a retry gets this same answer
             elif not (answer.done() or revoking.done()):
-                # It has heard it, and ends and logs a whole answer by itself.
+                # The proxy has seen the disconnect, and ends and logs a whole answer by itself.
                 await asyncio.wait({answer}, timeout=ends_within_s)
         finally:
             watching.cancel()
             revoking.cancel()
-            answer.cancel()  # nothing to one that is done
+            answer.cancel()  # has no effect on a finished task
             await asyncio.wait({answer})
         if not answer.cancelled():
-            answer.result()  # its error, if there was one
+            answer.result()  # raises the task's error, if it had one
         elif revoking.done() and not revoking.cancelled():
             if not begun.is_set():
                 raise revoking.result()
             await send({"type": "http.response.body", "body": broken_off(revoking.result())})
 
     async def _revocation(self, authorization: str) -> Refused:
-        """Wait until the key is no longer known; returns the refusal."""
+        """Wait until the key is revoked, and return the refusal."""
         while True:
             await asyncio.sleep(KEY_LOOKED_UP_EVERY_S)
             try:
@@ -282,8 +288,9 @@ class RouteAllowlist:
         reading = asyncio.ensure_future(_read_body(receive))
         try:
             for _ in range(_BODY_WAITS):
-                # However late a busy event loop ends it, a wait counts as its own length: by one
-                # deadline 20 of 400 streams at once got 408, whose bodies had been there.
+                # Each wait counts as its nominal length, even if a busy event loop ends it late.
+                # With a single deadline, 20 of 400 concurrent streams got 408 although their
+                # bodies had arrived.
                 await asyncio.wait({reading}, timeout=self.body_within_s / _BODY_WAITS)
                 if reading.done():
                     return reading.result()
@@ -306,23 +313,24 @@ class RouteAllowlist:
     async def _models(self, key: Key, send: Send) -> None:
         names = models_for(self.live.current, key)
         await send_json(
-            send, 200, {"object": "list", "data": [self._told_of(name) for name in names]}
+            send, 200, {"object": "list", "data": [self._model_entry(name) for name in names]}
         )
 
     async def _model(self, key: Key, name: str, send: Send) -> None:
         names = models_for(self.live.current, key)
         if name not in names:
+            listed = ", ".join(names[:20])
             raise Refused(
                 404,
                 "model_not_found",
                 tried=f"find the model {name}",
-                found="none of that name for this key",
-                next_step=f"ask for one of {', '.join(names[:20]) or 'none yet'}",
+                found="no model of that name for this key",
+                next_step=f"ask for one of {listed}" if listed else "wait until a twin is ready",
                 param="model",
             )
-        await send_json(send, 200, self._told_of(name))
+        await send_json(send, 200, self._model_entry(name))
 
-    def _told_of(self, name: str) -> Mapping[str, Any]:
+    def _model_entry(self, name: str) -> Mapping[str, Any]:
         snapshot = self.live.current
         answering = named(snapshot, name)
         price = self.prices.of(answering.server_key, is_paid=answering.version == PAID)
@@ -354,35 +362,35 @@ class RouteAllowlist:
         await send_json(send, 503 if waits_for else 200, document)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def hear() -> Message:
+        async def receive_and_stop() -> Message:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
                 await self.background.stop()
             return message
 
-        async def tell(message: Message) -> None:
+        async def start_and_send(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
                 await self.background.start()
             await send(message)
 
-        await self.proxy(scope, hear, tell)
+        await self.proxy(scope, receive_and_stop, start_and_send)
 
 
-class _Left(Exception):
-    """The client closed the connection before its body had ended."""
+class _Disconnected(Exception):
+    """The client closed the connection before the body was complete."""
 
 
 def _names_a_model(method: str, path: str) -> bool:
-    name = path.removeprefix(_ONE_MODEL)
+    name = path.removeprefix(_MODEL_PREFIX)
     return method == MODELS_ROUTE[0] and name != path and MODEL_NAME.fullmatch(name) is not None
 
 
 def _methods_of(path: str) -> str:
-    """The methods of a path, separated by commas; empty: there is no such path."""
-    there = {method for method, known in ROUTES if known == path}
+    """Return the methods of a path, separated by commas; empty if the path does not exist."""
+    methods = {method for method, known_path in ROUTES if known_path == path}
     if _names_a_model(MODELS_ROUTE[0], path):
-        there.add(MODELS_ROUTE[0])
-    return ", ".join(sorted(there))
+        methods.add(MODELS_ROUTE[0])
+    return ", ".join(sorted(methods))
 
 
 def _no_such_route(method: str, path: str) -> Mapping[str, Any]:
@@ -401,14 +409,14 @@ def _header(scope: Scope, name: bytes) -> str:
 
 
 def _stripped(scope: Scope, *, length: int | None = None, path: str = "") -> Scope:
-    """The scope as LiteLLM sees it: no client address, no query, few headers, a JSON body."""
+    """Return the scope for LiteLLM, without client address, query and most headers."""
     headers = [(name, value) for name, value in scope["headers"] if name in _KEPT_HEADERS]
     if length is not None:
         headers.append((b"content-type", b"application/json"))
         headers.append((b"content-length", str(length).encode()))
     path = path or scope["path"]
-    named = {"path": path, "raw_path": path.encode()}
-    return {**scope, **named, "headers": headers, "query_string": b"", "client": None}
+    paths = {"path": path, "raw_path": path.encode()}
+    return {**scope, **paths, "headers": headers, "query_string": b"", "client": None}
 
 
 async def _read_body(receive: Receive) -> bytes:
@@ -418,7 +426,7 @@ async def _read_body(receive: Receive) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Left
+            raise _Disconnected
         part = message.get("body", b"")
         size += len(part)
         if size > MAX_BODY_BYTES:
@@ -428,36 +436,36 @@ async def _read_body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-def _giving_way(send: Send) -> Send:
-    """The same, and now and then everything else on the event loop has its turn."""
+def _yielding(send: Send) -> Send:
+    """Wrap `send` so that it yields to the event loop from time to time."""
     clock = asyncio.get_running_loop().time
-    since = clock()
+    last_yield = clock()
 
-    async def tell(message: Message) -> None:
-        nonlocal since
+    async def send_and_yield(message: Message) -> None:
+        nonlocal last_yield
         await send(message)
-        if clock() - since > _LET_OTHERS_RUN_S:
+        if clock() - last_yield > _YIELD_EVERY_S:
             await asyncio.sleep(0)
-            since = clock()
+            last_yield = clock()
 
-    return tell
+    return send_and_yield
 
 
-def _replay(body: bytes, left: asyncio.Event) -> Receive:
-    """The body once, and then that the client has left, once it has."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+def _replay(body: bytes, disconnected: asyncio.Event) -> Receive:
+    """Return a `receive` that yields the body once, and then the client's disconnect."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def hear() -> Message:
-        if waiting:
-            return waiting.pop()
-        await left.wait()
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await disconnected.wait()
         return {"type": "http.disconnect"}
 
-    return hear
+    return receive
 
 
-async def _tell_what(send: Send) -> None:
-    body = WHAT.encode()
+async def _send_root_text(send: Send) -> None:
+    body = ROOT_TEXT.encode()
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode()),

@@ -1,13 +1,13 @@
-"""Whole answers are asked of a model server as streams, so that one that nobody waits for ends.
+"""Request whole answers from a model server as streams, so that a disconnect ends the generation.
 
-Scope: the HTTP transport under LiteLLM that asks by stream and puts the pieces together.
-Out of scope: streams that a reader asked for; LiteLLM hands those through.
+Scope: the HTTP transport under LiteLLM that requests a stream and joins its chunks.
+Out of scope: streams that a client requested; LiteLLM forwards those.
 
-LiteLLM ends its call when the reader has left (`cancel_on_disconnect`), and the connection closes.
-llama.cpp notices that where it writes, at the next piece of a stream: 1,143 of 1,500 tokens were
-written for a reader who left after 902. An answer in one piece it writes to the end: 1,500 of
-1,500 (xllamacpp 2026.10). As a client of OpenAI's API, LiteLLM sees one answer in one piece either
-way. Stream: https://platform.openai.com/docs/api-reference/chat-streaming
+LiteLLM cancels its call when the client disconnects (`cancel_on_disconnect`), and the connection
+closes. llama.cpp notices this only when it writes, at the next chunk of a stream: it generated
+1,143 of 1,500 tokens for a client that left after 902. It generates an unstreamed answer to the
+end: 1,500 of 1,500 (xllamacpp 2026.10). LiteLLM sees one whole answer in both cases.
+Stream: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 # pyright: strict, reportMissingTypeStubs=false
 
@@ -23,14 +23,16 @@ import httpx
 _KEPT = ("id", "created", "model", "system_fingerprint")
 
 
-def ask_by_stream(is_ours: Callable[[str], bool]) -> None:
-    """Put this transport under LiteLLM's client of OpenAI's API, which keeps all else it has.
+def install_stream_transport(is_ours: Callable[[str], bool]) -> None:
+    """Install this transport in LiteLLM's client of OpenAI's API, and keep its other settings.
 
-    The client follows no redirect: a provider that was named gets prompt and key, and nobody to
-    whom it sends them on.
+    The client follows no redirects, so that prompt and key reach only the configured provider.
 
     Args:
-        is_ours: see `WholeAnswers`.
+        is_ours: see `StreamingTransport`.
+
+    Raises:
+        TypeError: LiteLLM creates no HTTP client.
     """
     import litellm
     from litellm.llms.openai.common_utils import BaseOpenAILLM
@@ -38,19 +40,21 @@ def ask_by_stream(is_ours: Callable[[str], bool]) -> None:
     library: Any = litellm
     client: Any = BaseOpenAILLM.get_async_http_client()
     if client is None:
-        raise TypeError("LiteLLM makes no HTTP client: see stream_aggregation.py, and its new way")
-    client._transport = WholeAnswers(client._transport, is_ours)
+        raise TypeError(
+            "LiteLLM creates no HTTP client: adapt stream_aggregation.py to this version"
+        )
+    client._transport = StreamingTransport(client._transport, is_ours)
     client.follow_redirects = False
     library.aclient_session = client
 
 
-class WholeAnswers(httpx.AsyncBaseTransport):
-    """Asks for whole chat answers by stream; everything else passes as it is.
+class StreamingTransport(httpx.AsyncBaseTransport):
+    """Requests whole chat answers as streams and passes other requests unchanged.
 
     Args:
         inner: the transport that connects.
-        is_ours: whether an address is a model server's of this home. A provider's may count or
-            price a stream otherwise, and ends its work by itself.
+        is_ours: whether an address belongs to a model server of this home. A provider may count
+            or price a stream differently, and ends its work by itself.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, is_ours: Callable[[str], bool]) -> None:
@@ -58,17 +62,17 @@ class WholeAnswers(httpx.AsyncBaseTransport):
         self._is_ours = is_ours
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request.
+        """Send one request and return its response.
 
         Raises:
-            httpx.ReadTimeout: the answer was not over in the time that the client gives it. That
-                time is for the whole of it, as it is for an answer in one piece.
+            httpx.ReadTimeout: the answer did not end within the client's read timeout. The timeout
+                applies to the whole answer, as it does to an unstreamed one.
             httpx.RemoteProtocolError: the server broke off.
         """
         body = self._as_stream(request)
         if body is None:
             return await self._inner.handle_async_request(request)
-        headers = [one for one in request.headers.raw if one[0].lower() != b"content-length"]
+        headers = [pair for pair in request.headers.raw if pair[0].lower() != b"content-length"]
         streamed = httpx.Request(
             request.method,
             request.url,
@@ -83,11 +87,11 @@ class WholeAnswers(httpx.AsyncBaseTransport):
                 try:
                     raw = await response.aread()
                 finally:
-                    await response.aclose()  # also when the reader has left: this ends the work
+                    await response.aclose()  # also after a disconnect: this ends the generation
         except TimeoutError as error:
             raise httpx.ReadTimeout("no whole answer in time", request=request) from error
         if response.status_code == 200:
-            raw = json.dumps(put_together(raw)).encode()
+            raw = json.dumps(aggregate(raw)).encode()
         head = {"content-type": "application/json"}
         return httpx.Response(response.status_code, headers=head, content=raw)
 
@@ -106,11 +110,11 @@ class WholeAnswers(httpx.AsyncBaseTransport):
         return json.dumps(streamed).encode()
 
 
-def put_together(raw: bytes) -> dict[str, Any]:
-    """The answer in one piece of a stream's bytes.
+def aggregate(raw: bytes) -> dict[str, Any]:
+    """Join the chunks of a stream to one whole answer.
 
     Raises:
-        httpx.RemoteProtocolError: the stream has no end, or tells of an error.
+        httpx.RemoteProtocolError: the stream has no end, or contains an error.
     """
     answer: dict[str, Any] = {"object": "chat.completion"}
     pieces: list[str] = []

@@ -1,1 +1,1 @@
-"""Many questions answered by the gateway, from a file into a file, resumable."""
+"""Answer the questions of a file through the gateway, and resume an interrupted batch."""

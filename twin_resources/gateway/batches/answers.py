@@ -1,11 +1,12 @@
-"""The file of a batch's answers: a journal while it runs, JSON Lines or Parquet at its end.
+"""Write the answers of a batch: to a journal while it runs, then to JSON Lines or Parquet.
 
-Scope: a row's columns, what is kept of an earlier run, and one atomic file at the end.
-Out of scope: asking (`completing.py`), reading questions (`questions.py`).
+Scope: the columns of a row, the rows kept from earlier runs, and the atomic output file.
+Out of scope: calling the gateway (`completing.py`), reading questions (`questions.py`).
 
-Each answer is appended to `<out>.partial.jsonl` as it comes, so that a batch that was killed has
-lost only what was on its way. The last line of a journal may be torn; any other must be whole. One
-process at a time works on a batch: a lock on its journal says which, and ends with it.
+Each answer is appended to `<out>.partial.jsonl` when it arrives, so a killed batch loses only the
+requests in progress. The last line of a journal may be incomplete; every other line must be whole.
+A lock on the journal, which ends with its process, ensures that one process at a time works on a
+batch.
 """
 # pyright: strict
 
@@ -22,31 +23,33 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.questions import LINES, TABLE
 
 Answered = Mapping[str, Any]
-"""A row: `id`, `question`, `answer`, `error` (empty: answered), `kind`, `model`, `version`,
-`route`, `cost_usd`, `degraded`, `trace_id`, `seconds`, `sources` (`document_id`, `title`, `url`
-each), `quotes` (with `text`, `start`, `end`), `fingerprint` of the request."""
+"""A row: `id`, `question`, `answer`, `error` (empty if answered), `kind`, `model`, `version`,
+`route`, `cost_usd`, `degraded`, `trace_id`, `seconds`, `sources` (each with `document_id`, `title`,
+`url`), `quotes` (also with `text`, `start`, `end`), `fingerprint` of the request."""
 
-PLACE = ("document_id", "title", "url")
-QUOTED = ("text", *PLACE, "start", "end")
+SOURCE_FIELDS = ("document_id", "title", "url")
+QUOTE_FIELDS = ("text", *SOURCE_FIELDS, "start", "end")
 
 
 def check_out(path: Path) -> None:
-    """Raises:
-    TwinError: neither format by its name, or no folder to write into.
+    """Check the name and the folder of the output file.
+
+    Raises:
+        TwinError: the suffix names neither format, or the folder does not exist.
     """
     tried = f"write the answers to {path}"
     if path.suffix.lower() not in (*LINES, TABLE):
         raise TwinError(
             tried,
             found=f"a file of kind {path.suffix or 'unknown'}",
-            next_step="let the name end in .jsonl or .parquet",
+            next_step="use a name that ends in .jsonl or .parquet",
         )
     if not path.parent.is_dir():
-        raise TwinError(tried, found=f"no folder {path.parent}", next_step="make it")
+        raise TwinError(tried, found=f"no folder {path.parent}", next_step="create the folder")
 
 
 def journal_of(out: Path) -> Path:
-    """Where answers stand until all are there."""
+    """Return the path of the journal, which holds the answers until the batch is complete."""
     return out.with_name(f"{out.name}.partial.jsonl")
 
 
@@ -54,8 +57,8 @@ class Journal:
     """Answers of this and earlier runs of a batch.
 
     Args:
-        out: the file that they are for; its own rows count as well, so that a batch that is
-            finished asks nothing when it is run again.
+        out: the output file. Its rows count as answered too, so running a finished batch again
+            sends no request.
 
     Raises:
         TwinError: a whole line of the journal or `out` cannot be read, or another process works on
@@ -65,7 +68,7 @@ class Journal:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.path = journal_of(out)
-        self._file: IO[bytes] = _held(self.path)
+        self._file: IO[bytes] = _locked(self.path)
         try:
             self._rows = {row["fingerprint"]: row for row in _earlier(out) if not row.get("error")}
             whole, journaled = _journaled(self.path)
@@ -73,23 +76,23 @@ class Journal:
             self.close()
             raise
         self._rows |= {row["fingerprint"]: row for row in journaled if not row.get("error")}
-        self._file.truncate(whole)  # a torn line would spoil the next one
+        self._file.truncate(whole)  # the next row must not continue an incomplete line
 
     def __contains__(self, fingerprint: str) -> bool:
-        """Whether that request was answered; one that ended in an error is asked again."""
+        """Return whether a request was answered; one that ended in an error is sent again."""
         return fingerprint in self._rows and not self._rows[fingerprint].get("error")
 
     def __getitem__(self, fingerprint: str) -> Answered:
         return self._rows[fingerprint]
 
     def append(self, row: Answered) -> None:
-        """Keep an answer; it is with the system when this returns."""
+        """Append an answer and flush it to the operating system."""
         self._rows[row["fingerprint"]] = row
         self._file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
         self._file.flush()
 
     def close(self) -> None:
-        """What was appended stays; an empty journal goes."""
+        """Close the journal, and delete it if it is empty."""
         if self._file.closed:
             return
         if not self.path.stat().st_size:
@@ -97,7 +100,7 @@ class Journal:
         self._file.close()
 
     def finish(self, fingerprints: Iterable[str]) -> Sequence[Answered]:
-        """Write `out`, in the order of the questions, and drop the journal."""
+        """Write `out` in the order of the questions, and delete the journal."""
         rows = [
             self._rows[fingerprint] for fingerprint in fingerprints if fingerprint in self._rows
         ]
@@ -107,8 +110,8 @@ class Journal:
         return rows
 
 
-def _held(path: Path) -> IO[bytes]:
-    """The journal, open and locked.
+def _locked(path: Path) -> IO[bytes]:
+    """Open and lock the journal.
 
     Raises:
         TwinError: another process has locked it.
@@ -122,39 +125,40 @@ def _held(path: Path) -> IO[bytes]:
         except BlockingIOError as error:
             file.close()
             raise TwinError(
-                f"go on with the batch of {path}",
+                f"resume the batch of {path}",
                 found="another command that works on it",
-                next_step="wait for that one; run the same again, and nothing is asked twice",
+                next_step="wait for that command, then run this one again; no question is asked "
+                "twice",
             ) from error
-        file.close()  # of a batch that has just ended, which removed it
+        file.close()  # a batch that has just ended deleted this file
 
 
 def write_answers(out: Path, rows: Sequence[Answered]) -> None:
-    """Write all of them in one move: JSON Lines, or Parquet by the file's name."""
-    made = out.with_name(f"{out.name}.{os.getpid()}.new")
+    """Write all rows atomically as Parquet or JSON Lines, by the suffix of the file."""
+    new = out.with_name(f"{out.name}.{os.getpid()}.new")
     if out.suffix.lower() == TABLE:
         import polars as pl
 
-        pl.DataFrame([dict(row) for row in rows], schema=_columns()).write_parquet(made)
+        pl.DataFrame([dict(row) for row in rows], schema=_columns()).write_parquet(new)
     else:
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        made.write_text("".join(lines), encoding="utf-8")
-    made.replace(out)
+        new.write_text("".join(lines), encoding="utf-8")
+    new.replace(out)
 
 
 def _columns() -> dict[str, Any]:
     import polars as pl
 
     text = ("id", "question", "answer", "error", "kind", "model", "version", "route")
-    place = {name: pl.String() for name in PLACE}
-    quoted = {"text": pl.String()} | place | {"start": pl.Int64(), "end": pl.Int64()}
+    source = {name: pl.String() for name in SOURCE_FIELDS}
+    quote = {"text": pl.String()} | source | {"start": pl.Int64(), "end": pl.Int64()}
     return dict.fromkeys(text, pl.String()) | {
         "cost_usd": pl.Float64(),
         "degraded": pl.String(),
         "trace_id": pl.String(),
         "seconds": pl.Float64(),
-        "sources": pl.List(pl.Struct(place)),
-        "quotes": pl.List(pl.Struct(quoted)),
+        "sources": pl.List(pl.Struct(source)),
+        "quotes": pl.List(pl.Struct(quote)),
         "fingerprint": pl.String(),
     }
 
@@ -162,8 +166,8 @@ def _columns() -> dict[str, Any]:
 def _earlier(out: Path) -> Iterable[Answered]:
     if not out.is_file():
         return []
-    tried = f"go on with the batch of {out}"
-    advice = "name another --out, or remove that file"
+    tried = f"resume the batch of {out}"
+    advice = "name another --out, or delete that file"
     if out.suffix.lower() == TABLE:
         import polars as pl
 
@@ -174,17 +178,17 @@ def _earlier(out: Path) -> Iterable[Answered]:
     else:
         rows = _parsed(out.read_bytes().splitlines(), tried, advice)
     if any("fingerprint" not in row for row in rows):
-        raise TwinError(tried, found="a file of something else", next_step=advice)
+        raise TwinError(tried, found="a file that is not a batch's output", next_step=advice)
     return rows
 
 
 def _journaled(path: Path) -> tuple[int, list[Answered]]:
-    """Bytes of whole lines, and what they hold."""
+    """Return the number of bytes in whole lines, and their rows."""
     if not path.is_file():
         return 0, []
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
-    tried, advice = f"go on with the batch of {path}", "remove that file, and its answers with it"
+    tried, advice = f"resume the batch of {path}", "delete that file, which loses its answers"
     return whole, _parsed(content[:whole].splitlines(), tried, advice)
 
 
@@ -196,6 +200,6 @@ def _parsed(lines: Sequence[bytes], tried: str, advice: str) -> list[Answered]:
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise TwinError(tried, found=f"line {number}: {error}", next_step=advice) from error
         if not isinstance(row, dict):
-            raise TwinError(tried, found=f"line {number} is no object", next_step=advice)
+            raise TwinError(tried, found=f"line {number} is not an object", next_step=advice)
         rows.append(cast(Answered, row))
     return rows

@@ -1,14 +1,14 @@
-"""Asking a batch's questions at the gateway, a few at once.
+"""Send the questions of a batch to the gateway, a few concurrently.
 
-Scope: the bounded width, which failures are a row's and which end the batch, the sum.
-Out of scope: files (`questions.py`, `answers.py`), what is shown (`commands/questions.py`,
-the asset `batch_completions`), routing and its costs (the gateway).
+Scope: the number of concurrent requests, errors of a row and errors that end the batch, totals.
+Out of scope: files (`questions.py`, `answers.py`), output (`commands/questions.py`, the asset
+`batch_completions`), routing and its costs (the gateway).
 
-The gateway answers a batch as it answers a reader: same route, same limits, same account. A row
-that it refuses (400, 403, 404, 413, 422) is an error of that row. What may pass (429, 5xx, no
-connection) is tried again after the time that the gateway names; where it does not pass the batch
-ends, and goes on where it was when it is run again. Each request carries an `Idempotency-Key`, so
-that one whose answer was lost on the way is not paid twice.
+The gateway treats a batch like a reader: same route, same limits, same account. A row that it
+refuses (400, 403, 404, 413, 422) gets an error. A temporary failure (429, 5xx, no connection) is
+retried after the time that the gateway names. If it persists, the batch ends, and running it again
+resumes it. Each request has an `Idempotency-Key`, so a request whose answer was lost is not paid
+twice.
 """
 
 from __future__ import annotations
@@ -22,30 +22,36 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.batches.answers import PLACE, QUOTED, Answered, Journal
+from twin_resources.gateway.batches.answers import (
+    QUOTE_FIELDS,
+    SOURCE_FIELDS,
+    Answered,
+    Journal,
+)
 from twin_resources.gateway.batches.questions import BatchQuestion
 from twin_resources.gateway.request.ignored_parameters import BATCH_MARK
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-WIDTH = 2  # a server of ours on two cores reads two prompts at once; more wait there
+WIDTH = 2  # a local server on two cores processes two prompts at once and queues the others
 MAX_AT_ONCE = 64
-TRIES = 5  # after a 429 or 5xx, each after the time that it names or 0.5 s, 1 s, 2 s, …
+RETRIES = 5  # after a 429 or 5xx, each after the time that it names or 0.5 s, 1 s, 2 s, …
 TIMEOUT_S = 600.0
-_OF_THE_ROW = frozenset({400, 403, 404, 413, 422})
+_ROW_ERRORS = frozenset({400, 403, 404, 413, 422})
 
 
 @dataclass
 class BatchSum:
-    """What a batch has come to so far.
+    """Totals of a batch so far.
 
     Attributes:
-        questions: in all; `kept` of them were answered by an earlier run.
-        answered, failed: in this run.
-        cost_usd: of this run's answers, as far as the gateway knows it; `unpriced` are those of
-            which it does not.
-        routes: route → answers, of this run.
+        questions: number of questions.
+        kept: questions that an earlier run answered.
+        answered, failed: rows of this run.
+        cost_usd: cost of this run's answers in US dollars, as far as the gateway knows it.
+        unpriced: answers of this run whose cost the gateway does not know.
+        routes: route → number of answers in this run.
     """
 
     questions: int
@@ -58,7 +64,7 @@ class BatchSum:
 
     @property
     def done(self) -> int:
-        """Rows that are dealt with."""
+        """Number of finished rows."""
         return self.kept + self.answered + self.failed
 
     def count(self, row: Answered) -> None:
@@ -84,22 +90,26 @@ def complete(
     width: int = WIDTH,
     on_row: Callable[[BatchSum, Answered], object] = lambda _sum, _row: None,
 ) -> BatchSum:
-    """Ask what the journal has no answer to, `width` questions at once.
+    """Ask the questions that the journal has no answer to, `width` at once.
 
     Args:
-        url: of the gateway, ends in `/v1`; `key` is a reader's.
-        model: `twin/<author>` or an alias of it, for rows that name none.
+        questions: the questions of the batch.
+        journal: stores the answers.
+        url: address of the gateway, which ends in `/v1`.
+        key: a reader's key.
+        model: `twin/<author>` or an alias of it, for rows that name no model.
+        width: number of concurrent requests.
         on_row: called after each row of this run.
 
     Raises:
-        TwinError: the gateway refuses the key, or does not answer; what is answered stays.
+        TwinError: the gateway refuses the key, or does not answer; earlier answers are kept.
     """
     work = _complete(questions, journal, url=url, key=key, model=model, width=width, on_row=on_row)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)  # which ends it at once when it is interrupted
-    # a notebook has a loop already: in a thread of its own
+        return asyncio.run(work)  # cancels the work on an interrupt
+    # A notebook already runs an event loop, so the work runs in another thread.
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(asyncio.run, work).result()
 
@@ -118,32 +128,32 @@ async def _complete(
     from openai import AsyncOpenAI
 
     total = BatchSum(len(questions))
-    waiting = [one for one in questions if one.fingerprint(model) not in journal]
-    total.kept = len(questions) - len(waiting)
+    unanswered = [question for question in questions if question.fingerprint(model) not in journal]
+    total.kept = len(questions) - len(unanswered)
     async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_S) as transport:
-        client = AsyncOpenAI(base_url=url, api_key=key, http_client=transport, max_retries=TRIES)
+        client = AsyncOpenAI(base_url=url, api_key=key, http_client=transport, max_retries=RETRIES)
 
-        turns = iter(waiting)
+        remaining = iter(unanswered)
 
         async def work() -> None:
-            for question in turns:
-                row = await _answered(client, question, model=model)
+            for question in remaining:
+                row = await _ask(client, question, model=model)
                 journal.append(row)
                 total.count(row)
                 on_row(total, row)
 
-        # the first that fails ends the others: TaskGroup cancels them
+        # After the first failure, TaskGroup cancels the other tasks.
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(max(1, min(width, MAX_AT_ONCE, len(waiting)))):
+                for _ in range(max(1, min(width, MAX_AT_ONCE, len(unanswered)))):
                     group.create_task(work())
         except* TwinError as failures:
             raise failures.exceptions[0] from None
     return total
 
 
-async def _answered(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> Answered:
-    """The row of a question."""
+async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> Answered:
+    """Send a question and return its row."""
     import openai
 
     fingerprint = question.fingerprint(model)
@@ -160,12 +170,12 @@ async def _answered(client: AsyncOpenAI, question: BatchQuestion, *, model: str)
     try:
         completion = await client.chat.completions.create(**request)
     except openai.APIStatusError as error:
-        if error.status_code in _OF_THE_ROW:
+        if error.status_code in _ROW_ERRORS:
             return row | {"error": f"{error.status_code}: {_message(error)}"}
         message = f"{error.status_code}: {_message(error)}"
         raise TwinError(tried, found=message, next_step=_AGAIN) from error
     except openai.APIConnectionError as error:
-        raise TwinError(tried, found="nothing answers there", next_step=_AGAIN) from error
+        raise TwinError(tried, found="no answer at that address", next_step=_AGAIN) from error
     facts: dict[str, Any] = (completion.model_extra or {}).get("twin") or {}
     return row | {
         "answer": (completion.choices[0].message.content or "").strip(),
@@ -176,8 +186,8 @@ async def _answered(client: AsyncOpenAI, question: BatchQuestion, *, model: str)
         "degraded": str(facts.get("degraded") or ""),
         "trace_id": str(facts.get("trace_id") or ""),
         "seconds": round(time.monotonic() - began, 3),
-        "sources": [_only(PLACE, one) for one in facts.get("sources") or ()],
-        "quotes": [_only(QUOTED, one) for one in facts.get("quotes") or ()],
+        "sources": [_subset(SOURCE_FIELDS, source) for source in facts.get("sources") or ()],
+        "quotes": [_subset(QUOTE_FIELDS, quote) for quote in facts.get("quotes") or ()],
     }
 
 
@@ -201,11 +211,11 @@ def _empty_row(question: BatchQuestion, model: str) -> dict[str, Any]:
     }
 
 
-_AGAIN = "mend it, and run the same batch again: what is answered is kept and not asked again"
+_AGAIN = "correct the cause and run the same batch again; answered questions are not asked again"
 
 
-def _only(names: Sequence[str], choices: Any) -> dict[str, Any]:
-    return {name: choices.get(name) for name in names}
+def _subset(names: Sequence[str], fields: Any) -> dict[str, Any]:
+    return {name: fields.get(name) for name in names}
 
 
 def _message(error: Any) -> str:

@@ -1,10 +1,10 @@
-"""The questions of a batch, as a file holds them: JSON Lines or Parquet.
+"""Read the questions of a batch from a JSON Lines or Parquet file.
 
-Scope: the three forms of a row, and what is said of one that is broken.
-Out of scope: asking (`completing.py`), the answers' file (`answers.py`).
+Scope: the three formats of a row, and the messages about invalid rows.
+Out of scope: calling the gateway (`completing.py`), the file of answers (`answers.py`).
 
-A row is `{"question": …}`, `{"messages": […]}`, or a line of OpenAI's batch API, so that a file
-made for that one is taken as it is: `{"custom_id": …, "body": {"messages": […], …}}`
+A row is `{"question": …}`, `{"messages": […]}`, or a line of OpenAI's batch API,
+`{"custom_id": …, "body": {"messages": […], …}}`, so that a file for that API works unchanged
 (https://platform.openai.com/docs/guides/batch).
 """
 # pyright: strict
@@ -21,7 +21,7 @@ from typing import Any, cast
 from twin_resources.errors import TwinError
 
 LINES, TABLE = (".jsonl", ".ndjson"), ".parquet"
-# What a row may set of the request; anything else in it (a label, a date) is the reader's own.
+# Fields of the request that a row may set. Other columns (a label, a date) are ignored.
 OPTIONS = ("max_tokens", "temperature", "top_p", "seed", "stop", "response_format", "user")
 
 Row = Mapping[str, Any]
@@ -32,10 +32,10 @@ class BatchQuestion:
     """One request.
 
     Attributes:
-        id: the row's own (`id`, `custom_id`), else its number from 1; once in a batch.
-        messages: as the endpoint takes them.
-        model: the row's own; empty: the batch's.
-        options: of the request (`OPTIONS`), as far as the row sets them.
+        id: the row's `id` or `custom_id`, otherwise its number from 1; unique in a batch.
+        messages: the messages in the endpoint's format.
+        model: the row's model; empty for the batch's model.
+        options: the fields of `OPTIONS` that the row sets.
     """
 
     id: str
@@ -45,12 +45,12 @@ class BatchQuestion:
 
     @property
     def question(self) -> str:
-        """What was asked last; empty where it is no plain text."""
+        """Text of the last message; empty if it is not plain text."""
         content = self.messages[-1].get("content")
         return content if isinstance(content, str) else ""
 
     def fingerprint(self, model: str) -> str:
-        """Of the whole request: an answer in a file belongs to it only while nothing changed."""
+        """Return the hash of the whole request; a stored answer counts only while it matches."""
         request = [self.id, list(self.messages), self.model or model, dict(self.options)]
         text = json.dumps(request, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -58,17 +58,17 @@ class BatchQuestion:
 
 @dataclass(frozen=True)
 class BrokenRow:
-    """A row that is no question; `place` is `line 7` or `row 7`."""
+    """An invalid row; `place` is `line 7` or `row 7`."""
 
     place: str
     found: str
 
 
 def read_questions(path: Path) -> tuple[list[BatchQuestion], list[BrokenRow]]:
-    """The questions of a file in its order, and the rows that are none.
+    """Return the questions of a file in their order, and the invalid rows.
 
     Raises:
-        TwinError: no such file, neither of the two formats, or nothing in it can be read.
+        TwinError: the file does not exist, has neither format, or contains no valid question.
     """
     tried = f"read the questions of {path}"
     if not path.is_file():
@@ -81,7 +81,7 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[BrokenRow]]:
         raise TwinError(
             tried,
             found=f"a file of kind {path.suffix or 'unknown'}",
-            next_step='write one {"question": "…"} a line into a .jsonl file, or a Parquet table '
+            next_step='write one {"question": "…"} per line to a .jsonl file, or a Parquet table '
             "with a column `question`",
         )
     questions: list[BatchQuestion] = []
@@ -90,7 +90,7 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[BrokenRow]]:
     for number, (place, row) in enumerate(numbered, start=1):
         question = row if isinstance(row, str) else _question(row, number)
         if isinstance(question, BatchQuestion) and question.id in known:
-            question = f"the id {question.id!r} stands in an earlier one"
+            question = f"the id {question.id!r} is already used by an earlier row"
         if isinstance(question, str):
             broken.append(BrokenRow(place, question))
         else:
@@ -117,10 +117,10 @@ def _lines(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
         try:
             row: Any = json.loads(line)
         except json.JSONDecodeError as error:
-            yield f"line {number}", f"no JSON: {error.msg} at character {error.pos + 1}"
+            yield f"line {number}", f"invalid JSON: {error.msg} at character {error.pos + 1}"
             continue
-        mapping = isinstance(row, dict)
-        yield f"line {number}", cast(Row, row) if mapping else "no object in braces"
+        is_object = isinstance(row, dict)
+        yield f"line {number}", cast(Row, row) if is_object else "not a JSON object"
 
 
 def _table(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
@@ -135,7 +135,7 @@ def _table(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
 
 
 def _question(row: Row, number: int) -> BatchQuestion | str:
-    """A row's question, or what is wrong with it."""
+    """Return a row's question, or the reason that it is invalid."""
     body = row.get("body")
     fields = cast(Row, body) if isinstance(body, dict) else row
     messages = fields.get("messages")
@@ -144,13 +144,13 @@ def _question(row: Row, number: int) -> BatchQuestion | str:
     if messages is None:
         return "neither `question` nor `messages`"
     if not _are_messages(messages):
-        return "`messages` is no list of role and content that ends with the user's"
+        return "`messages` is not a list of roles and contents that ends with the user's message"
     name = row.get("custom_id", row.get("id", number))
     return BatchQuestion(
         id=str(name),
         messages=tuple(cast(list[Row], messages)),
-        # a line of OpenAI's batch names OpenAI's model; only a name of ours is one to route by
-        model=_twin(fields.get("model")),
+        # A line of OpenAI's batch API names OpenAI's model; only the name of a twin is used.
+        model=_twin_name(fields.get("model")),
         options={key: fields[key] for key in OPTIONS if fields.get(key) is not None},
     )
 
@@ -168,5 +168,5 @@ def _are_messages(value: object) -> bool:
     )
 
 
-def _twin(model: object) -> str:
+def _twin_name(model: object) -> str:
     return model if isinstance(model, str) and model.startswith("twin/") else ""

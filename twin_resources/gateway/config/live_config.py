@@ -1,12 +1,12 @@
-"""What the gateway follows without a restart: policy, servers and authors, read when they change.
+"""Reload policy, servers and authors when their files change, without a restart.
 
-Scope: noticing a change by modification time and size, reading it, and keeping the last good
-value with a note when the new one cannot be read.
-Out of scope: what follows from it (`routing/`), the router's list of servers
-(`plugin.py`).
+Scope: detecting a change by modification time and size, reading the file, and keeping the last
+valid value with a note if the new one cannot be read.
+Out of scope: using the values (`routing/`), the router's list of servers
+(`config_watcher.py`).
 
-Every file is replaced by its writer with a rename, so a read sees the old or the new one, never
-half.
+Every file is replaced by its writer with a rename, so a read sees the old or the new content and
+never a part of it.
 """
 # pyright: strict
 
@@ -33,22 +33,22 @@ _T = TypeVar("_T")
 
 
 @dataclass
-class _Followed(Generic[_T]):
-    """One file: its last good value, and the note about what is wrong with it now."""
+class _WatchedFile(Generic[_T]):
+    """One watched file: its last valid value, and a note if its content is not valid now."""
 
     path: Path
     read: Callable[[Path], _T]
     value: _T | None = None
     problem: str = ""
     mark: _Mark | None = None
-    seen: bool = False
+    is_checked: bool = False
 
     def refresh(self, name: str) -> bool:
-        """Read the file again when it has changed; True when value or note did."""
+        """Read the file again if it has changed; return whether value or note changed."""
         mark = _mark(self.path)
-        if self.seen and mark == self.mark:
+        if self.is_checked and mark == self.mark:
             return False
-        self.seen, self.mark = True, mark
+        self.is_checked, self.mark = True, mark
         if mark is None:
             changed = bool(self.problem) or self.value is not None
             self.value, self.problem = None, ""
@@ -57,7 +57,7 @@ class _Followed(Generic[_T]):
             self.value, self.problem = self.read(self.path), ""
         except (TwinError, OSError, ValueError, KeyError, TypeError) as error:
             consequence = (
-                "the last good one is used" if self.value is not None else "nothing is used"
+                "the last valid one is used" if self.value is not None else "nothing is used"
             )
             self.problem = f"{name} unreadable ({type(error).__name__}): {consequence}"
         return True
@@ -65,12 +65,13 @@ class _Followed(Generic[_T]):
 
 @dataclass
 class LiveConfig:
-    """The files of one home that the gateway follows; `current` is replaced, never changed.
+    """The watched files of one home; `current` is replaced and never modified.
 
     Attributes:
-        settings: which home.
-        current: the snapshot of the last refresh; a request takes it once and keeps it.
-        stopped: server keys of canaries that get no request any more, whatever the file still says.
+        settings: settings of the home.
+        current: the snapshot of the last refresh; a request reads it once and keeps it.
+        stopped: server keys of canaries that get no more requests, even if the policy file still
+            lists them.
     """
 
     settings: Settings
@@ -78,26 +79,26 @@ class LiveConfig:
         default_factory=lambda: Snapshot(authors={}, policy=None, servers={}), init=False
     )
     stopped: set[str] = field(default_factory=set[str], init=False)
-    _policy: _Followed[Policy] = field(init=False)
-    _servers: _Followed[dict[str, Server]] = field(init=False)
-    _authors: dict[str, _Followed[Author]] = field(
-        default_factory=dict[str, _Followed[Author]], init=False
+    _policy: _WatchedFile[Policy] = field(init=False)
+    _servers: _WatchedFile[dict[str, Server]] = field(init=False)
+    _authors: dict[str, _WatchedFile[Author]] = field(
+        default_factory=dict[str, _WatchedFile[Author]], init=False
     )
-    _routing: dict[str, _Followed[RoutingPolicy]] = field(
-        default_factory=dict[str, "_Followed[RoutingPolicy]"], init=False
+    _routing: dict[str, _WatchedFile[RoutingPolicy]] = field(
+        default_factory=dict[str, "_WatchedFile[RoutingPolicy]"], init=False
     )
 
     _paused: dict[str, str] = field(default_factory=dict[str, str], init=False)
 
     def __post_init__(self) -> None:
-        self._policy = _Followed(self.settings.policy_path, read_policy)
-        self._servers = _Followed(self.settings.servers_path, read_servers)
+        self._policy = _WatchedFile(self.settings.policy_path, read_policy)
+        self._servers = _WatchedFile(self.settings.servers_path, read_servers)
 
     def refresh(self) -> bool:
-        """Look at every file once (about 10 µs each); True when `current` was replaced."""
+        """Check every file once (about 10 µs each); return whether `current` was replaced."""
         changed = self._policy.refresh("policy")
         if changed and self._policy.value is not None:
-            # A stopped one that the file has let go may come again as a new canary.
+            # Once the policy no longer lists a stopped canary, its version may start again as one.
             listed = {_canary_key(*item) for item in self._policy.value.authors.items()}
             self.stopped &= listed
         changed |= self._servers.refresh("servers")
@@ -108,7 +109,7 @@ class LiveConfig:
         return changed
 
     def stop_canary(self, server_key: str) -> None:
-        """Send this canary nothing from the next request on; the registry follows."""
+        """Send this canary no further requests; the registry is updated later."""
         self.stopped.add(server_key)
         self.current = self._snapshot()
 
@@ -125,15 +126,15 @@ class LiveConfig:
 
     def _refresh_authors(self) -> bool:
         folder = self.settings.authors_dir
-        there = {path.stem: path for path in folder.glob("*.toml")} if folder.is_dir() else {}
+        files = {path.stem: path for path in folder.glob("*.toml")} if folder.is_dir() else {}
         changed = False
-        for slug in set(self._authors) - set(there):
+        for slug in set(self._authors) - set(files):
             del self._authors[slug]
             self._routing.pop(slug, None)
             changed = True
-        for slug, path in there.items():
+        for slug, path in files.items():
             if slug not in self._authors:
-                self._authors[slug] = _Followed(
+                self._authors[slug] = _WatchedFile(
                     path, lambda path: read_author(self.settings, path.stem)
                 )
             changed |= self._authors[slug].refresh(f"author {slug}")
@@ -143,40 +144,42 @@ class LiveConfig:
     def _refresh_paused(self) -> bool:
         folder = self.settings.authors_dir
         files = {path.stem: path for path in folder.glob(f"*{SUFFIX}")} if folder.is_dir() else {}
-        paused = {slug: why for slug, path in files.items() if (why := paused_because(path))}
+        paused = {slug: reason for slug, path in files.items() if (reason := paused_because(path))}
         changed = paused != self._paused
         self._paused = paused
         return changed
 
     def _refresh_routing(self, author: str) -> bool:
-        """Only with a paid model: without one there is nothing to choose between."""
+        """Reload the routing policy of an author; without a paid model there is no choice."""
         if not self.settings.has_paid_route:
             return False
         if author not in self._routing:
             path = policy_file(self.settings.home, author)
-            self._routing[author] = _Followed(path, read_routing_policy)
+            self._routing[author] = _WatchedFile(path, read_routing_policy)
         return self._routing[author].refresh("routing policy")
 
     def _answering_policy(self, servers: Mapping[str, Server]) -> Policy | None:
-        """The newest policy; where an author's new stable version is not warm yet, what answered
-        before, as long as its server does."""
+        """Return the newest policy, except for authors whose new stable version is not ready.
+
+        Such an author keeps the previous entry while the server of that version is ready.
+        """
         newest, before = self._policy.value, self.current.policy
         if newest is None or before is None:
             return newest
         authors = {
             slug: before.authors[slug]
             if slug in before.authors
-            and wanted.stable is not None
-            and not _is_ready(wanted, slug, servers)
+            and entry.stable is not None
+            and not _is_ready(entry, slug, servers)
             and _is_ready(before.authors[slug], slug, servers)
-            else wanted
-            for slug, wanted in newest.authors.items()
+            else entry
+            for slug, entry in newest.authors.items()
         }
         return replace(newest, authors=authors)
 
-    def _problems(self, slug: str, author: _Followed[Author]) -> list[str]:
+    def _problems(self, slug: str, author: _WatchedFile[Author]) -> list[str]:
         routing = self._routing.get(slug)
-        return [one.problem for one in (author, routing) if one is not None and one.problem]
+        return [file.problem for file in (author, routing) if file is not None and file.problem]
 
     def _snapshot(self) -> Snapshot:
         shared = (self._policy, self._servers)
@@ -186,14 +189,14 @@ class LiveConfig:
             policy=self._without_stopped(self._answering_policy(servers)),
             servers=servers,
             has_paid_route=self.settings.has_paid_route,
-            problems=tuple(one.problem for one in shared if one.problem),
+            problems=tuple(file.problem for file in shared if file.problem),
             paused=dict(self._paused),
             author_problems={
                 slug: "; ".join(problems)
                 for slug, author in self._authors.items()
                 if (problems := self._problems(slug, author))
             },
-            routing={slug: one.value for slug, one in self._routing.items() if one.value},
+            routing={slug: file.value for slug, file in self._routing.items() if file.value},
         )
 
 
@@ -212,14 +215,15 @@ def read_servers(path: Path) -> dict[str, Server]:
     """Read `servers.json`, the list that the fleet publishes.
 
     Raises:
-        TwinError: it is no such list, or a newer code wrote it.
+        TwinError: a newer release wrote the file.
+        ValueError, KeyError, TypeError: the file is not such a list.
     """
     document = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
     if document.get("schema", 0) > SERVERS_SCHEMA:
         raise TwinError(
             f"read {path}",
-            found=f"schema {document['schema']}; this code knows {SERVERS_SCHEMA}",
-            next_step="run gateway and model servers from the same release",
+            found=f"schema {document['schema']}; this release reads schema {SERVERS_SCHEMA}",
+            next_step="run the gateway and the model servers from the same release",
         )
     servers = cast("dict[str, dict[str, Any]]", document["servers"])
     return {

@@ -1,10 +1,10 @@
-"""The configuration of the LiteLLM proxy.
+"""Write the configuration of the LiteLLM proxy.
 
-Scope: `config.yaml` and the switches in the environment without which LiteLLM is noisy, asks
-the network at start, or listens to `.env` files.
-Out of scope: which process gets which environment (`processes/child_environment.py`), the
-model
-servers: the plugin adds and removes them while the proxy runs, so the list of models starts empty.
+Scope: `config.yaml`, and environment variables without which LiteLLM logs too much, calls the
+network at start, or reads `.env` files.
+Out of scope: the environment of each process (`processes/child_environment.py`), the model
+servers. The list of models starts empty, because servers are added and removed while the proxy
+runs (`config_watcher.py`).
 
 Settings: https://docs.litellm.ai/docs/proxy/config_settings
 """
@@ -20,19 +20,18 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.observability.langfuse.connection import TraceStore
 from twin_resources.settings import Secrets, Settings
 
-# An idle connection that llama.cpp has closed costs one failed attempt. Three more within about two
-# seconds outlast the restart of a small model's server; with LiteLLM's own pauses a reader waited
+# The first attempt fails if llama.cpp has closed an idle connection. Three retries within about two
+# seconds cover the restart of a small model's server. With LiteLLM's own pauses a reader waited
 # 8.6 s for a 503.
 RETRIES = 3
 FIRST_PAUSE_S, MAX_PAUSE_S, PAUSE_JITTER = 0.25, 1.0, 0.1
 REQUEST_TIMEOUT_S = 300
-SPAN_DELAY_MS = (
-    500  # OpenTelemetry's default of 5 s would let `twin explain` look for a trace too early
-)
+# With OpenTelemetry's default of 5 s, `twin explain` would look for a trace too early.
+SPAN_DELAY_MS = 500
 
 
 def proxy_config() -> dict[str, Any]:
-    """The document that becomes `config.yaml`; it holds no secret."""
+    """Return the content of `config.yaml`; it contains no secret."""
     return {
         "model_list": [],
         "litellm_settings": {
@@ -47,7 +46,7 @@ def proxy_config() -> dict[str, Any]:
         "router_settings": {
             "num_retries": RETRIES,
             "retry_after": 0,
-            "disable_cooldowns": True,  # one deployment a version: cooling it down refuses requests
+            "disable_cooldowns": True,  # with one deployment, it refuses requests
         },
         "general_settings": {
             "master_key": "os.environ/LITELLM_MASTER_KEY",
@@ -57,7 +56,7 @@ def proxy_config() -> dict[str, Any]:
             "disable_error_logs": True,
             "disable_adding_master_key_hash_to_db": True,
             "store_model_in_db": False,
-            # A reader who leaves ends the work; else whole answers were computed to the end.
+            # A disconnect cancels the call. Otherwise whole answers are computed to the end.
             "cancel_on_disconnect": True,
         },
     }
@@ -68,16 +67,16 @@ def write_proxy_config(settings: Settings) -> Path:
     import yaml
 
     path = settings.home / "gateway" / "config.yaml"
-    note = "# Written at every start of the gateway; an edit is lost.\n"
+    note = "# Written at every start of the gateway; edits are lost.\n"
     return replace_file(path, note + yaml.safe_dump(proxy_config(), sort_keys=False))
 
 
 def proxy_environment(config: Path, secrets: Secrets, store: TraceStore) -> Mapping[str, str]:
-    """Variables that LiteLLM reads when it is imported and when it starts."""
+    """Return the variables that LiteLLM reads when it is imported and when it starts."""
     return {
         "CONFIG_FILE_PATH": str(config),
         "LITELLM_MASTER_KEY": secrets.gateway_master_key,
-        "LITELLM_MODE": "PRODUCTION",  # else it loads the .env files of the working folder
+        "LITELLM_MODE": "PRODUCTION",  # otherwise it loads .env files of the working directory
         "LITELLM_LOG": "ERROR",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LITELLM_TELEMETRY": "False",
@@ -92,8 +91,8 @@ def proxy_environment(config: Path, secrets: Secrets, store: TraceStore) -> Mapp
         "JITTER": str(PAUSE_JITTER),
         "OTEL_BSP_SCHEDULE_DELAY": str(SPAN_DELAY_MS),
         "OTEL_SDK_DISABLED": "false",
-        "LANCE_LOG": "error",  # two warnings a search otherwise
-        # A proxy of the environment must not carry what goes to the loopback.
+        "LANCE_LOG": "error",  # otherwise each search logs two warnings
+        # Loopback connections must not use a proxy that the environment sets.
         "NO_PROXY": "127.0.0.1,localhost,::1",
         "no_proxy": "127.0.0.1,localhost,::1",
     }

@@ -1,1 +1,1 @@
-"""What answers cost, and counts that hold for the home instead of one process."""
+"""The cost of answers, and counters shared by all processes of a home."""

@@ -1,7 +1,7 @@
-"""What one answer takes: seconds, tokens a second and dollars.
+"""Measure one answer in seconds, tokens per second and US dollars.
 
-Scope: the clock and the bill of an answer, from its begin to its end. Out of scope:
-the formulas and the meters (`cost.py`), the paid account (`access/paid_budget.py`).
+Scope: timing and price of an answer, from its start to its end. Out of scope: the formulas and the
+meters (`cost.py`), the paid account (`access/paid_budget.py`).
 """
 # pyright: strict
 
@@ -17,15 +17,15 @@ from twin_resources.gateway.routing.decision import RoutingNote
 
 @dataclass
 class AnswerCost:
-    """The clock and the bill of an answer.
+    """Timing and price of an answer.
 
     Attributes:
         usd_per_hour: price of the machine that answers.
-        meter: measures that machine's tokens per second; None: nothing of ours answers.
-        bought: the paid call that was made for it; None: none was.
-        usd, other_usd, tokens_per_second: known at the end; `other_usd` is what the model that was
-            not chosen would have cost.
-        seconds: from begin to end.
+        meter: measures that machine's tokens per second; None if no machine of ours answers.
+        bought: the paid call for the answer, or None.
+        usd, other_usd, tokens_per_second: set at the end; `other_usd` is the estimated cost with
+            the model that was not chosen.
+        seconds: duration of the answer.
     """
 
     usd_per_hour: float
@@ -39,21 +39,21 @@ class AnswerCost:
     _began: float = 0.0
 
     def begin(self, *, since: float | None = None) -> None:
-        """The request goes to its server.
+        """Start the clock when the request is sent to its server.
 
         Args:
-            since: seconds by `time.monotonic`, where no model is asked: when the request came.
+            since: arrival of the request (`time.monotonic`, seconds), if no model is asked.
         """
         self._began = time.monotonic() if since is None else since
         if self.meter is not None:
             self.meter.begin()
 
     def move_to(self, meter: Throughput) -> None:
-        """Another machine answers in the place of the one that failed."""
+        """Continue on another machine after the first one failed."""
         if not self.is_over:
-            if self.meter is not None:  # one elsewhere has none
+            if self.meter is not None:  # a remote server has none
                 self.meter.end(0)
-            # LiteLLM tells of a fallback when that has answered
+            # LiteLLM reports a fallback only after it has answered
             meter.begin(since=self._began)
         self.meter = meter
 
@@ -66,13 +66,14 @@ class AnswerCost:
         is_paid: bool,
         routing: RoutingNote | None,
     ) -> None:
-        """The answer is over, or failed with 0 tokens; only the first call counts.
+        """Compute the cost of the answer, or of a failure with 0 tokens; only the first call
+        counts.
 
         Args:
             tokens: prompt and answer tokens together.
-            paid_usd: what a paid model asked for it; None: its own machine answered.
-            is_fixed: no model was asked. is_paid: the paid model has answered.
-            routing: why this model answered, where a fitted policy has decided.
+            paid_usd: price of a paid model's answer, or None if no paid model answered.
+            is_fixed: whether no model was asked. is_paid: whether the paid model answered.
+            routing: why this model answered, if a fitted policy decided.
         """
         if self.is_over:
             return
@@ -92,5 +93,5 @@ class AnswerCost:
                 self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
             )
         if not is_paid and self.bought is not None and self.bought.usd:
-            # what broke off was paid for as well
+            # a paid call that failed midway is charged as well
             self.usd = (self.usd or 0.0) + self.bought.usd

@@ -1,10 +1,10 @@
-"""What an answer costs on a machine of one's own, and when a paid model would be cheaper.
+"""Compute the cost of an answer on one's own machine, and compare it with a paid model.
 
 Scope: the formulas, and the meter that measures tokens per busy second.
 Out of scope: prices (`Settings`), budgets (`paid_budget.py`), the decision (`routing/`).
 
-Route on marginal cost (utilisation 1: the machine is paid for anyway), decide capacity on average
-cost.
+Routing uses marginal cost (utilisation 1, because the machine is paid for anyway); capacity
+planning uses average cost.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ def self_hosted_usd_per_million_tokens(
     overhead: float = 0.0,
     utilisation: float = 1.0,
 ) -> float:
-    """c_self = price · n · (1 + overhead) / (3600 · tokens/s · utilisation) · 10⁶.
+    """Return c_self = price · n · (1 + overhead) / (3600 · tokens/s · utilisation) · 10⁶.
 
     Args:
         usd_per_hour: price of one machine, US dollars.
@@ -37,28 +37,30 @@ def self_hosted_usd_per_million_tokens(
         utilisation: busy share of the paid time, in (0, 1]; 1 gives the marginal cost.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: if a value is outside its range.
     """
     if tokens_per_second <= 0 or machines < 1 or overhead < 0 or usd_per_hour < 0:
         raise ValueError(
-            "tokens per second and machines are positive, price and overhead not negative"
+            "tokens per second and machines must be positive, price and overhead not negative"
         )
     if not 0 < utilisation <= 1:
-        raise ValueError(f"utilisation is in (0, 1], not {utilisation}")
+        raise ValueError(f"utilisation must be in (0, 1], not {utilisation}")
     paid = usd_per_hour * machines * (1 + overhead)
     return paid / (3600 * tokens_per_second * utilisation) * 1e6
 
 
 def break_even_utilisation(self_hosted_at_full: float, *, paid_blended: float) -> float:
-    """Above this utilisation one's own machine is cheaper than the paid model; above 1: never.
+    """Return the utilisation above which one's own machine is cheaper than the paid model.
+
+    A result above 1 means that it never is.
 
     Args:
-        self_hosted_at_full: c_self at utilisation 1, US dollars a million tokens.
+        self_hosted_at_full: c_self at utilisation 1, US dollars per million tokens.
         paid_blended: the paid model's price for the same mix of prompt and answer tokens, same
             unit.
 
     Raises:
-        ValueError: the paid price is not positive.
+        ValueError: if the paid price is not positive.
     """
     if paid_blended <= 0:
         raise ValueError("the paid model's price must be positive")
@@ -66,9 +68,9 @@ def break_even_utilisation(self_hosted_at_full: float, *, paid_blended: float) -
 
 
 def answer_usd(usd_per_hour: float, *, tokens: int, tokens_per_second: float) -> float:
-    """Marginal cost of one answer: its prompt and answer tokens at c_self (utilisation 1).
+    """Return the marginal cost of one answer: its tokens at c_self with utilisation 1.
 
-    Summed over answers this is the machine's price times its busy time: nothing is counted twice.
+    The sum over all answers is the machine's price times its busy time, so nothing counts twice.
     """
     per_million = self_hosted_usd_per_million_tokens(
         usd_per_hour, tokens_per_second=tokens_per_second
@@ -81,24 +83,24 @@ _MEASURED = ("tokens", "requests", "busy_seconds", "_in_flight", "_busy_since")
 
 
 def measured_servers(counts: HomeCounts) -> list[str]:
-    """Keys of the servers that any process of the gateway has measured."""
+    """Return the keys of the servers that any process of the gateway has measured."""
     with counts.changing() as table:
         return [name.removeprefix(_METER) for name in table if name.startswith(_METER)]
 
 
 @dataclass
 class Throughput:
-    """Tokens per busy second of one model server, measured on the traffic itself.
+    """Tokens per busy second of one model server, measured on live traffic.
 
-    A busy second is one in which at least one request is in flight, so that answers that overlap
-    share it.
+    A busy second has at least one request in flight, so overlapping answers share it.
 
     Attributes:
         tokens: prompt and answer tokens of the finished requests.
-        requests: finished requests.
+        requests: number of finished requests.
         busy_seconds: length of the union of their times in flight.
         clock: seconds, the same in all processes.
-        name, counts: where the gateway's other processes count for the same server.
+        name, counts: name of the server, and the counters shared with the gateway's other
+            processes.
     """
 
     tokens: int = 0
@@ -111,10 +113,10 @@ class Throughput:
     _busy_since: float = 0.0
 
     def begin(self, *, since: float | None = None) -> None:
-        """A request goes to the server.
+        """Count a request that is sent to the server.
 
         Args:
-            since: when it did, by the clock, where that is told late; no time is counted twice.
+            since: when it was sent, by the clock, if it is reported late; no time counts twice.
         """
         with self._of_all_processes():
             if self._in_flight == 0:
@@ -123,7 +125,7 @@ class Throughput:
             self._in_flight += 1
 
     def end(self, tokens: int) -> None:
-        """A request that had begun is over; `tokens` is 0 when it failed."""
+        """Count the end of a request; `tokens` is 0 if it failed."""
         with self._of_all_processes():
             now = self.clock()
             self.busy_seconds += now - self._busy_since
@@ -134,7 +136,7 @@ class Throughput:
                 self.requests += 1
 
     def read(self) -> None:
-        """Take over what other processes have measured since."""
+        """Read the measurements of the other processes."""
         with self._of_all_processes():
             pass
 
@@ -147,23 +149,23 @@ class Throughput:
             for field_name, value in table.get(f"{_METER}{self.name}", {}).items():
                 setattr(self, field_name, value)
             yield
-            table[f"{_METER}{self.name}"] = {one: getattr(self, one) for one in _MEASURED}
+            table[f"{_METER}{self.name}"] = {name: getattr(self, name) for name in _MEASURED}
 
     @property
     def tokens_per_second(self) -> float:
-        """0 until something was measured."""
+        """Throughput, or 0 before the first measurement."""
         return self.tokens / self.busy_seconds if self.busy_seconds > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class TokenPrices:
-    """What a million tokens cost, by who answers, as `/v1/models` tells it.
+    """Prices of a million tokens by model, for `/v1/models`.
 
     Attributes:
-        meters: of the model servers, by server key.
+        meters: meters of the model servers, by server key.
         usd_per_hour: price of the machine.
-        paid: of the paid model's prompt and answer tokens, US dollars a million; None: there is
-            none.
+        paid: prices of the paid model's prompt and answer tokens, US dollars per million, or None
+            without a paid model.
     """
 
     meters: Mapping[str, Throughput]
@@ -171,10 +173,10 @@ class TokenPrices:
     paid: tuple[float, float] | None = None
 
     def of(self, server_key: str, *, is_paid: bool) -> dict[str, float | None]:
-        """`usd_per_million_prompt_tokens`, `usd_per_million_answer_tokens`; None: not measured yet.
+        """Return `usd_per_million_prompt_tokens` and `usd_per_million_answer_tokens`.
 
-        A machine of one's own is priced at the marginal cost of the tokens that it was measured at,
-        the same for both kinds: it is what the answers themselves are told to cost.
+        Both are None before the first measurement. For one's own machine both are its measured
+        marginal cost, from which the cost of each answer is computed.
         """
         prompt = answer = None
         if is_paid and self.paid is not None:

@@ -1,11 +1,12 @@
-"""Numbers that all gateway processes of a home count together.
+"""Share counters between the gateway processes of a home.
 
-Scope: one small table in a file, read, changed and written under a lock. Out of
-scope: what is counted (`admission.py`, `cost.py`).
+Scope: one small table in a file, read, changed and written under a lock. Out of scope: the counters
+themselves (`admission.py`, `cost.py`).
 
-One process needs no file. Of several each would count its own: a key could have the limit's
-multiple under way, and a machine's tokens would be divided by the seconds of one process. The table
-lives as long as the gateway: a process that dies ends the others, and the next start restarts.
+A single process needs no file. With several processes and separate counters, a key could exceed its
+limit of concurrent requests several times over, and a machine's tokens would be divided by the
+seconds of one process. The table lasts until the gateway ends: if one process dies, the others
+stop, and the next start creates a new table.
 """
 # pyright: strict
 
@@ -21,17 +22,17 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-COUNTS_VARIABLE = "TWIN_GATEWAY_COUNTS"  # from the process that listens to those that answer
+COUNTS_VARIABLE = "TWIN_GATEWAY_COUNTS"  # set by the listening process for its workers
 _MAX_BYTES = 4 * 1024 * 1024
 
 Numbers = dict[str, float]
 
 
 def new_counts(home: Path) -> Path:
-    """An empty table for the processes of one gateway."""
+    """Create an empty table for the processes of one gateway."""
     path = home / "gateway" / "counts.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # of a gateway before; who still has it open counts for itself
+    path.unlink(missing_ok=True)  # a former gateway's; a process that has it open keeps its own
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     return path
 
@@ -41,7 +42,7 @@ class HomeCounts:
     """A table of numbers by name.
 
     Attributes:
-        path: of the file that several processes share; None: one process counts for itself.
+        path: the file that several processes share, or None for a single process.
     """
 
     path: Path | None = None
@@ -55,8 +56,7 @@ class HomeCounts:
 
     @contextmanager
     def changing(self) -> Generator[dict[str, Numbers]]:
-        """The table, which nobody else changes meanwhile, written back at the end. Takes some 40
-        microseconds where it is shared."""
+        """Lock the table and write it back at the end; about 40 microseconds if it is shared."""
         if self.path is None:
             yield self._own
             return
@@ -71,7 +71,7 @@ class HomeCounts:
                     yield table
                 finally:
                     content = json.dumps(table).encode()
-                    # Blanks over what a longer table has left: one call, so never half of it.
+                    # Blanks overwrite the rest of a longer table, in the same call.
                     os.pwrite(self._file, content.ljust(len(written)), 0)
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)

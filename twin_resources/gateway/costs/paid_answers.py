@@ -1,7 +1,7 @@
-"""Answers of the paid model outside the gateway, each reserved in the account before it is sent.
+"""Ask the paid model outside the gateway, with a reservation in the account for each request.
 
-Scope: asking it for a list of prompts, with a reservation, a settlement and a price each.
-Out of scope: the account (`account.py`), what the answers are for (labels).
+Scope: a list of prompts, each with its reservation, settlement and price.
+Out of scope: the account (`account.py`), the use of the answers (labels).
 API: https://docs.litellm.ai/docs/completion/input
 """
 # pyright: strict, reportMissingTypeStubs=false
@@ -19,16 +19,17 @@ from twin_resources.access.spending_limits import OverLimit
 from twin_resources.errors import TwinError
 
 AT_ONCE = 4
-_OVERHEAD_TOKENS = 64  # of a request besides its text: roles, the provider's own frame
+_OVERHEAD_TOKENS = 64  # of a request besides its text: roles, the provider's own template
 
 
 @dataclass(frozen=True)
 class PaidAnswer:
-    """One answer and what it cost.
+    """One answer and its cost.
 
     Attributes:
-        prompt_tokens, answer_tokens: as the provider says, else what was reserved for.
-        usd: by LiteLLM's price map; without usage the whole reservation.
+        prompt_tokens, answer_tokens: the provider's usage. Without one, `prompt_tokens` is 0 and
+            `answer_tokens` the requested maximum.
+        usd: cost by LiteLLM's price map, or the whole reservation without usage.
     """
 
     text: str
@@ -42,8 +43,8 @@ class PaidAnswers:
     """The paid model of a home for one author.
 
     Attributes:
-        model: LiteLLM name; its key and address come from the environment, as LiteLLM says.
-        account: every request is reserved there, as a label of `author`.
+        model: LiteLLM name; its key and address come from the environment variables of LiteLLM.
+        account: account in which every request is reserved, as a label of `author`.
     """
 
     model: str
@@ -58,10 +59,10 @@ class PaidAnswers:
         max_tokens: int,
         temperature: float = 0.0,
     ) -> list[PaidAnswer | None]:
-        """An answer a prompt, in order; None where a limit or a sum leaves no money for it.
+        """Return one answer per prompt, in order, or None where a spending limit is reached.
 
         Raises:
-            TwinError: the model has no price, cannot be reached, or refuses.
+            TwinError: if the model has no price, cannot be reached, or refuses.
         """
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks up GitHub
         from openai import OpenAIError
@@ -79,11 +80,9 @@ class PaidAnswers:
             ) from error
 
     def most_usd(self, prompt: Sequence[Mapping[str, str]], *, max_tokens: int) -> float:
-        """The most that one answer can cost: a token is at least one byte."""
-        bytes_of = sum(len(message["content"].encode()) for message in prompt)
-        return price_of(
-            self.model, prompt_tokens=bytes_of + _OVERHEAD_TOKENS, answer_tokens=max_tokens
-        )
+        """Return the maximum cost of one answer, at one token per byte of the prompt."""
+        size = sum(len(message["content"].encode()) for message in prompt)
+        return price_of(self.model, prompt_tokens=size + _OVERHEAD_TOKENS, answer_tokens=max_tokens)
 
     def _asker(
         self, max_tokens: int, temperature: float
@@ -100,7 +99,7 @@ class PaidAnswers:
                 )
             except OverLimit:
                 return None
-            usd = most  # whoever fails on the way may have been charged for
+            usd = most  # a failed request may have been charged
             try:
                 reply = complete(
                     model=self.model,
@@ -123,7 +122,7 @@ class PaidAnswers:
                 return PaidAnswer(text, used[0], used[1] or max_tokens, usd)
             except APIStatusError as error:
                 if error.status_code < 500:
-                    usd = 0.0  # refused: nothing was computed
+                    usd = 0.0  # a refused request computes nothing
                 raise
             finally:
                 self.account.settle(held, usd)

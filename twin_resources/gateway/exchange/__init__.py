@@ -1,1 +1,1 @@
-"""The exchange that passes through the stages, and the record of it that the hooks read."""
+"""The exchange that passes through the stages, and its record, which the hooks read."""

@@ -1,8 +1,8 @@
-"""LiteLLM's answers and streams: ended at a sentence, before a loop, without what is unsupported.
+"""End LiteLLM's answers and streams at a sentence, and leave out loops and unsupported prose.
 
-Scope: carrying what `stop_criteria.py` and `supported_prose.py` show into the objects that
-LiteLLM sends on, and the finish reason. Out of scope: where a text ends
-(`stop_criteria.py`), what is supported (`supported_prose.py`), which answers it is done to
+Scope: writing the text of `stop_criteria.py` and `supported_prose.py` into the objects that
+LiteLLM sends, and the finish reason. Out of scope: where a text ends (`stop_criteria.py`),
+which prose is supported (`supported_prose.py`), which answers are ended
 (`RequestRecord.ends_at_sentence`), LiteLLM's hooks (`plugin.py`).
 """
 
@@ -16,7 +16,7 @@ from twin_resources.gateway.exchange.stop_criteria import MARK, ProseEnd, whole_
 
 
 def end_prose(answering: RequestRecord, response: Any) -> None:
-    """End an answer in one piece at a sentence and before a loop."""
+    """End a complete answer at a sentence and before a loop."""
     if not answering.ends_at_sentence or not response.choices:
         return
     choice = response.choices[0]
@@ -34,10 +34,10 @@ def end_prose(answering: RequestRecord, response: Any) -> None:
 async def prose_ended(
     answering: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
-    """A stream's chunks, ended at a sentence and before a loop.
+    """Yield a stream's chunks, ended at a sentence and before a loop.
 
-    What the model goes on to write in a loop is read and not shown: LiteLLM writes a trace, and the
-    server tells the tokens, only at its end, which the author's token limit bounds.
+    The rest of a loop is read and not shown, because LiteLLM writes a trace and the server reports
+    its tokens only at the end of the stream. The author's token limit bounds that end.
     """
     if not answering.ends_at_sentence:
         async for chunk in chunks:
@@ -53,7 +53,7 @@ async def prose_ended(
             text = choice.delta.content or ""
             held = ""
             if answering.begun_anew != begun:
-                # Another version, or the same one, restarts, and may well say the same.
+                # Another version, or the same one, restarts and may write the same text again.
                 held = ending.finish(cut_off=False)
                 ending, begun = ProseEnd(limit=limit), answering.begun_anew
             held += ending.feed(text)
@@ -66,10 +66,10 @@ async def prose_ended(
                     choice.finish_reason = _reason_of(shown + held)
             shown += held
             if choice.finish_reason:
-                # Always: LiteLLM puts the trace's answer together from these very chunks.
+                # Set on every answer: LiteLLM assembles the trace's answer from these chunks.
                 answering.shown = shown
             if choice.finish_reason and held:
-                # Ahead of the chunk with the reason, in which some clients read no text.
+                # Sent before the chunk with the reason, whose text some clients do not read.
                 yield chunk_before(chunk, held)
                 held = ""
             choice.delta.content = held or (None if choice.finish_reason else "")
@@ -77,13 +77,16 @@ async def prose_ended(
 
 
 def _reason_of(shown: str) -> str:
-    """`stop`: the gateway's own limit ended the answer at a sentence, and nothing is missing that
-    the client could ask for. With `length` OpenAI's stream helper raises."""
+    """Return `stop` where the gateway's own limit ended the answer at a sentence.
+
+    Nothing is missing then that the client could ask for, and OpenAI's stream helper raises on
+    `length`.
+    """
     return "length" if not shown or shown.rstrip().endswith(MARK) else "stop"
 
 
 async def support_answer(answering: RequestRecord, response: Any) -> None:
-    """Leave out of an answer in one piece what the posts do not support."""
+    """Remove the sentences that the posts do not support from a complete answer."""
     judged = answering.prose.judged
     if judged is None or not response.choices:
         return
@@ -99,7 +102,7 @@ async def support_answer(answering: RequestRecord, response: Any) -> None:
 async def supported_stream(
     answering: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
-    """A stream's chunks with what the posts support, sentence by sentence."""
+    """Yield a stream's chunks with the sentences that the posts support."""
     judged = answering.prose.judged
     if judged is None:
         async for chunk in chunks:
@@ -117,7 +120,7 @@ async def supported_stream(
             if ended:
                 answering.shown = shown
             if ended and text:
-                # Ahead of the chunk with the reason, in which some clients read no text.
+                # Sent before the chunk with the reason, whose text some clients do not read.
                 yield chunk_before(chunk, text)
                 text = ""
             choice.delta.content = text or (None if ended else "")
@@ -127,7 +130,7 @@ async def supported_stream(
 async def headed_stream(
     answering: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
-    """A stream's chunks with the heading of judged prose before its first word."""
+    """Yield a stream's chunks with the heading of judged prose before its first word."""
     judged, headed = answering.prose.judged is not None, False
     async for chunk in chunks:
         for choice in chunk.choices if judged else ():
@@ -139,7 +142,7 @@ async def headed_stream(
 
 
 def chunk_before(chunk: Any, text: str) -> Any:
-    """A chunk with text and without an end, to go out ahead of one that has an end."""
+    """Return a chunk with this text and no finish reason, to be sent before the last chunk."""
     before = chunk.model_copy(deep=True)
     before.choices[0].finish_reason = None
     before.choices[0].delta.content = text

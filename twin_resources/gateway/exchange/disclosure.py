@@ -1,7 +1,7 @@
-"""The sentence that tells a reader who wrote an answer: true of what answered this time.
+"""Word the sentence that names the writer of an answer.
 
-Scope: the wording for each kind of writer. Out of scope: finding out who answered
-(`request_record.py`), an author's own wording, which stays as it is (`authors.Author`).
+Scope: the wording for each kind of writer. Out of scope: which writer answered
+(`request_record.py`), an author's own wording, which is used unchanged (`authors.Author`).
 """
 # pyright: strict
 
@@ -13,23 +13,23 @@ from twin_resources.authors import Author
 
 PLACES = ("field", "first", "each")
 WrittenBy = Literal["tuned", "untuned", "paid", "fixed", "program"]
-"""Who wrote the prose: weights tuned on the posts, a model that is not, a paid one, or nobody: a
-the front desk or a guard answers."""
+"""Writer of the prose: weights tuned on the posts, a model that is not tuned, or a paid model. A
+guard answers with `fixed`, the front desk with `program`."""
 
 AnswerKind = Literal["quote", "quote_and_voice", "voice", "not_written_about"]
-"""Of what an answer consists; see the field `twin.answer`."""
+"""Parts of an answer; see the field `twin.answer`."""
 
 
 def disclosure(
     author: Author, *, written_by: WrittenBy, shown_posts: bool, answer: AnswerKind = "voice"
 ) -> str:
-    """The disclosure of one answer.
+    """Return the disclosure of one answer.
 
     Args:
-        author: whose twin it is; a sentence of the author's file is taken as it stands.
-        written_by: who wrote the prose of the answer.
-        shown_posts: passages stood in the prompt.
-        answer: what it consists of.
+        author: the author of the twin; a sentence in the author's file is used unchanged.
+        written_by: writer of the prose.
+        shown_posts: whether the prompt contained passages.
+        answer: parts of the answer.
     """
     if own := own_sentence(author):
         return own
@@ -49,17 +49,18 @@ def disclosure(
 
 
 def own_sentence(author: Author) -> str:
-    """The author's own, in place of a word of `PLACES`."""
+    """Return the author's own sentence, or empty if the setting is a word of `PLACES`."""
     return "" if author.disclosure in {"", *PLACES} else author.disclosure
 
 
 def stands_above(author: Author, *, first: bool, is_document: bool) -> bool:
-    """Whether the disclosure stands above the text of an answer too, for clients that show nothing
-    else.
+    """Return whether the disclosure is also placed above the text of an answer.
+
+    Some clients show nothing but that text.
 
     Args:
-        first: nobody has answered in this conversation yet.
-        is_document: the client asked for JSON, in which no sentence has a place.
+        first: whether this is the first answer of the conversation.
+        is_document: whether the client asked for JSON, which has no place for a sentence.
     """
     return not is_document and (
         author.disclosure == "each" or (author.disclosure == "first" and first)

@@ -1,7 +1,7 @@
-"""One request between its body and its prompt: the value that every stage reads and gives again.
+"""The state of one request between its body and its prompt, which every stage reads and returns.
 
-Scope: the exchange, and its facts as a trace tells them. Out of scope: the stages
-(`stages/`), the answer (`request_record.py`).
+Scope: the exchange, and its facts for a trace. Out of scope: the stages (`stages/`), the answer
+(`request_record.py`).
 """
 # pyright: strict
 
@@ -34,12 +34,14 @@ NOT_CHOSEN = RouteDecision("", "", "", "", "", 1.0)
 
 @dataclass(frozen=True)
 class Fallback:
-    """The stable version, prepared to answer when a canary or a routed paid model fails; or the
-    base model, in the place of an answer model elsewhere.
+    """The version that answers when the chosen one fails.
+
+    The stable version replaces a canary or a routed paid model. The base model replaces an answer
+    model on another machine.
 
     Attributes:
-        messages: rendered with its own template.
-        meter: of its machine.
+        messages: the prompt, rendered with the version's own template.
+        meter: throughput of its machine.
     """
 
     chosen: RouteDecision
@@ -50,13 +52,13 @@ class Fallback:
 
 @dataclass(frozen=True)
 class FixedText:
-    """What answers in the place of the posts.
+    """A fixed answer that replaces an answer from the posts.
 
     Attributes:
-        text: empty: the posts answer.
-        front_desk: the kind of message that the program answers itself; or empty.
-        withheld: the fixed sentence in the place of an answer that the guards do not let pass; or
-            empty. At most one of both is not.
+        text: the answer, or empty if the posts answer.
+        front_desk: the kind of message that the program answers itself, or empty.
+        withheld: the fixed sentence that replaces an answer blocked by the guards, or empty. At
+            most one of `front_desk` and `withheld` is set.
     """
 
     text: str = ""
@@ -66,7 +68,7 @@ class FixedText:
 
 @dataclass(frozen=True)
 class AnswerParts:
-    """What an answer is made of, but for the prose."""
+    """The parts of an answer except the prose."""
 
     answer: AnswerForm | Literal["not_written_about"] = VOICE
     opening: Opening = field(default_factory=Opening)
@@ -79,7 +81,8 @@ class AnswerParts:
         return self.answer in {"quote", "not_written_about"}
 
     def sources(self, found_passages: FoundPassages) -> tuple[Passage, ...]:
-        """What the answer rests on: the prompt's passages; without a prompt, the quoted posts."""
+        """Return the sources of the answer: the prompt's passages, or the quoted posts if there is
+        no prompt."""
         if self.answer == "not_written_about":
             return ()
         return self.cited if self.answer == "quote" else found_passages.passages
@@ -87,25 +90,25 @@ class AnswerParts:
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request, as far as the stages have come.
+    """One request, with the results of the stages so far.
 
     Attributes:
-        asked: the question, as guards and redaction leave it. key: who asks.
-        snapshot: the configuration of this moment.
-        day: the UTC day of the draw.
-        unpaid: why the paid model cannot be asked; empty: it can; None: nobody has looked yet.
-        chosen, template: who answers, and how its prompt is rendered.
-        fixed: what answers in the place of the posts.
-        passages: what the posts hold. searched: quotations were looked for, and none was missing.
+        asked: the request after guards and redaction. key: the key of the client.
+        snapshot: the configuration when the request arrived.
+        day: the UTC day of the traffic split.
+        unpaid: why the paid model cannot be asked, empty if it can, or None before the check.
+        chosen, template: the version that answers, and the template of its prompt.
+        fixed: the fixed answer that replaces an answer from the posts.
+        passages: the retrieved passages. searched: whether the search for quotations succeeded.
         form: quotations, prose, or both.
-        before: question and passages before they were redacted for a provider, for the fallback,
-            which answers on this machine; None: nothing was redacted.
-        provider_saw: what of the request a provider is shown; empty: it stays on this machine.
-        guarded: what the guards found. ignored: what the client sent and has no effect.
-        notes: what did not go as it was wanted, one clause each.
+        before: question and passages before redaction for a provider, or None if nothing was
+            redacted. The fallback reads them, because it answers on this machine.
+        provider_saw: parts of the request that a provider is shown, or empty if there is none.
+        guarded: findings of the guards. ignored: client parameters without effect.
+        notes: deviations from the wanted behavior, one clause each.
         history: the earlier turns that the model can read. messages: the rendered prompt.
-        sampling: what was sent, over the author's defaults.
-        fallback: who answers where the chosen one fails; None: nobody.
+        sampling: the client's sampling parameters over the author's defaults.
+        fallback: the version that answers if the chosen one fails, or None.
     """
 
     asked: ChatRequest
@@ -135,19 +138,19 @@ class Exchange:
 
     @property
     def is_answered(self) -> bool:
-        """No model has to write anything."""
+        """Whether the answer is complete without a model."""
         return bool(self.fixed.text) or self.form.is_fixed
 
     @property
     def fixed_answer(self) -> str:
-        """What answers a refused topic, is the program's own, or quotes; empty: a model answers."""
+        """The fixed text or the quotations, or empty if a model answers."""
         return self.fixed.text or self.form.opening.text * self.form.is_fixed
 
     def facts(self) -> dict[str, str]:
-        """What a trace tells of it: names and numbers, no text of readers or posts."""
+        """Return the facts for a trace: names and numbers, no text of readers or posts."""
         quoted = self.passages.quoted
         best = quoted.best if self.searched and quoted else None
-        told = {
+        values = {
             "model": f"{self.chosen.version} ({self.chosen.route})" if self.chosen.route else "",
             "fixed": self.fixed.front_desk or self.fixed.withheld,
             "passages": str(len(self.passages.passages) or ""),
@@ -159,4 +162,4 @@ class Exchange:
             "messages": str(len(self.messages) or ""),
             "fallback": self.fallback.chosen.version if self.fallback else "",
         }
-        return {name: value for name, value in told.items() if value}
+        return {name: value for name, value in values.items() if value}

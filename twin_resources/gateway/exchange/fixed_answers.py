@@ -1,8 +1,7 @@
-"""Answers that no model writes, as documents of the chat API: quotations, the front desk, a refused
-topic.
+"""Format fixed answers as documents of the chat API: quotations, front desk, refused topics.
 
-Scope: the whole answer, the chunks of a stream, and their bytes.
-Out of scope: what the text says (`request_path.py`), sending it (`preparation.py`).
+Scope: the complete answer, the chunks of a stream, and their bytes.
+Out of scope: the text of an answer (`request_path.py`), sending it (`preparation.py`).
 
 Shapes: https://platform.openai.com/docs/api-reference/chat/object and …/chat/streaming
 """
@@ -21,12 +20,12 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 NO_USAGE: Mapping[str, int] = MappingProxyType(
     {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 )
-"""No model has read or written anything."""
+"""Token usage of an answer without a model."""
 DONE = b"data: [DONE]\n\n"
 
 
 def whole_answer(answering: RequestRecord, text: str) -> dict[str, Any]:
-    """A `chat.completion` with this text."""
+    """Return a `chat.completion` with this text."""
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if answering.quotes:
         message["annotations"] = answering.citations
@@ -42,7 +41,7 @@ def whole_answer(answering: RequestRecord, text: str) -> dict[str, Any]:
 def chunk(
     answering: RequestRecord, delta: Mapping[str, Any], *, finish_reason: str | None = None
 ) -> dict[str, Any]:
-    """A `chat.completion.chunk` with this delta and the field `twin`."""
+    """Return a `chat.completion.chunk` with this delta and the field `twin`."""
     choice = {"index": 0, "delta": dict(delta), "finish_reason": finish_reason}
     return {
         **_head(answering, "chat.completion.chunk"),
@@ -52,7 +51,7 @@ def chunk(
 
 
 def stream_end(answering: RequestRecord) -> bytes:
-    """The events behind the text: the last chunk, the usage where it was asked for, the mark."""
+    """Return the events after the text: the last chunk, the usage if requested, and `[DONE]`."""
     delta = {"annotations": answering.citations} if answering.quotes else {}
     events = [chunk(answering, delta, finish_reason="stop")]
     if answering.asked.include_usage:
@@ -62,7 +61,7 @@ def stream_end(answering: RequestRecord) -> bytes:
 
 
 def event_bytes(document: Mapping[str, Any]) -> bytes:
-    """A server-sent event."""
+    """Return a server-sent event."""
     return f"data: {json.dumps(document, ensure_ascii=False)}\n\n".encode()
 
 

@@ -1,8 +1,8 @@
-"""The guards on one request: its question, its passages, its answer.
+"""Apply the guards to the question, the passages and the answer of one request.
 
-Scope: applying them where an author's file says, and what goes out in the place of what is
-withheld. Out of scope: finding (`guards/`), the settings (`guard_settings.py`), LiteLLM's
-hooks (`plugin.py`).
+Scope: applying the guards that an author's file names, and the text that replaces withheld text.
+Out of scope: detection (`guards/`), the settings (`guard_settings.py`), LiteLLM's hooks
+(`plugin.py`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from twin_resources.gateway.request.request_body import ChatRequest
     from twin_resources.models.retrieval.retrieval import Passage
 
-# The largest prompt, of the paid model, holds 8,192 tokens. Each 8 KB of new text take .2 to .7 s
-# of CPU, most of it for vectors of sentences; a turn that was read before takes none.
+# The largest prompt, that of the paid model, holds 8,192 tokens. Each 8 KB of new text takes 0.2
+# to 0.7 s of CPU, mostly for sentence vectors; a turn that was scanned before takes none.
 MAX_GUARDED_BYTES = 32 * 1024
 WITHHELD = "[The rest of this answer is withheld.]"
 _WORDS = {
@@ -37,10 +37,10 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class GuardedInput:
-    """A question as it may go on.
+    """A request after the guards.
 
     Attributes:
-        withheld: the fixed sentence that answers it; empty: it may be asked.
+        withheld: the fixed sentence that answers a blocked question, or empty.
     """
 
     asked: ChatRequest
@@ -53,16 +53,16 @@ def scanner_of(author: Author, place: GuardPlace) -> Scanner:
 
 
 def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
-    """The question, the conversation and the client's system message without what is masked.
+    """Mask the question, the conversation and the client's system message.
 
-    Only the question is refused: an earlier turn was answered before, or is the client's own. Of a
-    long conversation the newest turns are read, `MAX_GUARDED_BYTES` of them with the system
-    message: more than any prompt holds. The older ones go no further, and are named.
+    Only the question can be blocked, because an earlier turn was answered before or is the
+    client's own. The guards read the system message and the newest turns, `MAX_GUARDED_BYTES`
+    together, which is more than any prompt holds. Older turns are dropped and named in `ignored`.
     """
     scanner = scanner_of(author, "input")
     if scanner.is_off:
         return GuardedInput(chat_request)
-    chat_request = _within(chat_request, MAX_GUARDED_BYTES)
+    chat_request = _truncate(chat_request, MAX_GUARDED_BYTES)
     question = scanner.scan(chat_request.question)
     history = [scanner.scan(turn["content"]) for turn in chat_request.history]
     system, search = scanner.scan(chat_request.system), scanner.scan(chat_request.search_text)
@@ -87,10 +87,10 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     return GuardedInput(cleaned, findings, withheld)
 
 
-def _within(chat_request: ChatRequest, most_bytes: int) -> ChatRequest:
-    """The request with as much of its system message and newest turns as a guard reads."""
-    system = chat_request.system.encode()[:most_bytes].decode(errors="ignore")
-    left = most_bytes - len(system.encode())
+def _truncate(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
+    """Cut the system message and the oldest turns to the bytes that a guard reads."""
+    system = chat_request.system.encode()[:max_bytes].decode(errors="ignore")
+    left = max_bytes - len(system.encode())
     kept = len(chat_request.history)
     while kept and (left := left - len(chat_request.history[kept - 1]["content"].encode())) >= 0:
         kept -= 1
@@ -107,8 +107,10 @@ def _within(chat_request: ChatRequest, most_bytes: int) -> ChatRequest:
 def guard_passages(
     found_passages: FoundPassages, author: Author
 ) -> tuple[FoundPassages, tuple[GuardFinding, ...]]:
-    """What was found in the posts without what is masked or blocked; a quotation is shown word for
-    word or not at all."""
+    """Mask the retrieved passages and drop the blocked ones.
+
+    A quotation is shown verbatim or not at all.
+    """
     scanner = scanner_of(author, "passages")
     if scanner.is_off:
         return found_passages, ()
@@ -119,25 +121,27 @@ def guard_passages(
         findings += (*title.findings, *text.findings)
         if title.blocked is None and text.blocked is None:
             passages.append(replace(passage, title=title.text, text=text.text))
-    nearest = tuple(one for one in found_passages.nearest if _as_it_is(scanner.scan(one.title)))
+    nearest = tuple(
+        post for post in found_passages.nearest if _is_unchanged(scanner.scan(post.title))
+    )
     quoted = found_passages.quoted
     if quoted is not None and quoted.quotes:
         scanned = [(quote, scanner.scan(quote.text)) for quote in quoted.quotes]
         findings += [finding for _, text in scanned for finding in text.findings]
-        quotes = tuple(quote for quote, text in scanned if _as_it_is(text))
-        # Not "has not written about it": the author has, and the file says not to show it.
+        quotes = tuple(quote for quote, text in scanned if _is_unchanged(text))
+        # Without a reason the answer would say that the author has not written about it.
         reason = "" if quotes else "the quotation is withheld"
         quoted = replace(quoted, quotes=quotes, reason=reason)
     cleaned = replace(found_passages, passages=tuple(passages), nearest=nearest, quoted=quoted)
     return cleaned, tuple(findings)
 
 
-def _as_it_is(scanned: Scanned) -> bool:
+def _is_unchanged(scanned: Scanned) -> bool:
     return all(finding.action == "record" for finding in scanned.findings)
 
 
 def guard_answer(answering: RequestRecord, response: Any) -> None:
-    """An answer in one piece, masked or withheld."""
+    """Mask or withhold a complete answer."""
     scanner = scanner_of(answering.author, "answer")
     if scanner.is_off or not response.choices:
         return
@@ -156,16 +160,17 @@ def guard_answer(answering: RequestRecord, response: Any) -> None:
 
 
 def _withheld_after(shown: str, *, as_json: bool) -> str:
-    """Half of a JSON document is none: the client is told by the finish reason."""
+    """Return the shown text with the notice. A cut JSON document gets none, because the finish
+    reason reports the cut."""
     return shown if as_json else f"{shown.rstrip()}\n\n{WITHHELD}".lstrip()
 
 
 async def guarded_stream(
     answering: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
-    """A stream's chunks, shown only as far as nothing that is masked can begin in them.
+    """Yield a stream's chunks, without text in which a masked span may begin.
 
-    Behind a blocked place the rest is read and not shown, as behind a loop (`answer_ending.py`).
+    The text after a blocked span is read and not shown, as after a loop (`answer_ending.py`).
     """
     scanner = scanner_of(answering.author, "answer")
     if scanner.is_off:
@@ -207,11 +212,11 @@ async def guarded_stream(
                     if acted and (answering.shown or shown):
                         answering.shown = shown
                 if choice.finish_reason and text:
-                    # Ahead of the chunk with the reason, in which some clients read no text.
+                    # Sent before the chunk with the reason, whose text some clients do not read.
                     yield chunk_before(chunk, text)
                     text = ""
                 choice.delta.content = text or (None if choice.finish_reason else "")
             yield chunk
     finally:
-        # A reader who left: what was found until then is told.
+        # If the reader disconnected, the findings so far are recorded.
         answering.guarded += records("answer", held.findings)

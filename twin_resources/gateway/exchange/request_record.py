@@ -1,9 +1,8 @@
-"""One answer on its way: what was chosen and found for it, and what the reader and the trace are
-told.
+"""Record one request and its answer, for the reader and for the trace.
 
 Scope: the record of a request, its `twin` field, its two headers and the flat metadata of
 its trace.
-Out of scope: how it came about (`routing/`, `plugin.py`), how a span is sent
+Out of scope: how the record is filled (`routing/`, `plugin.py`), how a span is sent
 (`tracing.py`).
 
 Trace ids: https://www.w3.org/TR/trace-context/
@@ -50,11 +49,11 @@ if TYPE_CHECKING:
 
 TRACE_HEADER = "x-twin-trace-id"
 SOURCES_HEADER = "x-twin-sources"
-MAX_SOURCES_BYTES = 2048  # proxies on the way drop answers with larger headers
+MAX_SOURCES_BYTES = 2048  # some proxies drop answers with larger headers
 
 
 class CitedSource(NamedPost, Protocol):
-    """What an answer says about a passage it rests on; `retrieval.Passage` is one."""
+    """A source of an answer, for example `retrieval.Passage`."""
 
     @property
     def chunk_id(self) -> str: ...
@@ -71,28 +70,26 @@ class RequestRecord:
     """The record of one request, from the choice of the version to the end of its answer.
 
     Attributes:
-        exchange: what the stages have found. Where the answer changes it, the record's own fields
-            say how it stands now.
-        cost: its clock and its bill.
-        chosen: who answers.
-        answer: what the reader gets: see `Author.answer`; `not_written_about`: only the posts that
-            lie nearest.
-        degraded: what did not go as the policy wanted it, one short clause each.
-        guarded: what the guards found in question, passages and answer.
-        findings: what the answer is scored unsafe for; known when it is over.
+        exchange: result of the stages. The record's own fields hold what changes afterwards.
+        cost: timing and price of the answer.
+        chosen: the version that answers.
+        answer: the form of the answer, see `Author.answer`; `not_written_about` names only the
+            nearest posts.
+        degraded: deviations from the policy, one short clause each.
+        guarded: findings of the guards in question, passages and answer.
+        findings: reasons why the answer is scored unsafe; set when the answer ends.
         trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
-        call_id: LiteLLM's.
-        shown: the answer as the reader got it; empty: as the model wrote it.
-        drawn: who was chosen first, once the fallback has taken over; None: nobody failed.
-        begun_anew: how often it was begun again after a failure, by whomever.
-        prose: why prose is shown, or not.
-        failure: why no model has answered, as the client is told; None: one has, or nobody failed.
-        provider: the paid model that was shown something of the request; empty: all of it stayed
-            on the machine.
-        stages: what each stage of its preparation took and changed, one line each.
-        is_told: its span is written.
-        is_opened: its stream was begun before the model was asked (`early_opening.py`).
-        is_prose_begun: the model has written something.
+        call_id: LiteLLM's id of the call.
+        shown: the answer as the reader got it, or empty if the model's text is unchanged.
+        drawn: the version chosen first, once the fallback answers, or None.
+        begun_anew: number of restarts after a failure, on any version.
+        prose: why prose is shown or not.
+        failure: the error that the client gets if no model has answered, or None.
+        provider: the paid model that was shown a part of the request, or empty if none was.
+        stages: duration and changes of each stage, one line each.
+        is_told: whether the span is written.
+        is_opened: whether the stream began before the model was asked (`early_opening.py`).
+        is_prose_begun: whether the model has written text.
     """
 
     exchange: Exchange
@@ -126,7 +123,7 @@ class RequestRecord:
 
     @property
     def fallback(self) -> Fallback | None:
-        """Who answers if the one that was chosen fails; None: nobody."""
+        """The version that answers if the chosen one fails, or None."""
         return self.exchange.fallback
 
     @property
@@ -144,27 +141,27 @@ class RequestRecord:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """What the client sent and has no effect, by name."""
+        """Names of the client's parameters that have no effect."""
         return tuple(sorted((*self.asked.ignored, *self.exchange.ignored)))
 
     @property
     def quoted(self) -> Quoted | None:
-        """What the search for quotations found; None: nothing was looked for."""
+        """Result of the search for quotations, or None if there was no search."""
         return self.exchange.passages.quoted if self.exchange.searched else None
 
     @property
     def template(self) -> str:
-        """Hash of the template that the prompt of who answers was rendered with."""
-        moved = self.fallback if self.drawn is not None else None
-        return moved.template if moved else self.exchange.template.hash
+        """Hash of the prompt template of the version that answers."""
+        fallback = self.fallback if self.drawn is not None else None
+        return fallback.template if fallback else self.exchange.template.hash
 
     @cached_property
     def sources(self) -> Sequence[Passage]:
-        """The passages in the prompt, or of the posts quoted without one; best first."""
+        """The passages in the prompt, or those of the quoted posts without a prompt; best first."""
         return self.exchange.form.sources(self.exchange.passages)
 
     def end(self, tokens: int, *, paid_usd: float | None = None) -> None:
-        """See `AnswerCost.end`."""
+        """Compute the cost of the answer; see `AnswerCost.end`."""
         self.cost.end(
             tokens,
             paid_usd=paid_usd,
@@ -174,7 +171,7 @@ class RequestRecord:
         )
 
     def answered_by_fallback(self, how: str) -> None:
-        """Who was chosen has failed and the fallback answers; told once.
+        """Record once that the chosen version failed and the fallback answers.
 
         Args:
             how: the clause for `degraded`.
@@ -188,23 +185,25 @@ class RequestRecord:
 
     @property
     def can_be_begun_anew(self) -> bool:
-        """A server of this home writes it: once more costs nobody anything, and one that died is
-        back in about a second."""
+        """Whether a server of this home writes the answer.
+
+        A second attempt is free then, and a server that crashed is back in about a second.
+        """
         return self.cost.bought is None and not self.chosen.is_elsewhere and not self.is_fixed
 
     def begins_anew(self) -> None:
-        """Its server broke off in the middle and is asked once more."""
+        """Record that the server failed during the answer and is asked again."""
         self.begun_anew += 1
         self.degraded = (*self.degraded, f"{self.chosen.route} broke off: asked again")
 
     def stands_without_prose(self, why: str) -> None:
-        """Nothing but its opening went out: it is an answer that only quotes."""
+        """Record that only the opening was sent, so that the answer only quotes."""
         if not self.is_fixed:
             self._only_quotes(why)
         self.degraded = (*self.degraded, why)
 
     def stands_alone(self) -> None:
-        """Too few sentences of the prose are supported: the reader gets the quotations."""
+        """Record that too few sentences are supported, so that only the quotations are shown."""
         judged = self.prose.judged
         if judged is not None:
             left_out = judged.sentences - judged.kept
@@ -212,7 +211,7 @@ class RequestRecord:
             self.shown = self.opening.text
 
     def _only_quotes(self, why: str) -> None:
-        """A vote on it says nothing of the version that wrote, or should have."""
+        """Count the answer as quotations: a vote on it does not rate the version's prose."""
         self.answer = "quote"
         self.prose.why_not, self.prose.ask = why, self.draft_model
         self.chosen = replace(
@@ -224,19 +223,19 @@ class RequestRecord:
         return f"chatcmpl-{self.trace_id}"
 
     def repeated_itself(self) -> None:
-        """The answer went in loops and was ended before them."""
+        """Record that the answer was ended before a loop."""
         self.degraded = (*self.degraded, "the model repeated itself: ended before that")
 
     @property
     def ends_at_sentence(self) -> bool:
-        """Whether the gateway says where the answer ends: it is prose of a model, and the client
-        has not said it himself."""
+        """Whether the gateway ends the answer: a model writes prose, and the client set neither
+        `max_tokens` nor `stop`."""
         named = {"max_tokens", "stop"} & self.asked.sampling.keys()
         return not named and not self.is_fixed and self.asked.response_format is None
 
     @property
     def written_by(self) -> WrittenBy:
-        """See `disclosure.py`."""
+        """The writer of the answer, see `disclosure.py`."""
         if self.fixed.front_desk:
             return "program"
         if self.fixed.withheld:
@@ -247,33 +246,35 @@ class RequestRecord:
 
     @property
     def is_fixed(self) -> bool:
-        """No model is asked: a guard, the front desk, quotations alone, or nothing to
-        quote."""
+        """Whether no model is asked: a guard or the front desk answers, or there are only
+        quotations, or none."""
         has_text = bool(self.fixed.withheld or self.fixed.front_desk)
         without_prose = self.answer in {"quote", "not_written_about"} and not self.prose.judged
         return has_text or without_prose
 
     @property
     def prefix(self) -> str:
-        """What goes out before the generated prose, or before a fixed text."""
+        """The text sent before the generated prose or before a fixed text."""
         if self.prose.judged is not None:
             return self.notice + self.opening.text
         return self.notice + self.opening.text * bool(self.heading) + self.heading
 
     @property
     def heading(self) -> str:
-        """What stands between quotations and prose; empty: not both are there."""
+        """The heading between quotations and prose, or empty unless the answer has both."""
         return f"\n\n{HEADING}\n\n" if self.answer == "quote_and_voice" else ""
 
     @property
     def draft_model(self) -> str:
-        """The name that gives prose although it is not released."""
+        """The model name that returns prose although it is not released."""
         return f"twin/{self.asked.author}@{DRAFT}"
 
     @cached_property
     def notice(self) -> str:
-        """The disclosure as a paragraph above the text, where the author wants it there; as it is
-        when the answer begins."""
+        """The disclosure as a paragraph above the text, if the author wants it there.
+
+        It is worded when the answer begins.
+        """
         first = not any(turn["role"] == "assistant" for turn in self.asked.history)
         is_document = self.asked.response_format is not None
         if self.fixed.front_desk or not stands_above(
@@ -284,7 +285,7 @@ class RequestRecord:
 
     @property
     def _placed(self) -> Opening:
-        """The opening as the places in the answer's text count it."""
+        """The opening, with offsets into the whole text of the answer."""
         if not self.notice:
             return self.opening
         by = len(self.notice)
@@ -296,7 +297,7 @@ class RequestRecord:
             self.author,
             written_by=self.written_by,
             shown_posts=bool(self.sources),
-            # without a quotation it is a sentence of the program's
+            # without a quotation the text is a sentence of the program
             answer="not_written_about"
             if self.answer == "quote" and not self.quotes
             else self.answer,
@@ -312,12 +313,14 @@ class RequestRecord:
         return f"00-{self.trace_id}-{self.span_id}-01"
 
     def headers(self) -> dict[str, str]:
-        """The two headers of the answer; known before its first token."""
+        """Return the two headers of the answer, which are known before its first token."""
         return {TRACE_HEADER: self.trace_id, SOURCES_HEADER: sources_header(self.sources)}
 
     def twin_field(self) -> dict[str, Any]:
-        """The structured field `twin` of the answer; on a stream of its opening, and, with what is
-        known at the end, of its last content chunk."""
+        """Return the structured field `twin` of the answer.
+
+        A stream carries it in its opening and, with the final values, in its last content chunk.
+        """
         return {
             "trace_id": self.trace_id,
             "version": self.chosen.version,
@@ -348,13 +351,15 @@ class RequestRecord:
         }
 
     def _named_chunks(self) -> list[str]:
-        """Of the prompt's passages, then of the posts that the opening quotes or names: by them
-        forgetting finds the trace."""
+        """Return the chunk ids of the prompt's passages and of the posts in the opening.
+
+        Forgetting finds the trace by them.
+        """
         passages = (*self.sources, *self.exchange.form.cited)
         return list(dict.fromkeys(passage.chunk_id for passage in passages))
 
     def trace_metadata(self) -> Mapping[str, str]:
-        """The flat metadata of the trace; every value is text, because Langfuse filters on text."""
+        """Return the trace's flat metadata, all as text, because Langfuse filters on text."""
         routing = self.exchange.chosen.why
         return {
             "twin.author": self.asked.author,
@@ -389,7 +394,7 @@ class RequestRecord:
 
 
 def new_trace_id() -> str:
-    """32 random hexadecimal digits, as W3C's trace context wants them."""
+    """Return 32 random hexadecimal digits, as W3C's trace context requires."""
     return random_source.token_hex(16)
 
 
@@ -398,8 +403,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def sources_header(sources: Sequence[CitedSource]) -> str:
-    """Chunk ids, best first, separated by commas: ASCII (percent-encoded), whole ids, at most 2
-    KB."""
+    """Return whole chunk ids, best first, comma-separated and percent-encoded, at most 2 KB."""
     entries: list[str] = []
     size = 0
     for source in sources:

@@ -1,14 +1,13 @@
-"""Where the prose of an answer ends: at a whole sentence, and before it goes in loops.
+"""End the prose of an answer at a whole sentence and before a loop.
 
-Scope: finding loops and the ends of sentences in a text that grows, and what of it may be
-shown already. Out of scope: which answers this is done to, and LiteLLM's chunks
-(`plugin.py`).
+Scope: finding loops and sentence ends in a growing text, and the part of it that may be shown.
+Out of scope: which answers are ended, and LiteLLM's chunks (`plugin.py`).
 
-A small model repeats itself until its tokens are spent, and the token limit falls into a sentence
-(Holtzman et al. 2020, https://arxiv.org/abs/1904.09751, on the first). A loop is a run of words
-that each are the word one period before; its period is searched, so that a word, a phrase and a
-paragraph are found alike. What is shown cannot be taken back, so a stream shows nothing that may
-turn out a repetition, and near its limit nothing of a sentence that may stay unfinished.
+A small model repeats itself until its token limit (Holtzman et al. 2020,
+https://arxiv.org/abs/1904.09751), and the limit cuts a sentence. A loop is a run of words that each
+equal the word one period before. All periods are searched, so that a repeated word, phrase or
+paragraph is found. Shown text cannot be withdrawn. A stream therefore shows nothing that may become
+a repetition and, near its limit, no part of a sentence that may stay unfinished.
 """
 # pyright: strict
 
@@ -19,12 +18,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 MAX_PERIOD = 80  # words: a long paragraph
-# Near the limit text is shown by whole sentences: a long one has 40 to 60 tokens. Of a small limit
-# the last third, or nothing would be shown as it comes.
+# Near the limit, text is shown by whole sentences: a long one has 40 to 60 tokens. For a small
+# limit only the last third counts as near; otherwise nothing would be streamed.
 TOKENS_BEFORE_LIMIT = 64
-# A word that is not over yet waits, but not for ever: some scripts have no spaces.
+# An incomplete word is held back up to this length, because some scripts have no spaces.
 _MAX_WAIT = 40
-CHARACTERS_PER_TOKEN = 4  # where a stream's chunk holds more than one
+CHARACTERS_PER_TOKEN = 4  # where a stream's chunk holds several tokens
 MARK = "…"
 _MAX_SAME_SENTENCES = 2
 _MIN_WORDS_OF_SENTENCE = 5
@@ -37,8 +36,8 @@ _SENTENCE_BREAK = re.compile(rf"{_STOP}|[。！？]|\n")
 _CLOSING = r"[\"'”’»)\]*_]*"
 _SENTENCE_END = re.compile(rf"{_STOP}+{_CLOSING}(?=\s|$)|[。！？]+[」』”’）]*|(?<=\S)(?=\n)")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
-# A point behind one of these, behind a single letter or behind a number that begins a line ends no
-# sentence.
+# A full stop after one of these, after a single letter or after a number that begins a line does
+# not end a sentence.
 _ABBREVIATIONS = frozenset(
     {
         *("al", "approx", "bzw", "ca", "cf", "co", "dr", "e.g", "eg", "etc", "fig", "i.e", "ie"),
@@ -50,10 +49,10 @@ _BEFORE_POINT = re.compile(r"(\S+)\.$")
 
 @dataclass(frozen=True)
 class WholeAnswer:
-    """An answer that came in one piece, as it is shown.
+    """A complete answer, as it is shown.
 
     Attributes:
-        looped: it was ended because it repeated itself.
+        looped: whether the answer was ended because it repeated itself.
     """
 
     text: str
@@ -61,10 +60,10 @@ class WholeAnswer:
 
 
 def whole_answer(text: str, *, cut_off: bool) -> WholeAnswer:
-    """End an answer before a loop and, where the token limit cut it off, at a sentence.
+    """End an answer before a loop and, if the token limit cut it, at a sentence.
 
     Args:
-        cut_off: the model was stopped by its token limit (finish reason `length`).
+        cut_off: whether the token limit stopped the model (finish reason `length`).
     """
     ending = ProseEnd(limit=0)
     shown = ending.feed(text)
@@ -72,17 +71,17 @@ def whole_answer(text: str, *, cut_off: bool) -> WholeAnswer:
 
 
 class ProseEnd:
-    """The text of one answer while it grows: what may be shown of it.
+    """The part of a growing answer that may be shown.
 
-    What `feed` and `finish` return, put together, is the text itself where it neither loops nor was
-    cut off. Otherwise it is a beginning of it that ends with a sentence; where the sentence that is
-    dropped was begun to be shown, it ends with "…", and an open block of code is closed.
+    The results of `feed` and `finish` together are the whole text if it neither loops nor was cut
+    off. Otherwise they are a prefix that ends with a sentence. If a part of the dropped sentence
+    was shown, the prefix ends with "…", and an open code block is closed.
 
     Args:
-        limit: of tokens; its last third, at most `TOKENS_BEFORE_LIMIT`, shows whole sentences only.
+        limit: token limit; its last third, at most `TOKENS_BEFORE_LIMIT`, shows whole sentences.
 
     Attributes:
-        looped: the text repeated itself; nothing more is shown.
+        looped: whether the text repeated itself; nothing more is shown then.
     """
 
     def __init__(self, *, limit: int) -> None:
@@ -94,13 +93,13 @@ class ProseEnd:
         self._words: list[str] = []
         self._places: list[tuple[int, int]] = []  # start and end of each word
         self._runs = [0] * (MAX_PERIOD + 1)  # by period: words at the end that repeat
-        self._sentence = 0  # number of the word that begins the newest sentence
+        self._sentence = 0  # index of the first word of the newest sentence
         self._sentences: Counter[tuple[str, ...]] = Counter()
         self._loop_at = 0
         self._in_code = False
 
     def feed(self, text: str) -> str:
-        """More text; returns what can be shown now."""
+        """Add text and return the part that can be shown now."""
         if self.looped or not text:
             return ""
         self._text += text
@@ -111,10 +110,10 @@ class ProseEnd:
         return self._show_to(self._safe_end())
 
     def finish(self, *, cut_off: bool) -> str:
-        """The text is over; returns what else is shown.
+        """End the text and return the rest that is shown.
 
         Args:
-            cut_off: it was stopped by the token limit.
+            cut_off: whether the token limit stopped the model.
         """
         if self.looped:
             return ""
@@ -124,17 +123,17 @@ class ProseEnd:
         return self._end_at(len(self._text)) if cut_off else self._show_to(len(self._text))
 
     def _read(self, *, ended: bool) -> None:
-        """Take in the words that are complete; stops at a loop."""
+        """Read the complete words, up to the first loop."""
         position = self._places[-1][1] if self._places else 0
         for match in _WORD.finditer(self._text, position):
             if match.end() == len(self._text) and not ended:
-                return  # the next chunk may go on with it
+                return  # the next chunk may continue this word
             number = len(self._words)
             before = self._places[-1][1] if self._places else 0
             if _SENTENCE_BREAK.search(self._text, before, match.start()):
                 self._end_sentence(number)
             self._in_code ^= len(_FENCE.findall(self._text, before, match.start())) % 2 == 1
-            # Code repeats itself for good reasons: there no word is like another.
+            # Repetition is normal in code, so each word there gets a unique value.
             self._words.append(f"\0{number}" if self._in_code else match.group().casefold())
             self._places.append(match.span())
             self._find_run(number)
@@ -163,7 +162,7 @@ class ProseEnd:
         self.looped, self._loop_at = True, self._places[word][0]
 
     def _safe_end(self) -> int:
-        """How far the text may be shown: not into what repeats, nor into an unfinished word."""
+        """Return the end of the text that may be shown, before repetitions and partial words."""
         repeated = max(self._runs)
         if repeated:
             first = len(self._words) - repeated
@@ -174,35 +173,33 @@ class ProseEnd:
         tokens = max(self._chunks, len(self._text) // CHARACTERS_PER_TOKEN)
         if tokens <= self._by_sentence_from:
             return end
-        return last_sentence_end(self._text, end, least=self._shown)
+        return last_sentence_end(self._text, end, minimum=self._shown)
 
     def _show_to(self, end: int) -> str:
         shown = self._text[self._shown : end]
         self._shown = max(self._shown, end)
         return shown
 
-    def _end_at(self, most: int) -> str:
-        """End the shown text with a sentence, at `most` at the latest."""
-        end = last_sentence_end(self._text, most)
+    def _end_at(self, maximum: int) -> str:
+        """End the shown text with a sentence, at `maximum` at the latest."""
+        end = last_sentence_end(self._text, maximum)
         if end >= len(self._text[: self._shown].rstrip()) and end > 0:
             return self._show_to(end)
         if self._shown == 0:
-            # No sentence at all: its words are better than nothing.
-            text = self._show_to(most).rstrip()
+            # Without a whole sentence, its words are shown.
+            text = self._show_to(maximum).rstrip()
             return f"{text}{_closing(text)}" if text else ""
         return _closing(self._text[: self._shown])
 
 
-def last_sentence_end(text: str, most: int | None = None, *, least: int = 0) -> int:
-    """Where the last whole sentence, paragraph or list item of `text[:most]` ends; 0: none does.
+def last_sentence_end(text: str, maximum: int | None = None, *, minimum: int = 0) -> int:
+    """Return the end of the last sentence, paragraph or list item of `text[:maximum]`, or 0.
 
-    Ends before `least` are not looked for.
-
-    A heading, a line that announces the next (ends with a colon) and the inside of a block of code
-    are no such end.
+    Ends before `minimum` are not searched. A heading, a line that ends with a colon, and the inside
+    of a code block do not count.
     """
-    most = len(text) if most is None else most
-    for match in reversed(list(_SENTENCE_END.finditer(text, least, most))):
+    maximum = len(text) if maximum is None else maximum
+    for match in reversed(list(_SENTENCE_END.finditer(text, minimum, maximum))):
         end = match.end()
         line = text[text.rfind("\n", 0, max(match.start(), 0)) + 1 : end]
         if _in_code(text[:end]) or _FENCE.match(line):
@@ -212,9 +209,9 @@ def last_sentence_end(text: str, most: int | None = None, *, least: int = 0) -> 
             if word and _is_no_end(word[1], line):
                 continue
             return end
-        # The end of a line without a full stop.
+        # A line that ends without a full stop.
         is_item = _ITEM.match(line) and _ITEM.match(text[end:].lstrip("\n") or "")
-        is_paragraph = re.match(r"\n[ \t]*\n", text[end:most]) is not None
+        is_paragraph = re.match(r"\n[ \t]*\n", text[end:maximum]) is not None
         ends_well = not line.lstrip().startswith("#") and not line.rstrip().endswith(":")
         if (is_item or is_paragraph) and ends_well and line.strip():
             return end
@@ -222,7 +219,10 @@ def last_sentence_end(text: str, most: int | None = None, *, least: int = 0) -> 
 
 
 def _longest_run(period: int) -> int:
-    """So many repeated words of a period are a loop: four phrases, or a paragraph once more."""
+    """Return the number of repeated words that make a loop of this period.
+
+    That is four copies of a phrase or a second copy of a paragraph.
+    """
     if period == 1:
         return 5
     return max(2 * period, 8) if period < 10 else max(period, 16)

@@ -1,13 +1,13 @@
-"""Prose of an answer, shown only as far as the author's posts support it.
+"""Show only the sentences of an answer's prose that the author's posts support.
 
-Scope: judging each sentence while it streams, what `twin.prose` and `twin.draft` say.
+Scope: judging each sentence of a stream, the content of `twin.prose` and `twin.draft`.
 Out of scope: LiteLLM's chunks (`answer_ending.py`), the judge
 (`quality/judges/sentence_support.py`), its threshold (the gate's claim `says_what_the_posts_say`),
 whether prose is shown at all (`authors/answer_forms.py`).
 
-A question, and a sentence without a telling word, claim nothing that could be judged, as in the
-gate: they share the fate of the sentence before them. What was shown cannot be taken back, so a
-stream shows nothing more once fewer than half of its sentences are kept, until half are again.
+A question, and a sentence without a content word, make no claim that could be judged, as in the
+gate. They are kept or dropped with the sentence before them. Shown text cannot be withdrawn, so a
+stream shows nothing while fewer than half of its sentences are kept.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from twin_resources.quality.judges.support import sentence_spans, telling_words
 if TYPE_CHECKING:
     from twin_resources.quality.judges.sentence_support import SentenceJudge
 
-MIN_KEPT = 0.5  # of the sentences that claim something
+MIN_KEPT = 0.5  # share of the sentences that make a claim
 NOT_JUDGED = "prose was asked for by name, and its sentences are not judged"
 NO_QUOTATION = "there is no quotation above it"
 
 
 @dataclass
 class ProseNote:
-    """What an answer says of its prose.
+    """The state of an answer's prose.
 
     Attributes:
-        why_not: why none is shown, one clause; empty: it is, or the author wants none.
-        ask: the model that gives it all the same; empty: none does.
-        draft: why the prose is a draft; empty: it is none.
-        judged: what of it may be shown; None: its sentences are not judged.
+        why_not: why no prose is shown, one clause; empty if it is, or if the author wants none.
+        ask: the model name that returns the prose anyway, or empty.
+        draft: why the prose is a draft, or empty if it is none.
+        judged: the judged sentences, or None if they are not judged.
     """
 
     why_not: str = ""
@@ -45,7 +45,7 @@ class ProseNote:
     judged: SupportedSentences | None = field(default=None, repr=False)
 
     def fields(self, *, shown: bool) -> dict[str, Any]:
-        """`twin.prose`."""
+        """Return the field `twin.prose`."""
         judged = self.judged
         return {
             "shown": shown,
@@ -58,16 +58,16 @@ class ProseNote:
 
 
 class SupportedSentences:
-    """The prose of one answer while it grows: which sentences of it may be shown.
+    """The sentences of a growing answer that may be shown.
 
     Args:
-        judge: the one that the threshold is of.
-        threshold: a sentence that scores below it is left out.
-        passages: texts that the answer rests on.
+        judge: the judge for which the threshold was set.
+        threshold: minimum score of a shown sentence.
+        passages: source texts of the answer.
         run: calls a function off the event loop.
 
     Attributes:
-        sentences, kept: those that claim something, and how many of them are supported.
+        sentences, kept: number of sentences that make a claim, and of the supported ones.
     """
 
     def __init__(
@@ -82,19 +82,19 @@ class SupportedSentences:
         self._judge, self._threshold = judge, threshold
         self._passages, self._run = tuple(passages), run
         self._text = ""
-        self._waiting = ""  # kept, and not shown while fewer than half are
-        self._keeps = False  # the sentence before
+        self._waiting = ""  # kept text, not shown while fewer than half of the sentences are kept
+        self._keeps = False  # whether the previous sentence was kept
 
     @property
     def is_enough(self) -> bool:
-        """Whether at least half of the sentences are kept, and one is."""
+        """Whether at least one sentence and at least half of them are kept."""
         return self.kept > 0 and self.kept >= MIN_KEPT * self.sentences
 
     async def feed(self, text: str, *, ended: bool = False) -> str:
-        """More text; returns what can be shown now.
+        """Add text and return the part that can be shown now.
 
         Args:
-            ended: nothing follows.
+            ended: whether this is the last text.
         """
         self._text += text
         end = len(self._text) if ended else last_sentence_end(self._text)

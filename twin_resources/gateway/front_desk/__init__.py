@@ -1,8 +1,8 @@
-"""The front desk: messages that no post answers, found before anything is looked up.
+"""The front desk: recognise and answer messages that no post answers, before any search.
 
-Scope: which kind a message is of (`message_kinds.py`), by which features (`features.py`),
-what the program says to it (`answers.py`). Out of scope: when the gateway asks
-(`request_path.py`), the author's own texts (`authors/front_desk_settings.py`), fitting the weights
+Scope: the kind of a message (`message_kinds.py`), its features (`features.py`), the program's
+answer (`answers.py`). Out of scope: when the gateway calls it (`fixed_text.py`), the author's own
+texts (`authors/front_desk_settings.py`), fitting the weights
 (`deploy/checkout/front_desk_weights.py`).
 """
 

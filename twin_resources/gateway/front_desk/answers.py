@@ -1,10 +1,10 @@
-"""What the program says to a message that no post answers, in the reader's language.
+"""Answer a message that no post answers, in the reader's language.
 
-Scope: choosing the language, filling in a text. Out of scope: the texts
-(`answers.toml`), the author's own (`authors/front_desk_settings.py`), finding the kind
-(`message_kinds.py`).
+Scope: choosing the language, filling in a text. Out of scope: the texts (`answers.toml`), the
+author's own texts (`authors/front_desk_settings.py`), finding the kind (`message_kinds.py`).
 
-The program speaks of itself and of the author in the third person: nobody may take it for her.
+The program writes about itself and the author in the third person, so that no reader takes it for
+the author.
 """
 # pyright: strict
 
@@ -22,21 +22,22 @@ from twin_resources.authors.front_desk_settings import DeskKind
 MAX_TITLES = 3
 DEFAULT_LANGUAGE = "en"
 _TEXTS = Path(__file__).with_name("answers.toml")
-_LOOKED_AT = 1000  # characters
-_CANDIDATES = 12  # of the detector's 176 languages, surest first
+_MAX_CHARACTERS = 1000  # of a message, for the language detector
+_CANDIDATES = 12  # of the detector's 176 languages, most likely first
 _SURE_FROM = 0.6
-# Of 990 English questions none was taken for another of the six languages; 108 of 120 others were.
+# At this threshold none of 990 English questions was detected as another of the six languages, and
+# 108 of 120 questions in the others were detected.
 _SURELY_OTHER_FROM = 0.7
 
 
 def answer_of(kind: DeskKind, author: Author, message: str, *, titles: Sequence[str] = ()) -> str:
-    """The text for a reader.
+    """Return the answer to a reader.
 
-    The author's own text replaces the program's; of danger it stands above the help lines.
+    The author's own text replaces the program's; for danger it is placed above the help lines.
 
     Args:
-        message: the reader's, whose language is taken; another than the six: English.
-        titles: of posts, as examples of what can be asked.
+        message: the reader's message, which sets the language; English outside the six languages.
+        titles: titles of posts, as examples of subjects.
     """
     own = author.front_desk.text(kind)
     texts = _texts()[language_of(message)]
@@ -52,58 +53,59 @@ def answer_of(kind: DeskKind, author: Author, message: str, *, titles: Sequence[
 
 
 def language_of(message: str) -> str:
-    """The likeliest language where there are texts for it; where there are none, English.
+    """Return the language of a message if there are texts in it, else English.
 
-    The detector is often unsure of two words, and then the likeliest that there are texts for is
-    taken.
+    The detector is often unsure about messages of two words. The most likely language with texts is
+    used then.
     """
-    known = _texts()
-    found = _detector().detect(_line_of(message), model="lite", k=_CANDIDATES)
-    sure = found[:1] if found and found[0]["score"] >= _SURE_FROM else found
-    return next((str(one["lang"]) for one in sure if one["lang"] in known), DEFAULT_LANGUAGE)
+    guesses = _detector().detect(_line_of(message), model="lite", k=_CANDIDATES)
+    sure = guesses[:1] if guesses and guesses[0]["score"] >= _SURE_FROM else guesses
+    languages = (str(guess["lang"]) for guess in sure)
+    return next((language for language in languages if language in _texts()), DEFAULT_LANGUAGE)
 
 
 def other_language_text(
     message: str, author: Author, *, languages: Sequence[str], known: Sequence[str]
 ) -> str:
-    """That the posts are in another language than the message, in the language of the message.
+    """Return a note that the posts are in another language, in the language of the message.
 
     Args:
-        languages: of the posts, the most frequent first, ISO 639-1; empty: not known.
-        known: languages that the embedder knows; in these a question finds its answer.
+        languages: languages of the posts, most frequent first, ISO 639-1, or empty if unknown.
+        known: languages of the embedder, in which a question finds its answer.
 
     Returns:
-        Empty: the languages are the same, or one of them is not known for sure.
+        The note, or empty if the languages match or one of them is not certain.
     """
-    asked = sure_language(message)
-    if not languages or not known or asked in languages or asked in known or asked not in _texts():
+    language = sure_language(message)
+    if not languages or not known or language in {*languages, *known} or language not in _texts():
         return ""
-    texts = _texts()[asked]
+    texts = _texts()[language]
     named = texts["languages"].get(languages[0], texts["languages"]["other"])
     return texts["other_language"].replace("{author}", author.name).replace("{language}", named)
 
 
 def not_written_text(message: str, author: Author, *, nearest: bool) -> str:
-    """That the author has not written about it, in the language of the message where that is sure,
-    else in that of the posts.
+    """Return a note that the author has not written about the subject.
+
+    It is in the language of the message if that is certain, else in that of the posts.
 
     Args:
-        nearest: the nearest posts are listed below.
+        nearest: whether the nearest posts are listed below.
     """
     languages = (sure_language(message), author.language, DEFAULT_LANGUAGE)
     texts = _texts()[next(language for language in languages if language in _texts())]
-    said = texts["not_written"].replace("{author}", author.name)
-    return f"{said} {texts['nearest']}" if nearest else said
+    note = texts["not_written"].replace("{author}", author.name)
+    return f"{note} {texts['nearest']}" if nearest else note
 
 
 def sure_language(message: str) -> str:
-    """ISO 639-1; empty where the detector is not sure."""
-    found = _detector().detect(_line_of(message), model="lite", k=1)
-    return str(found[0]["lang"]) if found and found[0]["score"] >= _SURELY_OTHER_FROM else ""
+    """Return the language of a message, ISO 639-1, or empty if the detector is not certain."""
+    guesses = _detector().detect(_line_of(message), model="lite", k=1)
+    return str(guesses[0]["lang"]) if guesses and guesses[0]["score"] >= _SURELY_OTHER_FROM else ""
 
 
 def _line_of(message: str) -> str:
-    return " ".join(message.split())[:_LOOKED_AT].lower()
+    return " ".join(message.split())[:_MAX_CHARACTERS].lower()
 
 
 @cache

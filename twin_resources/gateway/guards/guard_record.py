@@ -1,6 +1,6 @@
-"""What the guards found for one answer, as its trace and its scores tell it.
+"""Count the guards' findings for one answer, for its trace and its scores.
 
-Scope: counting findings. Out of scope: finding (`guards/`), acting
+Scope: counting findings. Out of scope: detection (`guards/`), masking and blocking
 (`guardrails.py`).
 """
 
@@ -16,7 +16,7 @@ from twin_resources.gateway.guards import GuardFinding
 
 @dataclass(frozen=True)
 class GuardRecord:
-    """What was found for one answer, as its trace tells it: kinds and counts, never a value."""
+    """Findings of one kind for one answer, in its trace: kind and count, never a value."""
 
     place: GuardPlace
     what: str
@@ -29,7 +29,7 @@ class GuardRecord:
 
 
 def records(place: GuardPlace, findings: Iterable[GuardFinding]) -> tuple[GuardRecord, ...]:
-    """Findings counted, in a fixed order."""
+    """Count findings, in a fixed order."""
     counts = Counter((finding.what, finding.kind, finding.action) for finding in findings)
     return tuple(
         GuardRecord(place, what, kind, action, count)
@@ -38,7 +38,7 @@ def records(place: GuardPlace, findings: Iterable[GuardFinding]) -> tuple[GuardR
 
 
 def guard_scores(guarded: Iterable[GuardRecord]) -> Mapping[str, float]:
-    """Findings by kind: `guard_personal` … to their number; a kind without one is left out."""
+    """Return the number of findings by kind (`guard_personal` …), without kinds that have none."""
     counts: Counter[str] = Counter()
     for record in guarded:
         counts[f"guard_{record.kind}"] += record.count

@@ -1,13 +1,14 @@
-"""Sentences that speak to the model instead of asking its author.
+"""Detect prompt injections: sentences that instruct the model instead of asking the author.
 
-Scope: cutting a text into sentences, and how likely each is such a one.
-Out of scope: n-grams, vectors and the form of the weights (`front_desk/`), fitting and the
-examples (`deploy/checkout/guard_weights.py`), what is done about a finding (`guard_settings.py`).
+Scope: splitting a text into sentences, and the probability that each is an injection.
+Out of scope: n-grams, vectors and the format of the weights (`front_desk/`), fitting and the
+examples (`deploy/checkout/guard_weights.py`), the action on a finding (`guard_settings.py`).
 
-The two classifiers are the front desk's: hashed n-grams know wordings, a layer over the vector of a
-multilingual embedder knows what is meant, also in languages without an example. The examples are in
-English, German, Spanish and French, by the families of published attacks (Perez and Ribeiro 2022,
-https://arxiv.org/abs/2211.09527; Greshake et al. 2023, https://arxiv.org/abs/2302.12173).
+The two classifiers are the front desk's. Hashed n-grams recognise wordings. A layer over the vector
+of a multilingual embedder recognises meaning, also in languages without an example. The examples
+are in English, German, Spanish and French and follow the families of published attacks (Perez and
+Ribeiro 2022, https://arxiv.org/abs/2211.09527; Greshake et al. 2023,
+https://arxiv.org/abs/2302.12173).
 """
 # pyright: strict
 
@@ -26,53 +27,53 @@ from twin_resources.prompt.control_marks import FAMILIES
 
 KINDS = ("ordinary", "front_desk", "injection")
 WEIGHTS = Path(__file__).with_name("weights.npz")
-# By place. A passage with a finding is not shown, so the author's own words have to be surer.
-# Chosen on public technical posts and, a language left out of the fit, on a stranger's messages: of
-# .5 and .6 the first finds .90 of them instead of .86, worst language .83 instead of .73.
+# Thresholds by place. A passage with a finding is not shown, so the threshold for the author's own
+# words is higher. Chosen on public technical posts and on a stranger's messages, whose language was
+# left out of the fit: 0.5 finds 0.90 of them and 0.6 finds 0.86 (worst language 0.83 and 0.73).
 INJECTION_FROM: Mapping[GuardPlace, float] = {"input": 0.5, "passages": 0.9, "answer": 0.5}
-# Outside of these the n-grams are sure, and no vector is computed (25 CPU-ms).
+# Outside these bounds the n-grams are certain, and no vector (25 CPU-ms) is computed.
 _UNSURE_FROM, _SURE_FROM = 0.1, 0.9
-MAX_SENTENCE = 300  # characters; a longer one is looked at in parts
+MAX_SENTENCE = 300  # characters; a longer sentence is scored in parts
 _INJECTION = KINDS.index("injection")
 _SENTENCE_END = re.compile(r"[.!?…。](?=\s|$)|\n")
 _ENDS_IN_JSON = re.compile(rf'{_SENTENCE_END.pattern}|(?<!\\)(?:\\\\)*"')
 _LETTER = re.compile(r"[^\W\d_]")
 _SPACED = re.compile(r"(?:\b\w ){4}")
-# A short word of letters and digits; a longer one is encoded. Names of products are one or two.
+# A short word of letters and digits; a longer one is encoded data. Product names are one or two.
 _WITH_DIGITS = re.compile(r"\b(?=\w*\d)(?=\w*[^\W\d_])\w{2,12}\b")
 _MIN_WITH_DIGITS = 4
 _DIGITS_AS_LETTERS = str.maketrans("013457", "oieast")
-# By the digest of a sentence: posts and a stream's sentences come again, and no text is kept.
-_LIKELY: dict[bytes, float] = {}
+# Cached by digest, because the sentences of posts and streams recur; no text is kept.
+_LIKELIHOODS: dict[bytes, float] = {}
 _MAX_LIKELIHOODS = 8192
 
 
 def find_injections(
     text: str, place: GuardPlace, *, as_json: bool = False
 ) -> list[tuple[int, int]]:
-    """(begin, end) of each sentence that speaks to the model or holds a control token of one.
+    """Return (begin, end) of each sentence that instructs the model or contains a control token.
 
     Args:
-        place: where the text stands (`INJECTION_FROM`).
-        as_json: a sentence ends where a string of the document does.
+        place: origin of the text, which selects the threshold (`INJECTION_FROM`).
+        as_json: whether the end of a string in a JSON document ends a sentence.
     """
-    found: list[tuple[int, int]] = []
-    least = INJECTION_FROM[place]
+    spans: list[tuple[int, int]] = []
+    threshold = INJECTION_FROM[place]
     for begin, end in sentences(text, as_json=as_json):
         sentence = text[begin:end]
-        if FAMILIES.escaped(sentence) != sentence or _likelihood(sentence) >= least:
-            found.append((begin, end))
-    return found
+        if FAMILIES.escaped(sentence) != sentence or _likelihood(sentence) >= threshold:
+            spans.append((begin, end))
+    return spans
 
 
 def sentences(text: str, *, as_json: bool = False) -> Iterator[tuple[int, int]]:
-    """(begin, end) of each sentence without the space around it, in parts where it is long."""
+    """Yield (begin, end) of each sentence without surrounding space; a long one in parts."""
     ends = _ENDS_IN_JSON if as_json else _SENTENCE_END
     begin = 0
-    for end, after in (*((one.end(), one[0]) for one in ends.finditer(text)), (len(text), "")):
-        last = end - len(after) if after in {"\n", '"'} else end
+    for end, mark in (*((match.end(), match[0]) for match in ends.finditer(text)), (len(text), "")):
+        last = end - len(mark) if mark in {"\n", '"'} else end
         while begin < last:
-            if text[begin].isspace():  # of a part, too: a stream that is cut here begins behind it
+            if text[begin].isspace():  # also before a part: a stream cut here begins after it
                 begin += 1
                 continue
             yield begin, min(begin + MAX_SENTENCE, last)
@@ -81,24 +82,24 @@ def sentences(text: str, *, as_json: bool = False) -> Iterator[tuple[int, int]]:
 
 
 def _likelihood(sentence: str) -> float:
-    """From 0 to 1; the n-grams alone where they are sure."""
+    """Return the probability of an injection, from the n-grams alone where they are certain."""
     if not _LETTER.search(sentence):
         return 0.0
     digest = blake2b(sentence.encode(), digest_size=16).digest()
-    likely = _LIKELY.get(digest)
-    if likely is None:
+    likelihood = _LIKELIHOODS.get(digest)
+    if likelihood is None:
         weights, plain = fitted_weights(), _plain(sentence)
-        likely = float(weights.by_ngrams(plain)[_INJECTION])
-        if _UNSURE_FROM <= likely < _SURE_FROM:
-            likely = (likely + float(weights.by_vector(vector_of(plain))[_INJECTION])) / 2
-        if len(_LIKELY) >= _MAX_LIKELIHOODS:
-            _LIKELY.clear()
-        _LIKELY[digest] = likely
-    return likely
+        likelihood = float(weights.by_ngrams(plain)[_INJECTION])
+        if _UNSURE_FROM <= likelihood < _SURE_FROM:
+            likelihood = (likelihood + float(weights.by_vector(vector_of(plain))[_INJECTION])) / 2
+        if len(_LIKELIHOODS) >= _MAX_LIKELIHOODS:
+            _LIKELIHOODS.clear()
+        _LIKELIHOODS[digest] = likelihood
+    return likelihood
 
 
 def _plain(sentence: str) -> str:
-    """Without spaces between letters and digits for letters."""
+    """Undo spaces between single letters, and digits in place of letters."""
     if _SPACED.search(sentence):
         sentence = re.sub(r"(?<=\b\w) (?=\w\b)", "", sentence)
     if len(_WITH_DIGITS.findall(sentence)) >= _MIN_WITH_DIGITS:
@@ -108,5 +109,5 @@ def _plain(sentence: str) -> str:
 
 @cache
 def fitted_weights() -> FittedWeights:
-    """The weights of the package, read once."""
+    """Read the weights of the package once."""
     return read_weights(WEIGHTS)

@@ -1,8 +1,8 @@
-"""What a text holds that its author's file watches for, and the text without it.
+"""Scan a text for the kinds that the author's file names, and mask the findings.
 
-Scope: the four kinds over one text, what is masked, the placeholders.
-Out of scope: which kind is watched where (`guard_settings.py`), personal data and secrets
-themselves (`privacy/`), a text that comes in pieces (`streaming.py`).
+Scope: the four kinds in one text, masking, the placeholders.
+Out of scope: which kind is watched where (`guard_settings.py`), detecting personal data and secrets
+(`privacy/`), a streamed text (`streaming.py`).
 """
 # pyright: strict
 
@@ -25,14 +25,13 @@ _PLACEHOLDERS = {"injection": "[instructions]", "words": "[…]"}
 
 @dataclass(frozen=True, order=True)
 class GuardFinding:
-    """One place in a text.
+    """One finding in a text.
 
     Attributes:
-        begin, end: characters of the text.
+        begin, end: character offsets in the text.
         kind: see `guard_settings.KINDS`.
-        what: the kind of `privacy` for personal data and secrets, else the kind again; never the
-            value.
-        action: what the author's file says.
+        what: the kind of `privacy` for personal data and secrets, else `kind`; never the value.
+        action: the action in the author's file.
     """
 
     begin: int
@@ -48,11 +47,11 @@ class GuardFinding:
 
 @dataclass(frozen=True)
 class Scanned:
-    """A text as it may go on.
+    """A text after the guards.
 
     Attributes:
-        text: masked; the very same string when nothing was.
-        findings: in the order of the text, recorded ones too.
+        text: the masked text; the same object if nothing was masked.
+        findings: all findings in the order of the text, including recorded ones.
     """
 
     text: str
@@ -60,16 +59,16 @@ class Scanned:
 
     @property
     def blocked(self) -> GuardFinding | None:
-        """The first finding for which the author's file says `block`."""
+        """The first finding with the action `block`."""
         return next((finding for finding in self.findings if finding.action == "block"), None)
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """Looks through texts of one place for one author.
+    """Scan texts of one place for one author.
 
     Attributes:
-        region: where the author is at home, for phone numbers and national ids (`privacy.redact`).
+        region: the author's region, for phone numbers and national ids (`privacy.redact`).
     """
 
     guards: Guards
@@ -78,24 +77,24 @@ class Scanner:
 
     @cached_property
     def is_off(self) -> bool:
-        """Nothing is watched for here."""
+        """Whether no kind is watched in this place."""
         kinds = [kind for kind in KINDS if self._on(kind)]
         return not kinds or (kinds == ["words"] and not self.guards.block_list)
 
     @cached_property
     def holds_back(self) -> bool:
-        """A stream may show something too early here: a kind is masked or blocked."""
+        """Whether a stream must be held back, because a kind is masked or blocked."""
         acts = {kind for kind in KINDS if self._acts(kind)}
         return bool(acts - {"words"}) or ("words" in acts and bool(self.guards.block_list))
 
     @cached_property
     def records(self) -> bool:
-        """Something is counted and let pass."""
+        """Whether a kind is only recorded."""
         return any(self._on(kind) and not self._acts(kind) for kind in KINDS)
 
     @cached_property
     def longest_phrase(self) -> int:
-        """Words of the longest entry of the block list."""
+        """Number of words in the longest entry of the block list."""
         return max((len(entry.split()) for entry in self.guards.block_list), default=0)
 
     @cached_property
@@ -103,28 +102,28 @@ class Scanner:
         return self._acts("injection")
 
     def find(self, text: str, *, acting: bool = False, as_json: bool = False) -> list[GuardFinding]:
-        """Every finding, in the order of the text; they may overlap.
+        """Return every finding, in the order of the text; findings may overlap.
 
         Args:
-            acting: only what is masked or blocked.
-            as_json: no finding of the text's own sentences leaves a string of a JSON document.
+            acting: whether to return only findings that are masked or blocked.
+            as_json: whether the text is a JSON document, in which a sentence ends with its string.
         """
         findings: list[GuardFinding] = []
-        wanted = self._acts if acting else self._on
-        if wanted("personal") or wanted("secrets"):
+        is_watched = self._acts if acting else self._on
+        if is_watched("personal") or is_watched("secrets"):
             spans = find_personal(text, region=self.region)
             if self.place == "input":  # posts and answers may state whose birthday it was
                 spans = joined([*spans, *find_stated(text)])
             for span in spans:
                 kind: Guarded = "secrets" if span.kind in SECRETS else "personal"
-                if wanted(kind):
+                if is_watched(kind):
                     findings.append(self._finding(span.start, span.end, kind, span.kind))
-        if wanted("words") and self._words is not None:
+        if is_watched("words") and self._words is not None:
             findings += [
                 self._finding(*match.span(), "words", "words")
                 for match in self._words.finditer(text)
             ]
-        if wanted("injection"):
+        if is_watched("injection"):
             findings += [
                 self._finding(begin, end, "injection", "injection")
                 for begin, end in find_injections(text, self.place, as_json=as_json)
@@ -132,12 +131,12 @@ class Scanner:
         return sorted(findings)
 
     def scan(self, text: str, *, as_json: bool = False) -> Scanned:
-        """The text with what is to be masked or blocked replaced.
+        """Replace the findings that are to be masked or blocked.
 
-        A blocked place is masked as well, so that whoever goes on in spite of it shows nothing.
+        A blocked finding is masked as well, so that the text is safe even if a caller ignores it.
 
         Args:
-            as_json: keep it a JSON document.
+            as_json: whether the text must stay a JSON document.
         """
         if self.is_off or not text:
             return Scanned(text)
@@ -165,7 +164,7 @@ class Scanner:
 
 
 def masked(text: str, findings: Sequence[GuardFinding], *, as_json: bool = False) -> str:
-    """The text with each finding that is masked or blocked replaced by what it was."""
+    """Replace each finding that is masked or blocked by its placeholder."""
     pieces: list[str] = []
     end = 0
     for finding in findings:
@@ -174,13 +173,13 @@ def masked(text: str, findings: Sequence[GuardFinding], *, as_json: bool = False
         begin = max(finding.begin, end)
         placeholder = finding.placeholder
         if as_json and not in_json(text, begin):
-            placeholder = f'"{placeholder}"'  # a number, which stands there without quotes
+            placeholder = f'"{placeholder}"'  # in place of a number, which has no quotes
         pieces += (text[end:begin], placeholder)
         end = finding.end
     return "".join((*pieces, text[end:])) if end else text
 
 
 def in_json(text: str, place: int) -> bool:
-    """Whether a place of a JSON document stands inside a string."""
+    """Return whether an offset in a JSON document is inside a string."""
     quotes = len(re.findall(r'(?<!\\)(?:\\\\)*"', text[:place]))
     return quotes % 2 == 1

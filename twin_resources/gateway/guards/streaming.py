@@ -1,30 +1,31 @@
-"""An answer that comes in pieces, shown only as far as nothing to be masked can begin in it.
+"""Hold back a streamed answer as far as a finding that is to be masked may begin in it.
 
-Scope: how much of a growing text is held back. Out of scope: what is found in it
-(`scanning.py`), LiteLLM's chunks (`guardrails.py` beside this folder).
+Scope: how much of a growing text is held back. Out of scope: detection (`scanning.py`), LiteLLM's
+chunks (`exchange/guardrails.py`).
 
-What was shown cannot be taken back. So the last words wait always, and the whole of `WINDOW`
-characters wherever something stands in them with which personal data or a secret begins: a digit,
-an `@`, a word that announces one, a run that no word is as long as. A run without a space, and a
-private key without its end, wait until they are over. In plain prose that is two words; where
-injections are masked or blocked, it is the sentence.
+Shown text cannot be withdrawn, so the last words are always held back. Personal data or a secret
+may begin with a digit, an `@`, a word that announces one, or a run longer than any word. If the
+last `WINDOW` characters contain one of these, the text from there on is held back. A run without
+spaces and a private key are held back until they end. In plain prose two words are held back, and
+the whole sentence where injections are masked or blocked.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from twin_resources.gateway.guards.injection import sentences
 from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, masked
 
-# The longest thing written in groups is an IBAN (34 characters, 8 spaces) or a phone number with an
-# extension (about 60); the words that announce one stand up to 48 characters before it.
+# The longest values written in groups are an IBAN (34 characters, 8 spaces) and a phone number with
+# an extension (about 60); the words that announce one precede it by up to 48 characters.
 WINDOW = 120
-_MAX_RUN = 4096  # of a web token; beyond it a run is no secret that could be told apart
+_MAX_RUN = 4096  # of a web token; a longer run cannot be recognised as a secret
 _MAX_KEY = 16_000
-_MIN_WORDS = 3  # the last one unfinished
-_LOOK_BEHIND = 200  # already shown; says what a number after it is
+_MIN_WORDS = 3  # the last of them unfinished
+_LOOK_BEHIND = 200  # shown characters, which give the context of a number after them
 _BEGINS = re.compile(
     r"\d|@|://|-----|[A-Za-z0-9_+/=-]{16,}|(?<=\s)(?:at|AT|\u00e4t|arroba|chiocciola)(?=\s)"
     r"|[\[({<] ?(?i:at|\u00e4t|\u00e6t|arroba|chez|chiocciola|apestaart(?:je)?) ?[\])}>]"
@@ -36,15 +37,15 @@ _WORD = re.compile(r"\S+")
 
 
 class HeldBack:
-    """The text of one answer while it grows: what of it may be shown, with places masked.
+    """The part of a growing answer that may be shown, with findings masked.
 
-    What `feed` and `finish` return, put together, is the whole text with its findings masked; up to
-    the first blocked one, where one is.
+    The results of `feed` and `finish` together are the whole text with its findings masked, or the
+    text before the first blocked finding.
 
     Attributes:
-        findings: what is masked or blocked so far, and at the end what is recorded too; their
-            places are those of the text as it was written.
-        blocked: a finding is to be blocked: nothing more is shown.
+        findings: masked or blocked findings so far and, at the end, recorded ones; offsets are
+            those of the original text.
+        blocked: the blocked finding, after which nothing is shown, or None.
     """
 
     def __init__(self, scanner: Scanner, *, as_json: bool = False) -> None:
@@ -52,14 +53,14 @@ class HeldBack:
         self.blocked: GuardFinding | None = None
         self._scanner = scanner
         self._as_json = as_json
-        self._text = ""  # the end of what was shown, then what waits
-        self._waits = 0  # where in it the waiting begins
-        self._gone = 0  # characters before it
-        self._whole: list[str] = []  # only where something is recorded: it is looked for once
-        self._in_string = False  # a JSON string was open where `_text` begins
+        self._text = ""  # the end of the shown text, then the held text
+        self._waits = 0  # offset of the held text in it
+        self._dropped = 0  # number of characters before it
+        self._whole: list[str] = []  # kept only if a kind is recorded, which is scanned for once
+        self._in_string = False  # whether a JSON string is open where the held text begins
 
     def feed(self, text: str) -> str:
-        """More text; returns what can be shown now."""
+        """Add text and return the part that can be shown now."""
         if self.blocked is not None or not text:
             return ""
         self._text += text
@@ -69,7 +70,7 @@ class HeldBack:
         return self._show(safe) if safe > self._waits else ""
 
     def finish(self) -> str:
-        """The text is over; returns what else is shown."""
+        """End the text and return the rest that is shown."""
         shown = "" if self.blocked is not None else self._show(len(self._text))
         if self._whole:
             findings = self._scanner.find("".join(self._whole), as_json=self._as_json)
@@ -80,16 +81,16 @@ class HeldBack:
     def _safe_end(self) -> int:
         text, waits = self._text, self._waits
         words = [match.start() for match in _WORD.finditer(text, waits)]
-        fewest = max(_MIN_WORDS, self._scanner.longest_phrase + 1)
-        end = words[-fewest] if len(words) >= fewest else waits
+        min_words = max(_MIN_WORDS, self._scanner.longest_phrase + 1)
+        end = words[-min_words] if len(words) >= min_words else waits
         if self._scanner.acts_on_injection:
             *_, (last, _) = (0, 0), *sentences(text, as_json=self._as_json)
-            end = min(end, last)  # it may go on
+            end = min(end, last)  # the last sentence may continue
         tail = max(waits, len(text) - WINDOW)
         begins = _BEGINS.search(text, tail)
         if begins is not None:
-            # What belongs to it may stand two words before (`DE 89 …`, `ann dot bell at …`).
-            before = [place for place in words if place <= begins.start()]
+            # The value may begin two words before (`DE 89 …`, `ann dot bell at …`).
+            before = [word for word in words if word <= begins.start()]
             end = min(end, before[-min(len(before), 3)] if before else waits)
         key = text.find(_KEY_BEGINS, waits)
         if key >= 0 and text.find(_KEY_ENDS, key) < 0 and len(text) - key < _MAX_KEY:
@@ -97,32 +98,32 @@ class HeldBack:
         if end <= waits and len(text) - waits > _MAX_RUN + _MAX_KEY:
             end = len(text) - WINDOW
         while self._as_json and end > waits and text[end - 1] == "\\":
-            end -= 1  # it belongs to the next letter, which may be a quote
+            end -= 1  # the backslash belongs to the next character, which may be a quote
         return end
 
     def _show(self, end: int) -> str:
-        """Show up to `end`, or to the begin of a finding that reaches over it."""
+        """Show the text up to `end`, or up to the start of a finding that extends past it."""
         findings = self._scanner.find(self._text, acting=True, as_json=self._as_json)
         acting = [finding for finding in findings if finding.end > self._waits]
         moved = True
-        while moved:  # one that reaches over the end may begin inside another
-            over = [one.begin for one in acting if one.begin < end < one.end]
-            moved = bool(over)
-            end = min(over, default=end)
+        while moved:  # a finding that extends past the end may begin inside another
+            crossing = [finding.begin for finding in acting if finding.begin < end < finding.end]
+            moved = bool(crossing)
+            end = min(crossing, default=end)
         if end <= self._waits:
             return ""
-        block = next((one for one in acting if one.action == "block" and one.begin < end), None)
+        block = next((span for span in acting if span.action == "block" and span.begin < end), None)
         if block is not None:
             end, self.blocked = max(block.begin, self._waits), block
-        here = [finding for finding in findings if self._waits < finding.end <= end]
-        self.findings += [self._placed(one) for one in here]
+        shown_findings = [finding for finding in findings if self._waits < finding.end <= end]
+        self.findings += [self._absolute(finding) for finding in shown_findings]
         if block is not None:
-            self.findings.append(self._placed(block))
+            self.findings.append(self._absolute(block))
         text = self._text[self._waits : end]
         inside = self._in_string if self._as_json else False
         shown = masked(
             ('"' if inside else "") + text,
-            [self._relative(one, shift=int(inside)) for one in here],
+            [self._relative(finding, shift=int(inside)) for finding in shown_findings],
             as_json=self._as_json,
         )[int(inside) :]
         if self._as_json:
@@ -131,28 +132,26 @@ class HeldBack:
         self._forget()
         return shown
 
-    def _relative(self, one: GuardFinding, *, shift: int) -> GuardFinding:
-        begin = max(one.begin, self._waits) - self._waits + shift
-        end = one.end - self._waits + shift
-        return GuardFinding(begin, end, one.kind, one.what, one.action)
+    def _relative(self, finding: GuardFinding, *, shift: int) -> GuardFinding:
+        begin = max(finding.begin, self._waits) - self._waits + shift
+        return replace(finding, begin=begin, end=finding.end - self._waits + shift)
 
-    def _placed(self, one: GuardFinding) -> GuardFinding:
-        return GuardFinding(
-            one.begin + self._gone, one.end + self._gone, one.kind, one.what, one.action
-        )
+    def _absolute(self, finding: GuardFinding) -> GuardFinding:
+        begin, end = finding.begin + self._dropped, finding.end + self._dropped
+        return replace(finding, begin=begin, end=end)
 
     def _forget(self) -> None:
         surplus = self._waits - _LOOK_BEHIND
         if surplus > _LOOK_BEHIND:
-            if self._scanner.acts_on_injection:  # a sentence is known by where it begins
+            if self._scanner.acts_on_injection:  # cut only where a sentence begins
                 cut = sentences(self._text, as_json=self._as_json)
                 surplus = max(begin for begin, _ in ((0, 0), *cut) if begin <= surplus)
             self._text = self._text[surplus:]
             self._waits -= surplus
-            self._gone += surplus
+            self._dropped += surplus
 
 
 def in_string_after(text: str, *, before: bool) -> bool:
-    """Whether a JSON string is open behind a piece of a document."""
+    """Return whether a JSON string is open after this piece of a document."""
     quotes = len(re.findall(r'(?<!\\)(?:\\\\)*"', text))
     return before ^ (quotes % 2 == 1)

@@ -1,10 +1,10 @@
-"""What the gateway itself measures of an answer, as scores on its trace.
+"""Compute the scores that the gateway itself measures for an answer's trace.
 
-Scope: support of the answer by its passages, seconds, dollars, how near its quotations lie
-and from where on one is shown, what the guards found; their names and ids.
-Out of scope: readers' feedback (`feedback.py`), judges (they read what was asked as well).
+Scope: names, ids and values of the scores: support of the answer by its passages, seconds, US
+dollars, the best quotation's score and its threshold, the findings of the guards.
+Out of scope: feedback from readers (`feedback.py`), judges, which also read the question.
 
-Support is lexical: it sees invented names and numbers and no wrong logic. Word overlap against the
+Support is lexical: it detects invented names and numbers but not wrong logic. Word overlap with the
 source: Maynez et al., 2020, https://aclanthology.org/2020.acl-main.173.
 """
 # pyright: strict
@@ -22,15 +22,18 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
 
 SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
 QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS = "quote_score", "quote_threshold", "quotations"
-# Of their own, so that who reads what readers and judges said need not page through these.
+# A separate environment, so that a query for scores of readers and judges need not read these.
 ENVIRONMENT = "measured"
 _LONGER_WORD = re.compile(r"[^\W_]{4,}")  # shorter ones are mostly function words
 
 
 def support(answer: str, passages: str) -> float | None:
-    """Share of the answer's distinct words of four letters and more that the passages hold, 0–1.
+    """Return the share of the answer's words that the passages contain, from 0 to 1.
 
-    None: the answer has no such word, or there are no passages.
+    Only distinct words of four or more letters count.
+
+    Returns:
+        The share, or None if the answer has no such word or there are no passages.
     """
     words = set(_LONGER_WORD.findall(answer.lower()))
     if not words or not passages.strip():
@@ -39,10 +42,12 @@ def support(answer: str, passages: str) -> float | None:
 
 
 def passages_of_prompt(messages: Sequence[Mapping[str, Any]], *, template: str) -> str:
-    """What stands above the question in the last message.
+    """Return the text above the question in the last message.
 
     Args:
-        template: its hash. A reader's own line with the question's mark is marked as the reader's.
+        messages: the rendered prompt.
+        template: hash of the prompt template. A reader's line that contains the template's label
+            is marked as the reader's, so the last label found is the template's.
     """
     content = str(messages[-1].get("content", "")) if messages else ""
     label = TEMPLATES.get(template, DEFAULT_TEMPLATE).question.partition("{question}")[0]
@@ -56,9 +61,11 @@ def automatic_scores(
     messages: Sequence[Mapping[str, Any]],
     latency_s: float | None,
 ) -> list[QueuedScore]:
-    """The scores of one answer; what could not be measured is left out.
+    """Return the scores of one answer; values that could not be measured are omitted.
 
     Args:
+        answering: the record of the request.
+        answer: the text of the answer.
         messages: the rendered prompt.
         latency_s: seconds from the call of the model to the end of the answer.
     """

@@ -1,25 +1,25 @@
-"""The breaker: is a canary broken, slow or unsafe compared with the stable version?
+"""Test whether a canary is broken, slow or unsafe compared with the stable version.
 
-Scope: the pure test on the outcomes of requests, its numbers, its stated error.
-Out of scope: observing requests and stopping a canary (`canary_watch.py`), whether its
-answers are good (`statistics/promotion.py` decides that, from scores).
+Scope: the sequential test on the outcomes of requests, its parameters and its error rate.
+Out of scope: observing requests and stopping a canary (`canary_watch.py`), the quality of its
+answers (`statistics/promotion.py` decides that from scores).
 Source: e-detectors, Shin, Ramdas and Rinaldo, https://arxiv.org/abs/2203.03532, with the bets of
 `statistics/bets.py`.
 
-Each request that the canary got gives up to three values x ∈ {0, 1}:
+Each request to the canary yields up to three values x ∈ {0, 1}:
 
     errors    it failed and the stable version answered the same question    tolerated: n = .02
     latency   it took longer than 3 times the 95 % quantile of the stable
               version's answers (at least 2 s)                               tolerated: n = .05
-    safety    its answer holds a finding of `safety.py`      tolerated: stable's share + n = .05
+    safety    its answer has a finding of `safety.py`        tolerated: stable's share + n = .05
 
     L_k = 1 + λ_k·(x − n), λ_k = .9·r_k/n      M_k ← L_k·(M_k + 1)      stop when mean_k M_k ≥ 3·H/α
 
 While P(x = 1 | past) ≤ n holds for all three, a canary is stopped within its first H = 10,000
 requests with probability at most α = .01, whatever the requests are. A question that neither
-version could answer says nothing about the canary: a machine that is down stops no canary. The
-stable version is looked at in a sliding window: its last 200 answers, none older than 10 minutes.
-A canary that always fails is stopped by its 5th request, one that is always slow by its 6th.
+version could answer is not counted, so a machine that is down does not stop a canary. The sliding
+window of the stable version holds its last 200 answers, none older than 10 minutes. A canary that
+always fails is stopped by its 5th request, and one that is always slow by its 6th.
 """
 # pyright: strict
 
@@ -35,19 +35,21 @@ from twin_resources.statistics.bets import BETS, FRACTIONS, factor
 Cause = Literal["errors", "latency", "safety"]
 CAUSES: tuple[Cause, ...] = ("errors", "latency", "safety")
 Wealth = tuple[float, ...]
-_NOTHING: Wealth = (0.0,) * BETS
+_ZEROS: Wealth = (0.0,) * BETS
 
 
 @dataclass(frozen=True)
 class BreakerLimits:
-    """What is tolerated.
+    """Limits of the tests.
 
     Attributes:
         errors, latency, safety: n of each test.
         horizon, alpha: a sound canary is stopped within `horizon` requests with probability at
-            most alpha.
-        slower: times the stable version's 95 % quantile; `least_s`: never under this, seconds.
-        unknown_s: limit while the window holds fewer than `fewest` answers.
+            most `alpha`.
+        slower: factor on the stable version's 95 % quantile.
+        least_s: lower bound of the latency limit, in seconds.
+        unknown_s: latency limit in seconds while the window holds fewer than `fewest` answers.
+        fewest: answers from which the quantile is used.
         window, window_s: size of the sliding window, in answers and in seconds.
     """
 
@@ -65,7 +67,7 @@ class BreakerLimits:
 
     @property
     def threshold(self) -> float:
-        """3·H/α: three tests share α."""
+        """3·H/α, because three tests share α."""
         return len(CAUSES) * self.horizon / self.alpha
 
 
@@ -74,8 +76,13 @@ LIMITS = BreakerLimits()
 
 @dataclass(frozen=True)
 class StableAnswer:
-    """One answer of the stable version: when it ended (seconds), how long it took, whether
-    `safety.py` found something in it."""
+    """One answer of the stable version.
+
+    Attributes:
+        at: time of its end, in seconds of the gateway's clock.
+        seconds: its duration.
+        unsafe: whether `safety.py` reported a finding.
+    """
 
     at: float
     seconds: float
@@ -89,18 +96,18 @@ class StableWindow:
     answers: tuple[StableAnswer, ...] = ()
 
     def after(self, answer: StableAnswer, limits: BreakerLimits = LIMITS) -> StableWindow:
-        """The window with one more answer, and without what has become too old."""
-        answers_kept = [one for one in self.answers if answer.at - one.at <= limits.window_s]
-        return StableWindow((*answers_kept, answer)[-limits.window :])
+        """Return the window with one more answer and without expired ones."""
+        recent = [earlier for earlier in self.answers if answer.at - earlier.at <= limits.window_s]
+        return StableWindow((*recent, answer)[-limits.window :])
 
     def with_finding(self) -> StableWindow:
-        """The window when something was found in its newest answer."""
+        """Return the window with its newest answer marked as unsafe."""
         if not self.answers:
             return self
         return StableWindow((*self.answers[:-1], replace(self.answers[-1], unsafe=True)))
 
     def slow_after(self, limits: BreakerLimits = LIMITS) -> float:
-        """Seconds after which an answer counts as slow."""
+        """Return the seconds after which an answer counts as slow."""
         if len(self.answers) < limits.fewest:
             return limits.unknown_s
         ordered = sorted(answer.seconds for answer in self.answers)
@@ -108,7 +115,7 @@ class StableWindow:
         return max(limits.least_s, limits.slower * quantile)
 
     def unsafe_share(self) -> float:
-        """Share of answers with a finding; 0 without answers."""
+        """Return the share of answers with a finding; 0 without answers."""
         if not self.answers:
             return 0.0
         return sum(answer.unsafe for answer in self.answers) / len(self.answers)
@@ -119,13 +126,13 @@ class Breaker:
     """The state of one canary.
 
     Attributes:
-        wealth: cause → M_k, one a bet.
-        values, ones: cause → how many x there were, and how many were 1.
-        tripped: what stops it; None: nothing. It stands: later values change nothing.
-        reason: with the numbers; empty while nothing stops it.
+        wealth: cause → M_k, one per bet.
+        values, ones: cause → number of values x, and number of those that were 1.
+        tripped: the cause that stopped the canary, or None. Later values do not change it.
+        reason: the cause with its numbers; empty while `tripped` is None.
     """
 
-    wealth: Mapping[Cause, Wealth] = field(default_factory=lambda: dict.fromkeys(CAUSES, _NOTHING))
+    wealth: Mapping[Cause, Wealth] = field(default_factory=lambda: dict.fromkeys(CAUSES, _ZEROS))
     values: Mapping[Cause, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
     ones: Mapping[Cause, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
     tripped: Cause | None = None
@@ -134,11 +141,13 @@ class Breaker:
     def after(
         self, cause: Cause, bad: bool, *, stable: StableWindow, limits: BreakerLimits = LIMITS
     ) -> Breaker:
-        """The state after one more value of one test.
+        """Return the state after one more value of one test.
 
         Args:
-            bad: x = 1.
-            stable: as it was before this request: n must be known before x is.
+            cause: the test.
+            bad: whether x = 1.
+            stable: the window before this request, because n must be known before x.
+            limits: limits of the tests.
         """
         if self.tripped is not None:
             return self
@@ -156,7 +165,7 @@ class Breaker:
         e_value = sum(wealth) / BETS
         if e_value < limits.threshold:
             return next_state
-        message = _SAID[cause].format(limit=stable.slow_after(limits))
+        message = _MESSAGES[cause].format(limit=stable.slow_after(limits))
         reason = (
             f"{cause}: {next_state.ones[cause]} of its {next_state.values[cause]} requests "
             f"{message}, tolerated "
@@ -165,15 +174,15 @@ class Breaker:
         return replace(next_state, tripped=cause, reason=reason)
 
 
-_SAID: Mapping[Cause, str] = {
+_MESSAGES: Mapping[Cause, str] = {
     "errors": "failed where the stable version answered",
     "latency": "took longer than {limit:.3g} s",
-    "safety": "were answered with something that looks like a secret or a personal datum",
+    "safety": "were answered with text that looks like a secret or personal data",
 }
 
 
 def tolerated(cause: Cause, stable: StableWindow, limits: BreakerLimits = LIMITS) -> float:
-    """n: the largest P(x = 1) that stops no canary."""
+    """Return n, the largest P(x = 1) that does not stop a canary."""
     if cause == "errors":
         return limits.errors
     if cause == "latency":

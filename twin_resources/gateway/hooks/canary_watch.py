@@ -1,13 +1,13 @@
-"""Watches canaries request by request and stops one at once, before its readers have noticed much.
+"""Watch the requests of canaries and stop a failing canary at once.
 
-Scope: turning ended requests into values for the breaker, and carrying its decision out.
+Scope: converting ended requests to values for the breaker, and executing its decision.
 Out of scope: the test (`breaker.py`), LiteLLM's hooks (`plugin.py`), moving the version
 (`registry/registry.py`; the actor is `gateway`).
 
-A decision has two steps. This process sends the canary nothing from the next request on; then the
-registry is told, which rewrites the policy for everyone else. The second step may fail (a locked
-store, a full disk): it is tried again every second, and the first one holds meanwhile. Each gateway
-process watches its own requests.
+A decision has two steps. First, this process sends the canary no further requests. Then the
+registry rolls the canary back and rewrites the policy for the other processes. If the second step
+fails (a locked store, a full disk), it is tried again every second, and the first step stays in
+effect. Each gateway process watches its own requests.
 """
 # pyright: strict
 
@@ -28,10 +28,10 @@ from twin_resources.gateway.hooks.breaker import Breaker, Cause, StableAnswer, S
 from twin_resources.gateway.routing.decision import RouteDecision
 
 ACTOR = "gateway"
-AGAIN_S = 1.0
-# A canary gets twice the time after which it counts as slow; then the stable version answers.
-PATIENCE = 2.0
-# (author, version, reason) → the registry's move; blocks.
+RETRY_S = 1.0
+# A canary may take twice the time after which it counts as slow; then the stable version answers.
+TIMEOUT_FACTOR = 2.0
+# Called with (author, version, reason); moves the version in the registry and blocks.
 RollBack = Callable[[str, int, str], None]
 
 
@@ -40,10 +40,11 @@ class CanaryWatch:
     """The breakers of one gateway process.
 
     Attributes:
-        live: whose snapshot loses a stopped canary.
-        roll_back: tells the registry.
-        clock: seconds, monotonic.
-        breakers, windows: by server key of the canary, and by author.
+        live: removes a stopped canary from its snapshot.
+        roll_back: rolls the canary back in the registry.
+        clock: returns monotonic seconds.
+        breakers: breakers by server key of the canary.
+        windows: windows of the stable version by author.
     """
 
     live: LiveConfig
@@ -54,31 +55,32 @@ class CanaryWatch:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     def timeout_s(self, author: str) -> float:
-        """How long a canary may take before the stable version answers in its place."""
-        return PATIENCE * self._window(author).slow_after()
+        """Return the seconds after which the stable version answers in place of the canary."""
+        return TIMEOUT_FACTOR * self._window(author).slow_after()
 
     def ended(self, answering: RequestRecord, *, answered: bool) -> None:
-        """A request is over.
+        """Count a request that has ended.
 
         Args:
-            answered: whether anybody's answer went out.
+            answering: the record of the request.
+            answered: whether an answer was sent, by any version.
         """
-        author, taken = answering.asked.author, answering.cost.seconds
+        author, seconds = answering.asked.author, answering.cost.seconds
         first = answering.drawn or answering.chosen
         if answering.is_fixed or not answered:
-            return  # a fixed sentence, a reader who left, or a question that nobody could answer
+            return  # a fixed sentence, a disconnect, or a question that no version could answer
         if first.route == "stable":
             window = self._window(author)
-            self.windows[author] = window.after(StableAnswer(self.clock(), taken))
+            self.windows[author] = window.after(StableAnswer(self.clock(), seconds))
         elif first.route == "canary" and answering.fallback is not None:
             failed = answering.drawn is not None
             self._value(answering, first, "errors", bad=failed)
             if not failed:
-                slow = taken > self._window(author).slow_after()
+                slow = seconds > self._window(author).slow_after()
                 self._value(answering, first, "latency", bad=slow)
 
-    def judged_safe(self, answering: RequestRecord) -> None:
-        """What `safety.py` found in an answer is known."""
+    def count_findings(self, answering: RequestRecord) -> None:
+        """Count the findings of `safety.py` in an answer."""
         author, unsafe = answering.asked.author, bool(answering.findings)
         if answering.chosen.route == "canary" and answering.fallback is not None:
             self._value(answering, answering.chosen, "safety", bad=unsafe)
@@ -96,20 +98,20 @@ class CanaryWatch:
             self.live.stop_canary(key)
             sys.stderr.write(f"canary {key} is stopped: {after.reason}\n")
             task = asyncio.get_running_loop().create_task(
-                self._tell(key, author, int(canary.version.removeprefix("v")), after.reason)
+                self._roll_back(key, author, int(canary.version.removeprefix("v")), after.reason)
             )
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _tell(self, key: str, author: str, version: int, reason: str) -> None:
+    async def _roll_back(self, key: str, author: str, version: int, reason: str) -> None:
         while True:
             try:
                 await asyncio.to_thread(self.roll_back, author, version, reason)
             except (TwinError, DatabaseError, OSError) as error:
-                sys.stderr.write(f"canary {key}: the registry was not told, again soon. {error}\n")
-                await asyncio.sleep(AGAIN_S)
+                sys.stderr.write(f"canary {key}: the rollback failed and is tried again. {error}\n")
+                await asyncio.sleep(RETRY_S)
             else:
-                self.breakers.pop(key, None)  # should it come again, it restarts
+                self.breakers.pop(key, None)  # a later canary of this key starts afresh
                 return
 
     def _window(self, author: str) -> StableWindow:

@@ -1,10 +1,10 @@
-"""What a model server says of itself beside an answer: it stays inside.
+"""Remove a model server's internal fields from answers.
 
-Scope: taking it off LiteLLM's answers and chunks. Out of scope: what the gateway
-says instead (`request_record.py`).
+Scope: removing them from LiteLLM's answers and chunks.
+Out of scope: the fields that the gateway adds (`request_record.py`).
 
-`timings` and `cached_tokens` tell how much of a prompt was in the server's cache already: a reader
-who asks what another may have asked learns from them whether somebody did.
+`timings` and `cached_tokens` reveal how much of a prompt was already in the server's cache. A
+reader could use them to find out whether another reader had asked the same question.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 _COUNTS = {"prompt_tokens", "completion_tokens", "total_tokens"}
-_OF_THE_SERVER = ("timings", "__verbose", "prompt_progress", "usage_details")
+_SERVER_FIELDS = ("timings", "__verbose", "prompt_progress", "usage_details")
 
 
 def without_inner_fields(response: Any) -> Any:
-    """The same answer or chunk without its server's own figures."""
+    """Remove the server's own fields from an answer or a chunk, in place, and return it."""
     holders = [response, *(getattr(response, "choices", None) or [])]
     holders += [
         inner
@@ -25,7 +25,7 @@ def without_inner_fields(response: Any) -> Any:
         if (inner := getattr(choice, name, None)) is not None
     ]
     for holder in holders:
-        for name in (*_OF_THE_SERVER, "provider_specific_fields"):
+        for name in (*_SERVER_FIELDS, "provider_specific_fields"):
             _drop(holder, name)
     usage = getattr(response, "usage", None)
     if usage is not None:
@@ -40,7 +40,7 @@ def _drop(holder: Any, name: str) -> None:
     extra = getattr(holder, "__pydantic_extra__", None)
     if extra:
         extra.pop(name, None)
-    # LiteLLM deletes fields that are None itself, so that they are not written as null
+    # LiteLLM itself deletes fields that are None, so that they are not serialized as null.
     vars(holder).pop(name, None)
     fields_set = getattr(holder, "__pydantic_fields_set__", None)
     if fields_set is not None:

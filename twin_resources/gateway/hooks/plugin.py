@@ -1,9 +1,9 @@
-"""The plugin inside the LiteLLM proxy: a thin shell over plain modules.
+"""Connect the request path to LiteLLM's hooks; the plugin of the proxy.
 
-Scope: LiteLLM's hooks, and what must be known about LiteLLM to use them.
-Out of scope: the way from a question to a prompt (`request_path.py`), what an answer says
-about itself (`request_record.py`), its trace (`trace_logger.py`), when a canary stops
-(`canary_watch.py`), who asks (`authentication.py`).
+Scope: LiteLLM's hooks and the details of LiteLLM that they depend on.
+Out of scope: preparing the prompt (`request_path.py`), the record of an answer
+(`request_record.py`), its trace (`trace_logger.py`), stopping a canary (`canary_watch.py`),
+authentication (`authentication.py`).
 
 Hooks: https://docs.litellm.ai/docs/proxy/call_hooks and litellm/integrations/custom_logger.py
 (1.106)
@@ -50,12 +50,12 @@ from twin_resources.gateway.request.request_body import (
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.route_names import PAID
 
-# A paid model's pace, or an older version's, is not what the stable version's window tells.
+# For a paid model or an older version, whose speed the stable version's window does not measure.
 ROUTED_TIMEOUT_S = 60.0
-# About five seconds: the reader has the beginning, and nobody asks again for him.
-RETRIES_OF_BROKEN = 6
-_READ = ALLOWED_KEYS | {ADMITTED_KEY}
-_MAX_REMEMBERED = 2000  # records of failed requests stay until newer ones push them out
+# About five seconds. The reader has the beginning of the answer, and the client cannot retry it.
+RETRIES_OF_BROKEN_STREAM = 6
+_REPLACED_KEYS = ALLOWED_KEYS | {ADMITTED_KEY}
+_MAX_RECORDS = 2000  # records of failed requests stay until newer ones replace them
 
 
 class TwinPlugin(CustomLogger):
@@ -69,7 +69,14 @@ class TwinPlugin(CustomLogger):
         watch: CanaryWatch,
         find_router: Callable[[], Any],
     ) -> None:
-        """`budget` is there when a paid route is; `find_router` gives LiteLLM's router."""
+        """Create the plugin.
+
+        Args:
+            path: prepares requests.
+            budget: reserves money for paid calls; None without a paid route.
+            watch: observes canaries and stops them.
+            find_router: returns LiteLLM's router.
+        """
         super().__init__()
         self.path = path
         self.budget = budget
@@ -78,47 +85,47 @@ class TwinPlugin(CustomLogger):
         self._in_flight: OrderedDict[str, RequestRecord] = OrderedDict()
 
     def record(self, call_id: object) -> RequestRecord | None:
-        """The record of a request by LiteLLM's call id."""
+        """Return the record of a request by LiteLLM's call id."""
         return self._in_flight.get(str(call_id))
 
     def forget(self, call_id: object) -> None:
-        """Drop a record whose trace was written."""
+        """Remove a record whose trace was written."""
         self._in_flight.pop(str(call_id), None)
 
     async def async_pre_call_hook(
         self, user_api_key_dict: UserAPIKeyAuth, cache: Any, data: dict[str, Any], call_type: Any
     ) -> dict[str, Any]:
-        """Put what was prepared (`preparation.py`) in the place of what the client sent."""
+        """Replace the client's request by the prepared one (`preparation.py`)."""
         answering = current.get().answering
         self._remember(data["litellm_call_id"], answering)
         _rewrite(data, answering)
         if answering.cost.bought is not None:
-            data["num_retries"] = 0  # a second attempt would be a second purchase
+            data["num_retries"] = 0  # each retry would be paid for again
         if answering.fallback is not None:
             timeout_s = ROUTED_TIMEOUT_S
             if answering.chosen.route == "canary":
                 timeout_s = self.watch.timeout_s(answering.asked.author)
             elif answering.chosen.is_elsewhere:
-                timeout_s = REQUEST_TIMEOUT_S  # a large model may be slow; nobody says how slow
+                timeout_s = REQUEST_TIMEOUT_S  # a large model may be slow, and its speed is unknown
             _add_fallback(data, answering.fallback, timeout_s)
         return data
 
     async def prepare(self, question: ChatRequest, key: Key) -> RequestRecord:
-        """Choose who answers, look up the posts, render the prompt, and set its price aside.
+        """Choose the model, retrieve posts, render the prompt, and reserve the cost of a paid call.
 
         Raises:
-            Refused: see `RequestPath.prepare`; 429 or 503 the paid model was named and cannot be
-                paid for.
+            Refused: see `RequestPath.prepare`; 429 or 503 if the client named the paid model and
+                its cost cannot be reserved.
         """
-        return await self._with_money(await self.path.prepare(question, key), key)
+        return await self._with_reservation(await self.path.prepare(question, key), key)
 
-    async def _with_money(self, answering: RequestRecord, key: Key) -> RequestRecord:
-        """The same with the most that it can cost set aside, where the paid model answers.
+    async def _with_reservation(self, answering: RequestRecord, key: Key) -> RequestRecord:
+        """Reserve the maximum cost of the answer if the paid model is to write it.
 
-        A question that was not sent there by name is prepared again without it where that fails.
+        If that fails, a request that did not name the paid model is prepared again without it.
 
         Raises:
-            Refused: 429 or 503; the client named the paid model.
+            Refused: 429 or 503 if the client named the paid model.
         """
         if self.budget is None or answering.chosen.server_key != PAID or answering.is_fixed:
             return answering
@@ -137,7 +144,7 @@ class TwinPlugin(CustomLogger):
         return answering
 
     def _remember(self, call_id: str, answering: RequestRecord) -> None:
-        while len(self._in_flight) >= _MAX_REMEMBERED:
+        while len(self._in_flight) >= _MAX_RECORDS:
             _, oldest = self._in_flight.popitem(last=False)
             oldest.end(0)
         self._in_flight[call_id] = answering
@@ -147,7 +154,7 @@ class TwinPlugin(CustomLogger):
     async def async_post_call_success_hook(
         self, data: dict[str, Any], user_api_key_dict: UserAPIKeyAuth, response: Any
     ) -> Any:
-        """Put the `twin` field on an answer that comes in one piece."""
+        """Add the `twin` field to an unstreamed answer."""
         answering = self.record(data.get("litellm_call_id"))
         if answering is None:
             return response
@@ -157,15 +164,15 @@ class TwinPlugin(CustomLogger):
         await support_answer(answering, response)
         guard_answer(answering, response)
         without_inner_fields(response)
-        return _put_twin_field(answering, _opened(answering, response))
+        return _add_twin_field(answering, _with_opening(answering, response))
 
     async def async_post_call_streaming_iterator_hook(
         self, user_api_key_dict: UserAPIKeyAuth, response: Any, request_data: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
-        """Put the `twin` field on the chunk with the finish reason.
+        """Add the `twin` field to the chunk with the finish reason.
 
-        That chunk waits for the usage chunk behind it, because the cost of the answer needs the
-        token counts.
+        That chunk is held back until the usage chunk after it, because the cost of the answer
+        depends on the token counts.
         """
         answering = self.record(request_data.get("litellm_call_id"))
         if answering is None:
@@ -181,7 +188,7 @@ class TwinPlugin(CustomLogger):
             async for chunk in headed_stream(answering, prose):
                 without_inner_fields(chunk)
                 if answering.is_opened:
-                    chunk.id = answering.completion_id  # one answer, one id
+                    chunk.id = answering.completion_id  # the opening was sent with this id
                 if getattr(chunk, "usage", None):
                     self._end(answering, chunk)
                 if any(choice.finish_reason for choice in chunk.choices):
@@ -190,32 +197,32 @@ class TwinPlugin(CustomLogger):
                     yield chunk
                 elif getattr(chunk, "usage", None):
                     if last is not None:
-                        yield _put_twin_field(answering, last)
+                        yield _add_twin_field(answering, last)
                         last = None
                     if answering.asked.include_usage:
                         yield chunk
             if last is not None:
                 self._end(answering, last)
-                yield _put_twin_field(answering, last)
+                yield _add_twin_field(answering, last)
             if answering.cost.bought is not None and answering.drawn is None:
-                answering.cost.bought.empty()  # unless its end has come
+                answering.cost.bought.empty()  # has no effect if the call has ended
         finally:
             await self._close(answering, streams)
 
     async def _close(
         self, answering: RequestRecord, streams: Sequence[AsyncGenerator[Any]]
     ) -> None:
-        """End the work for a stream that is over, or whose reader has left."""
+        """Close the streams of an answer that has ended, or whose reader has disconnected."""
         answered = answering.cost.is_over
         try:
-            # Now: LiteLLM closes it too, after it has counted the tokens of what was written.
+            # Closed here, because LiteLLM closes it only after counting the written tokens.
             with CancelScope(shield=True):
                 for stream in streams:
                     await stream.aclose()
         finally:
             if answering.cost.bought is not None:
-                answering.cost.bought.left()  # unless its end has come
-            # nothing was counted when the reader left or the server broke off
+                answering.cost.bought.left()  # has no effect if the call has ended
+            # No tokens were counted if the reader disconnected or the server broke off.
             answering.end(0, paid_usd=_paid_for(answering))
             self.watch.ended(answering, answered=answered)
 
@@ -225,13 +232,14 @@ class TwinPlugin(CustomLogger):
         streams: list[AsyncGenerator[Any]],
         messages: Sequence[Mapping[str, Any]],
     ) -> AsyncGenerator[Any, None]:
-        """A stream's chunks; where it breaks off, it is answered again below: a canary's by the
-        stable version, another's by the same one, which is back in about a second.
+        """Yield the chunks of a stream, and restart it once if it breaks off.
 
-        Once, and not below half of a JSON document: the two would be none.
+        The new answer follows the partial one. The stable version restarts a canary's answer; any
+        other version restarts its own, because its server is back in about a second. An answer in
+        JSON is not restarted after its first text, because the result would not be valid JSON.
 
         Args:
-            streams: holds the one that was asked for; the one that is restarted is put there.
+            streams: contains the first stream; the restarted one is appended.
         """
         begun = False
         try:
@@ -249,7 +257,7 @@ class TwinPlugin(CustomLogger):
             if begun and answering.asked.response_format is not None:
                 raise
             sys.stderr.write(f"{answering.chosen.server_key} broke off: {type(error).__name__}\n")
-            if fallback is not None:  # it is the fallback's own stream where that had taken over
+            if fallback is not None:  # also if the broken stream was the fallback's own
                 messages = fallback.messages
             if fallback is not None and by_fallback:
                 answering.answered_by_fallback(
@@ -257,30 +265,30 @@ class TwinPlugin(CustomLogger):
                 )
             else:
                 answering.begins_anew()
-            again = await self._find_router().acompletion(
+            restarted = await self._find_router().acompletion(
                 model=answering.chosen.server_key,
-                num_retries=RETRIES_OF_BROKEN,
+                num_retries=RETRIES_OF_BROKEN_STREAM,
                 messages=[dict(message) for message in messages],
                 stream=True,
                 stream_options={"include_usage": True},
                 response_format=answering.asked.response_format,
-                litellm_call_id=answering.call_id,  # by it and the traceparent its span is found
+                litellm_call_id=answering.call_id,  # with traceparent, identifies its span
                 proxy_server_request={"headers": {"traceparent": answering.traceparent}},
                 **answering.exchange.sampling,
             )
-            streams.append(again)
-            apart = "\n\n" if begun else ""
-            async for chunk in again:
+            streams.append(restarted)
+            separator = "\n\n" if begun else ""
+            async for chunk in restarted:
                 for choice in chunk.choices:
-                    if apart and choice.delta is not None and choice.delta.content:
-                        choice.delta.content, apart = apart + choice.delta.content, ""
+                    if separator and choice.delta is not None and choice.delta.content:
+                        choice.delta.content, separator = separator + choice.delta.content, ""
                 yield chunk
 
     async def log_success_fallback_event(
         self, original_model_group: str, kwargs: dict[str, Any], original_exception: Exception
     ) -> None:
-        """A canary or a routed paid model failed before its first token, and the stable version has
-        answered."""
+        """Record that a canary or a routed paid model failed before its first token, and that the
+        fallback answered."""
         answering = self.record(kwargs.get("litellm_call_id"))
         if answering is not None:
             if answering.cost.bought is not None:
@@ -291,7 +299,7 @@ class TwinPlugin(CustomLogger):
             answering.answered_by_fallback(f"{route} failed ({error}): answered by {by}")
 
     def note_server(self, answering: RequestRecord, kwargs: dict[str, Any]) -> None:
-        """Whose answer is logged; LiteLLM may log it before it tells of the fallback."""
+        """Record a fallback from LiteLLM's log call, which may precede the fallback hook."""
         group = called_server(kwargs)
         if answering.fallback is not None and group == answering.fallback.chosen.server_key:
             answering.answered_by_fallback(
@@ -301,7 +309,7 @@ class TwinPlugin(CustomLogger):
     async def async_post_call_response_headers_hook(
         self, data: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, str] | None:
-        """Trace id and sources as headers; on a stream they go out before the first token."""
+        """Return trace id and sources as headers; a stream sends them before its first token."""
         answering = self.record(data.get("litellm_call_id"))
         return answering.headers() if answering is not None else None
 
@@ -312,11 +320,11 @@ class TwinPlugin(CustomLogger):
         user_api_key_dict: UserAPIKeyAuth,
         traceback_str: str | None = None,
     ) -> HTTPException | None:
-        """Say what failed and what to do, in place of LiteLLM's wording (`early_opening.py`)."""
+        """Replace LiteLLM's error by what failed and what to do (`early_opening.py`)."""
         answering = self.record(request_data.get("litellm_call_id"))
         if answering is not None and answering.cost.bought is not None:
-            is_ours = isinstance(original_exception, ProxyException | HTTPException)
-            if is_ours or answering.fallback is not None:  # then it may be the fallback's error
+            by_proxy = isinstance(original_exception, ProxyException | HTTPException)
+            if by_proxy or answering.fallback is not None:  # then it may be the fallback's error
                 answering.cost.bought.left()
             else:
                 answering.cost.bought.failed(original_exception)
@@ -324,7 +332,7 @@ class TwinPlugin(CustomLogger):
             return None
         if isinstance(original_exception, ProxyException | HTTPException):
             if getattr(original_exception, "status_code", None) == READER_LEFT:
-                answering.end(0)  # else its meter would go on counting the machine as busy
+                answering.end(0)  # otherwise its meter would keep counting the machine as busy
             return None
         answering.end(0)
         refused = answering.failure = failed_call(answering, original_exception)
@@ -344,7 +352,7 @@ class TwinPlugin(CustomLogger):
 
 
 def _paid_for(answering: RequestRecord) -> float | None:
-    """What the answer was bought for; None: its own machine has answered."""
+    """Return the price of a paid answer in US dollars, or None if a local model answered."""
     if answering.cost.bought is None or answering.chosen.server_key != PAID:
         return None
     return answering.cost.bought.usd
@@ -357,7 +365,7 @@ def _counted(answering: RequestRecord, response: Any) -> Any:
 
 
 def _count(answering: RequestRecord, bought: PaidCall, chunk: Any) -> None:
-    """A piece of a paid stream has come, unless the fallback has taken over."""
+    """Count one chunk of a paid stream, unless the fallback has taken over."""
     if answering.drawn is not None:
         return
     for choice in chunk.choices:
@@ -367,10 +375,10 @@ def _count(answering: RequestRecord, bought: PaidCall, chunk: Any) -> None:
         bought.ended(chunk.usage)
 
 
-def _opened(answering: RequestRecord, response: Any) -> Any:
-    """The answer with what stands before the generated prose, and its citations.
+def _with_opening(answering: RequestRecord, response: Any) -> Any:
+    """Return a copy of the answer with the text before the generated prose, and its citations.
 
-    A copy: the trace is written from the response as the model gave it, and the loop judges that.
+    The trace is written from the model's own response, which the feedback loop judges.
     """
     if not (answering.quotes or answering.prefix):
         return response
@@ -383,9 +391,9 @@ def _opened(answering: RequestRecord, response: Any) -> Any:
     return opened
 
 
-def _put_twin_field(answering: RequestRecord, response: Any) -> Any:
-    # LiteLLM writes a plain chunk by a fast path that knows no other fields; a fingerprint (by
-    # OpenAI's definition: which backend answered) makes it write the chunk as it is.
+def _add_twin_field(answering: RequestRecord, response: Any) -> Any:
+    # LiteLLM serializes a plain chunk by a fast path that drops unknown fields. A fingerprint
+    # (in OpenAI's definition, the backend that answered) makes it serialize the whole chunk.
     response.system_fingerprint = answering.chosen.version
     response.twin = answering.twin_field()
     if answering.quotes and getattr(response.choices[0], "delta", None) is not None:
@@ -394,10 +402,9 @@ def _put_twin_field(answering: RequestRecord, response: Any) -> Any:
 
 
 def _rewrite(data: dict[str, Any], answering: RequestRecord) -> None:
-    """Replace what the client sent by what the path prepared; `metadata` stays, LiteLLM needs
-    it."""
+    """Replace the client's fields by the prepared ones; LiteLLM needs `metadata`, so it stays."""
     request = answering.asked
-    for name in _READ:
+    for name in _REPLACED_KEYS:
         data.pop(name, None)
     data |= dict(answering.exchange.sampling)
     data["model"] = answering.chosen.server_key
@@ -407,7 +414,7 @@ def _rewrite(data: dict[str, Any], answering: RequestRecord) -> None:
         data["stream_options"] = {"include_usage": True}
     if request.response_format is not None:
         data["response_format"] = dict(request.response_format)
-    # The trace id is the traceparent's; no other header of the client goes any further.
+    # The traceparent contains the trace id. No other header is forwarded.
     headers = {"traceparent": answering.traceparent}
     data["proxy_server_request"]["headers"] = headers
     data["metadata"]["headers"] = {}
@@ -415,7 +422,7 @@ def _rewrite(data: dict[str, Any], answering: RequestRecord) -> None:
 
 def _add_fallback(data: dict[str, Any], fallback: Fallback, timeout_s: float) -> None:
     """Let the router fall back to the stable version, at once and with its own prompt."""
-    # No second attempt: the reader would wait for it.
+    # No retry before the fallback, because the reader would wait for it.
     data |= {"num_retries": 0, "timeout": timeout_s}
     data["fallbacks"] = [
         {
@@ -436,12 +443,13 @@ def _has_text(choice: Any) -> bool:
 
 
 def called_server(kwargs: dict[str, Any]) -> str:
-    """Of what server LiteLLM logs a call: its model group."""
+    """Return the model group of a call that LiteLLM logs, which is the server key."""
     parameters = kwargs.get("litellm_params") or {}
     return str((parameters.get("metadata") or {}).get("model_group") or "")
 
 
 def usage_of(response: Any) -> dict[str, int]:
+    """Return the token counts `input`, `output` and `total` that a response contains."""
     usage = getattr(response, "usage", None)
     if usage is None:
         return {}

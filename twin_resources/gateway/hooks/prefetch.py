@@ -1,11 +1,11 @@
-"""A paid stream is read as it comes, whoever reads the answer: what has come is on the bill.
+"""Read a paid stream ahead of the client, so that every received chunk is counted.
 
-Scope: reading it in a task of its own, and its end when the reader has left.
-Out of scope: what it costs (`paid_budget.py`), LiteLLM's hooks (`plugin.py`).
+Scope: reading the stream in a separate task, and closing it after a disconnect.
+Out of scope: the cost (`paid_budget.py`), LiteLLM's hooks (`plugin.py`).
 
-A provider charges what it has sent. Where the stream was read only as fast as the reader took it,
-what lay in the buffers when he left was charged and not counted: the account was 2 to 3 % below the
-bill of 400 mixed requests. A paid answer is bounded by its tokens, and so is what waits here.
+A provider charges for every chunk that it has sent. When the stream was read only at the client's
+speed, chunks in the buffers at a disconnect were charged but not counted. The account was then 2 to
+3 % below the bill for 400 mixed requests. The queue here is bounded by the answer's token limit.
 """
 # pyright: strict
 
@@ -16,45 +16,45 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-# What was sent before the provider can hear that nobody reads on.
-ON_THE_WAY_S = 0.02
+# Seconds to receive chunks that the provider sent before it can notice the disconnect.
+DRAIN_S = 0.02
 
 
 @dataclass(frozen=True)
 class _End:
-    """The stream is over; `error`: it broke off."""
+    """The end of the stream; `error` is set if it broke off."""
 
     error: Exception | None
 
 
 class ReadAhead:
-    """The same stream, read at once.
+    """Reads a stream as fast as it arrives, and yields its chunks.
 
     Args:
-        stream: of the provider.
-        came: called with each piece as it comes, before anybody gets it.
+        stream: the provider's stream.
+        on_chunk: called with each chunk when it arrives, before it is yielded.
     """
 
-    def __init__(self, stream: AsyncGenerator[Any, None], came: Callable[[Any], None]) -> None:
+    def __init__(self, stream: AsyncGenerator[Any, None], on_chunk: Callable[[Any], None]) -> None:
         self._stream = stream
-        self._came = came
-        self._pieces: asyncio.Queue[Any] = asyncio.Queue()
+        self._on_chunk = on_chunk
+        self._chunks: asyncio.Queue[Any] = asyncio.Queue()
         self._reading = asyncio.create_task(self._read())
 
     def __aiter__(self) -> ReadAhead:
         return self
 
     async def __anext__(self) -> Any:
-        piece = await self._pieces.get()
-        if not isinstance(piece, _End):
-            return piece
-        self._pieces.put_nowait(piece)  # it stays the end
-        raise piece.error or StopAsyncIteration
+        chunk = await self._chunks.get()
+        if not isinstance(chunk, _End):
+            return chunk
+        self._chunks.put_nowait(chunk)  # every later read meets the end again
+        raise chunk.error or StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Close the stream; what is on the way already is read before."""
+        """Read the chunks that were already sent, and close the stream."""
         try:
-            await asyncio.wait({self._reading}, timeout=ON_THE_WAY_S)
+            await asyncio.wait({self._reading}, timeout=DRAIN_S)
         finally:
             self._reading.cancel()
             await asyncio.wait({self._reading})
@@ -63,9 +63,9 @@ class ReadAhead:
     async def _read(self) -> None:
         error: Exception | None = None
         try:
-            async for piece in self._stream:
-                self._came(piece)
-                self._pieces.put_nowait(piece)
-        except Exception as found:  # noqa: BLE001 - whoever reads on gets it
-            error = found
-        self._pieces.put_nowait(_End(error))
+            async for chunk in self._stream:
+                self._on_chunk(chunk)
+                self._chunks.put_nowait(chunk)
+        except Exception as raised:  # noqa: BLE001 - `__anext__` raises it
+            error = raised
+        self._chunks.put_nowait(_End(error))

@@ -1,8 +1,8 @@
-"""A thin safety check: things in an answer that look like personal data or secrets.
+"""Find text in an answer that looks like personal data or secrets.
 
 Scope: one pure function; its findings become attributes of the trace.
-Out of scope: the shapes of personal data and secrets (`privacy`), a judgement of meaning.
-An answer with a finding is recorded, not withheld.
+Out of scope: the patterns of personal data and secrets (`privacy`), checks of meaning.
+An answer with a finding is recorded and still sent.
 """
 # pyright: strict
 
@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 from twin_resources.privacy import Kind, find_personal
 
-# Not names and places: an answer is full of them, and no pattern finds them. Nor what is looked for
-# in questions alone (`privacy/stated_data.py`).
+# Names and places are excluded, because answers contain many and no pattern finds them. Kinds that
+# are searched for in questions only (`privacy/stated_data.py`) are excluded as well.
 FINDINGS: Mapping[Kind, str] = MappingProxyType(
     {
         "private key": "private_key",
@@ -30,10 +30,10 @@ FINDINGS: Mapping[Kind, str] = MappingProxyType(
         "phone": "phone",
     }
 )
-"""Kind of `privacy` → its name in a trace; the names are compared over months, so they stay."""
+"""Kind of `privacy` → its name in a trace. Names are compared over months, so keep them stable."""
 
 
 def findings(answer: str) -> tuple[str, ...]:
-    """Names of what an answer holds, each once, in the order of `FINDINGS`; never the text."""
+    """Return the names of the findings in an answer, each once, in the order of `FINDINGS`."""
     kinds = {span.kind for span in find_personal(answer)}
     return tuple(name for kind, name in FINDINGS.items() if kind in kinds)

@@ -1,7 +1,7 @@
-"""The logger that queues the span of each answer, with our attributes and no others.
+"""Queue the span of each answer with the attributes of `tracing.py` only.
 
-Scope: LiteLLM's hooks for traces, and what must be known about LiteLLM to use them.
-Out of scope: what a span says (`tracing.py`), sending it (`trace_outbox.py`).
+Scope: LiteLLM's hooks for traces and the details of LiteLLM that they depend on.
+Out of scope: the attributes of a span (`tracing.py`), sending it (`trace_outbox.py`).
 
 Hooks: litellm/integrations/opentelemetry.py (1.106)
 """
@@ -31,8 +31,7 @@ from twin_resources.gateway.request.request_body import ALLOWED_KEYS
 
 
 class TraceLogger(LangfuseOtelLogger):
-    """Queues one generation span an answer, with the attributes of `tracing.span_attributes` and
-    no others, and the scores that the gateway gives it."""
+    """Queues one generation span per answer, and the gateway's own scores of the answer."""
 
     def __init__(self, plugin: TwinPlugin, exporter: OutboxExporter) -> None:
         self._plugin = plugin
@@ -45,11 +44,11 @@ class TraceLogger(LangfuseOtelLogger):
         return BatchSpanProcessor(self._exporter, schedule_delay_millis=SPAN_DELAY_MS)
 
     def flush(self) -> None:
-        """Put what waits into the outbox; called before the process ends."""
+        """Write waiting spans to the outbox; called before the process ends."""
         self._tracer_provider.force_flush(timeout_millis=3000)
 
     def set_attributes(self, span: Any, kwargs: dict[str, Any], response_obj: Any) -> None:
-        """Write the attributes of the answer that `kwargs` belongs to."""
+        """Set the attributes of the answer that `kwargs` belongs to."""
         call_id = kwargs.get("litellm_call_id")
         answering = self._plugin.record(call_id)
         if answering is None:
@@ -78,7 +77,7 @@ class TraceLogger(LangfuseOtelLogger):
                 latency_s=_seconds(kwargs),
             )
             self._exporter.add_scores(scores)
-            self._plugin.watch.judged_safe(answering)
+            self._plugin.watch.count_findings(answering)
             self._plugin.forget(call_id)
 
     async def async_log_success_event(
@@ -86,7 +85,7 @@ class TraceLogger(LangfuseOtelLogger):
     ) -> None:
         answering = self._plugin.record(kwargs.get("litellm_call_id"))
         if answering is not None and answering.is_opened and answering.is_told:
-            return  # its reader has left, and `log_opening` has told it
+            return  # the reader disconnected, and `log_opening` has logged the answer
         await super().async_log_success_event(kwargs, response_obj, start_time, end_time)
 
     async def async_log_failure_event(
@@ -102,36 +101,38 @@ class TraceLogger(LangfuseOtelLogger):
             super().log_failure_event(kwargs, response_obj, start_time, end_time)
 
     def _is_answers_failure(self, kwargs: dict[str, Any]) -> bool:
-        """Not of a refused request: it has no record, its span would carry a random trace id and
-        say nothing. Not of an attempt: LiteLLM tries again, or the fallback answers, and the trace
-        is that answer's; 17 of 600 traces had a failed one beside it. What has failed for good
-        `async_post_call_failure_hook` tells. So it is of a reader who has left, which the proxy
-        itself raises."""
+        """Return whether a failure needs a span here, which holds for a disconnected reader only.
+
+        A refused request has no record, and its span would have a random trace id and no content.
+        After a failed attempt LiteLLM tries again or the fallback answers, and the trace belongs to
+        that answer; 17 of 600 traces contained a failed attempt as well. Final failures are logged
+        by `async_post_call_failure_hook`. The proxy itself raises the error of a disconnect.
+        """
         answering = self._plugin.record(kwargs.get("litellm_call_id"))
         if answering is None:
             return False
         by_proxy = isinstance(kwargs.get("exception"), ProxyException | HTTPException)
-        # of one that was begun, `log_opening` tells it
+        # `log_opening` logs an answer whose opening was sent.
         opened = answering.is_opened and not answering.is_prose_begun
         return (answering.cost.is_over or by_proxy) and not answering.is_told and not opened
 
     def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
-        return self.tracer  # LiteLLM lets a request name another Langfuse; ours does not
+        return self.tracer  # LiteLLM would let a request name another Langfuse
 
     def _maybe_log_raw_request(self, *args: Any, **kwargs: Any) -> None:
-        """No second span with the raw request and answer."""
+        """Write no second span with the raw request and answer."""
 
     def _record_exception_on_span(self, *args: Any, **kwargs: Any) -> None:
-        """The name of the exception is an attribute; its text holds addresses of model servers."""
+        """Do nothing: the exception's name is an attribute, and its text holds server addresses."""
 
     async def async_post_call_success_hook(self, *args: Any, **kwargs: Any) -> Any:
-        """No attributes of the HTTP request."""
+        """Return the response without adding attributes of the HTTP request."""
         return kwargs.get("response")
 
     async def async_post_call_failure_hook(
         self, request_data: dict[str, Any], original_exception: Exception, *args: Any, **kwargs: Any
     ) -> None:
-        """The span of a request that nobody could answer; none of a refused one."""
+        """Write the span of a request that no model could answer, but not of a refused one."""
         answering = self._plugin.record(request_data.get("litellm_call_id"))
         refused = isinstance(original_exception, ProxyException | HTTPException)
         if answering is None or refused or answering.is_told or answering.is_opened:
@@ -145,7 +146,7 @@ class TraceLogger(LangfuseOtelLogger):
         self._log(answering, messages, error=type(original_exception).__name__)
 
     def log_fixed(self, answering: RequestRecord) -> None:
-        """The span and the scores of an answer that no model was asked for."""
+        """Write the span and the scores of an answer that no model wrote."""
         answering.findings = safety.findings(answering.shown)
         messages = answering.exchange.messages
         self._log(answering, messages)
@@ -153,12 +154,12 @@ class TraceLogger(LangfuseOtelLogger):
             answering, answer=answering.shown, messages=messages, latency_s=answering.cost.seconds
         )
         self._exporter.add_scores(scores)
-        self._plugin.watch.judged_safe(answering)
+        self._plugin.watch.count_findings(answering)
 
     def log_opening(self, answering: RequestRecord) -> None:
-        """The span of an answer of which nothing but the opening went out: its reader has left, or
-        no prose came."""
-        if not answering.is_told:  # its record stays: LiteLLM may log it after this
+        """Write the span of an answer of which only the opening was sent, because the reader
+        disconnected or the model returned no prose."""
+        if not answering.is_told:  # the record is kept, because LiteLLM may log it later
             self._log(answering, answering.exchange.messages)
 
     def _log(
@@ -211,5 +212,5 @@ def _model_parameters(kwargs: dict[str, Any]) -> dict[str, Any]:
     sent = kwargs.get("optional_params") or {}
     names = ALLOWED_KEYS - {"model", "messages", "stream_options", "response_format"}
     parameters = {name: sent[name] for name in sorted(names) if name in sent}
-    form = sent.get("response_format")  # a schema may be longer than question and answer
+    form = sent.get("response_format")  # type only: a schema may be longer than the answer
     return parameters | ({"response_format": form["type"]} if isinstance(form, dict) else {})

@@ -1,10 +1,10 @@
-"""The gateway's end of the outbox: spans and scores go into it, in a thread of their own.
+"""Write spans and scores to the outbox in a separate thread.
 
-Scope: the span exporter, and saying whether an answer would leave a trace.
-Out of scope: what a span says (`tracing.py`), sending it on (`langfuse/relay.py`).
+Scope: the span exporter, and reporting whether answers leave a trace.
+Out of scope: the attributes of a span (`tracing.py`), sending it (`langfuse/relay.py`).
 
 OpenTelemetry's batch processor calls `export` in its own thread every half second and once at the
-end of the process, so no answer waits for the disk. Interface:
+end of the process, so an answer never waits for the disk. Interface:
 https://opentelemetry-python.readthedocs.io/en/latest/sdk/trace.export.html
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class OutboxExporter(SpanExporter):
-    """Writes exports, and the scores that were handed over since the last one, into the outbox."""
+    """Writes spans, and the scores added since the last export, to the outbox."""
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
@@ -35,16 +35,16 @@ class OutboxExporter(SpanExporter):
 
     @property
     def problem(self) -> str:
-        """Why answers leave no trace now, as a short clause; empty when they do."""
+        """The reason that answers leave no trace now, as a short clause; empty if they do."""
         return self._problem
 
     def add_scores(self, scores: Sequence[QueuedScore]) -> None:
-        """Hand over scores for the next export; returns at once."""
+        """Add scores to the next export; returns at once."""
         for score in scores:
             self._scores.put(score)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Queue one batch; a failure is told, and by `problem` on every answer after it."""
+        """Write one batch; a failure is logged and reported by `problem` until the next success."""
         from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
         scores = [self._scores.get_nowait() for _ in range(self._scores.qsize())]
@@ -62,8 +62,8 @@ class OutboxExporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
-        """The batch processor has exported what waited."""
+        """Do nothing; the batch processor has exported the waiting spans."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
-        """Nothing is held back here."""
+        """Return True; the exporter holds no spans."""
         return True

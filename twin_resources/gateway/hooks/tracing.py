@@ -1,9 +1,8 @@
-"""What a span of an answer says: a list of attributes that is complete, so that nothing else gets
-out.
+"""Build the complete list of attributes of an answer's span, so that a trace has no others.
 
 Scope: the attributes of the generation span, built from the record of the request.
-Out of scope: LiteLLM's own attributes. They hold client IP, headers, user agent and key
-hash; the logger in `plugin.py` writes these attributes instead of stripping those.
+Out of scope: LiteLLM's own attributes, which contain client IP, headers, user agent and key hash.
+The logger in `trace_logger.py` writes these attributes in their place.
 
 Attribute names: https://langfuse.com/integrations/native/opentelemetry
 """
@@ -30,17 +29,18 @@ def span_attributes(
     first_token_at: datetime | None = None,
     error: str = "",
 ) -> dict[str, str | bool]:
-    """Every attribute of the generation span of one answer.
+    """Return every attribute of the generation span of one answer.
 
-    Prompt and answer stand in it without personal data and secrets, as the ledger keeps its copy.
+    Personal data and secrets are removed from prompt and answer, as in the ledger's copy.
 
     Args:
+        answering: the record of the request.
         messages: the rendered prompt.
-        answer: the text that came back; empty when it failed.
+        answer: the text of the answer; empty if the call failed.
         usage: `input`, `output` and `total` tokens.
-        model_parameters: sampling as it was sent to the model.
-        first_token_at: when a stream's first token came, UTC.
-        error: name of the exception when the call failed.
+        model_parameters: sampling parameters as they were sent to the model.
+        first_token_at: time of a stream's first token, UTC.
+        error: name of the exception if the call failed.
     """
     metadata = answering.trace_metadata()
 
@@ -49,7 +49,7 @@ def span_attributes(
 
     attributes: dict[str, str | bool] = {
         "langfuse.observation.type": "generation",
-        # Its parent exists only to carry our trace id.
+        # The parent span exists only to set the trace id.
         "langfuse.internal.as_root": True,
         "langfuse.observation.model.name": answering.chosen.server_key,
         "langfuse.observation.input": _json(

@@ -1,1 +1,1 @@
-"""The body of a request: what clients send, and what of it is taken."""
+"""Read and validate the body of a request."""

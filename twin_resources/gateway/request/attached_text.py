@@ -1,10 +1,10 @@
-"""What a message asks, beside a document that a chat program has put into it.
+"""Find the question in a message into which a chat program has pasted a document.
 
-Scope: finding the question. Out of scope: how long a message may be
-(`request_body.py`), what is found for it (`found_passages.py`).
+Scope: finding the question. Out of scope: the maximum length of a message (`request_body.py`),
+retrieval for the question (`found_passages.py`).
 
-Programs without tools paste an attached document into the message, mostly between tags, before or
-behind the question. A search for the first 1,000 characters looked for the document.
+Programs without tools paste an attached document into the message, usually between tags, before or
+after the question. A search by the first 1,000 characters would search for the document.
 """
 # pyright: strict
 
@@ -21,24 +21,24 @@ _DOCUMENTS = re.compile(
 _PARAGRAPHS = re.compile(r"\n\s*\n")
 
 
-def question_in(message: str, *, most: int) -> str:
-    """The part of a message that asks.
+def question_in(message: str, *, max_characters: int) -> str:
+    """Return the question in a message.
 
     Args:
-        message: as the reader's program sent it.
-        most: characters that one search reads; a message without tags that is not longer is its
-            own question.
+        message: the message as the reader's program sent it.
+        max_characters: maximum length of a search text; a shorter message without tags is its own
+            question.
 
     Returns:
-        What stands in a tag for it; else what is left without documents, and of more than `most`
-        characters the last paragraph, or the first where that one alone holds a question mark.
+        The content of a question tag, else the message without documents. If that is longer than
+        `max_characters`, its last paragraph, or its first if only the first has a question mark.
     """
     tagged = _QUESTION.search(message)
     if tagged:
         return tagged[2].strip()
-    left = _DOCUMENTS.sub("\n\n", message).strip() or message
-    if len(left) <= most:
-        return left
-    paragraphs = [part.strip() for part in _PARAGRAPHS.split(left) if part.strip()]
+    rest = _DOCUMENTS.sub("\n\n", message).strip() or message
+    if len(rest) <= max_characters:
+        return rest
+    paragraphs = [part.strip() for part in _PARAGRAPHS.split(rest) if part.strip()]
     first, last = paragraphs[0], paragraphs[-1]
     return first if "?" in first and "?" not in last else last

@@ -1,14 +1,13 @@
-"""What chat programs ask a model for themselves: titles, tags, follow-up questions, search queries.
+"""Answer the requests that chat programs send for themselves: titles, tags, follow-ups, queries.
 
-Scope: recognising such a request, and the answer that the program gives. Out of
-scope: what readers ask (`front_desk/`), an answer by a client's schema (`stages/fixed_text.py`).
+Scope: recognising such a request, and the answer to it. Out of scope: readers' messages
+(`front_desk/`), an answer by a client's schema (`stages/fixed_text.py`).
 
-Open WebUI sends three of them beside a reader's first question, to the model that the reader has
-chosen. Nobody reads them as an answer, so no post is looked for, no model writes, and no reader is
-counted. The templates are recognised by what the defaults of a dozen programs have in common, in
-the languages into which these programs translate them. Who has written another template names the
-model `twin/<author>@task` or sends the header `x-twin-task`, or has a model of a version write
-(`@base`, `@paid`).
+Open WebUI sends three such requests beside a reader's first question, to the model that the reader
+has chosen. No reader sees the answers as such, so no post is searched, no model writes, and no
+reader is counted. The templates are recognised by the common wording of a dozen programs' defaults,
+in the languages of these programs. A client with another template can name the model
+`twin/<author>@task`, send the header `x-twin-task`, or let a version write (`@base`, `@paid`).
 """
 # pyright: strict
 
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
 
 HOUSEKEEPING = "housekeeping"
 MAX_TITLE_WORDS = 6
-MAX_SUMMED_UP, SUMMED_UP_CHARACTERS = 10, 200  # questions of a summary, and of each
-INSTRUCTION_CHARACTERS = 2000  # an instruction stands at the beginning
-ROLE_CHARACTERS = 300  # a title's instruction opens a system message; a persona's may hold one
-LIMIT_CHARACTERS = 400  # between an instruction to name and its limit
-TITLE = "Conversation"  # where nothing of the reader is found in the request
+MAX_SUMMED_UP, SUMMED_UP_CHARACTERS = 10, 200  # questions in a summary, characters of each
+INSTRUCTION_CHARACTERS = 2000  # an instruction is at the beginning of a message
+ROLE_CHARACTERS = 300  # a title instruction opens a system message; a persona may contain one later
+LIMIT_CHARACTERS = 400  # maximum distance between an instruction to name and its limit
+TITLE = "Conversation"  # used if the request contains no text of the reader
 
 _HISTORY = re.compile(r"<chat_history>(.*?)</chat_history>", re.DOTALL | re.IGNORECASE)
 _DOCUMENT = re.compile(r"<context>.*?(?:</context>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -41,13 +40,13 @@ _EMPTY = {
     "prompt": "",
     "emoji": "",
 }
-# With the tag of the default template its heading may be in any language.
+# The heading may be in any language if the tag of the default template follows.
 _TASK = re.compile(
     r"\s*#{2,3} (?:Task:|[^\n]{1,40}?[:：]\s(?=.*<chat_history>))", re.DOTALL | re.IGNORECASE
 )
 _TOOL_CHOICE = re.compile(r"\s*Available tools:.{0,40000}\"tool_calls\"", re.DOTALL | re.IGNORECASE)
-# An instruction names this conversation and limits the output. A reader may ask for a title too,
-# but not for "only the title" of "the conversation".
+# An instruction refers to this conversation and limits the output. A reader may ask for a title
+# too, but not for "only the title" of "the conversation".
 _THIS = (
     r"(?:the|this|our|your) (?:[\w'’]+ ){0,3}?(?:conversation|chat|thread|discussion|dialogue?)s?\b"
 )
@@ -75,7 +74,7 @@ _SUMMARY = re.compile(
     r"\b(?:prompt|context|memory|tokens)\b",
     re.DOTALL | re.IGNORECASE,
 )
-# The same in other languages, by the words that the translations of the templates have in common:
+# The same in other languages, by the common words of the templates' translations:
 # Arabic, Chinese, Czech, Danish, Dutch, French, German, Indonesian, Italian, Japanese, Korean,
 # Norwegian, Polish, Portuguese, Russian, Slovak, Spanish, Turkish, Vietnamese.
 _CALLED = re.compile(
@@ -128,8 +127,8 @@ class ProgramAnswer:
     """The answer to a program's own request.
 
     Attributes:
-        key, value: under which name the program's JSON has what. text: as the program asked for
-            it, in JSON or plain.
+        key, value: key of the program's JSON, and its value. text: the answer in the requested
+            form, JSON or plain text.
     """
 
     key: str
@@ -143,18 +142,17 @@ class ProgramAnswer:
 
 
 def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
-    """The answer to a program's own request, in the form that it asks for.
+    """Return the answer to a program's own request, in the requested form.
 
     Returns:
-        JSON, a title or a summary; None: a reader asks.
+        JSON, a title or a summary, or None if a reader asks.
     """
     if chat_request.names_version:
-        return None  # who names a model has chosen it for this
-    asked = chat_request.question
-    if chat_request.is_task or _TASK.match(asked):
-        # a document of the reader holds JSON of its own
-        said = f"{chat_request.system}\n{asked}" if chat_request.is_task else asked
-        key = _KEY.search(_DOCUMENT.sub("", said))
+        return None  # a client that names a version wants it to answer
+    question = chat_request.question
+    if chat_request.is_task or _TASK.match(question):
+        prompt = f"{chat_request.system}\n{question}" if chat_request.is_task else question
+        key = _KEY.search(_DOCUMENT.sub("", prompt))  # a reader's document may contain JSON
         if key is not None:
             name = key[1]
             return _json(name, _title(chat_request) if name == "title" else _EMPTY[name])
@@ -162,7 +160,7 @@ def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
             return None
     if _TOOL_CHOICE.match(chat_request.system):
         return _json("tool_calls", [])
-    instruction = asked[:INSTRUCTION_CHARACTERS]
+    instruction = question[:INSTRUCTION_CHARACTERS]
     if _SUMMARY.search(instruction) or _sums_up_in_other_words(instruction):
         summary = "The reader asked: " + " ".join(_questions(chat_request)[-MAX_SUMMED_UP:])
         return ProgramAnswer("summary", summary, summary)
@@ -175,9 +173,9 @@ def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
 
 def _wants_title(chat_request: ChatRequest) -> bool:
     system = chat_request.system[:INSTRUCTION_CHARACTERS]
-    asked = chat_request.question
-    instruction = asked[:INSTRUCTION_CHARACTERS]
-    end = asked[INSTRUCTION_CHARACTERS:][-LIMIT_CHARACTERS:]  # below a long conversation
+    question = chat_request.question
+    instruction = question[:INSTRUCTION_CHARACTERS]
+    end = question[INSTRUCTION_CHARACTERS:][-LIMIT_CHARACTERS:]  # after a long conversation
     for text, begins_within in (
         (system, ROLE_CHARACTERS),
         (instruction, len(instruction)),
@@ -196,8 +194,8 @@ def _wants_title(chat_request: ChatRequest) -> bool:
     return False
 
 
-def _around(text: str, found: re.Match[str]) -> str:
-    return text[max(0, found.start() - LIMIT_CHARACTERS) : found.end() + LIMIT_CHARACTERS]
+def _around(text: str, match: re.Match[str]) -> str:
+    return text[max(0, match.start() - LIMIT_CHARACTERS) : match.end() + LIMIT_CHARACTERS]
 
 
 def _sums_up_in_other_words(text: str) -> bool:
@@ -211,18 +209,18 @@ def _json(key: str, value: str | list[str]) -> ProgramAnswer:
 
 
 def _questions(chat_request: ChatRequest) -> list[str]:
-    """What the reader has asked, each cut off as a title is not."""
+    """Return the reader's questions, each cut to `SUMMED_UP_CHARACTERS`."""
     turns = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
     return [turn[:SUMMED_UP_CHARACTERS] for turn in turns]
 
 
 def _title(chat_request: ChatRequest) -> str:
-    """The first words that the reader wrote."""
+    """Return the first words that the reader wrote."""
     before = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
     inside = _HISTORY.search(chat_request.question)
     text = inside[1] if inside else chat_request.question
-    said = _FIRST_SAID.search(text)
-    first = before[0] if before else (said[1] or said[2]) if said else ""
+    message = _FIRST_SAID.search(text)
+    first = before[0] if before else (message[1] or message[2]) if message else ""
     if not first and chat_request.system and not inside:
         first = chat_request.question  # the instruction is the system message
     words = first.split()

@@ -1,14 +1,12 @@
-"""What a chat program may send although nothing comes of it: the values that ask for nothing.
+"""Accept parameters of OpenAI's API that have no effect on a twin.
 
-Scope: the keys of OpenAI's API that change no meaning for a twin, which of their values are
-taken, and who is named as the reader.
-Out of scope: the keys that an answer follows (`request_body.py`).
+Scope: the keys without effect, their accepted values, and the reader that a client names.
+Out of scope: the keys that change an answer (`request_body.py`).
 
-A program sends much by habit: `n: 1`, a list of tools that the model may leave alone, metadata for
-its own accounts. To refuse that keeps the program out; to take what would change the answer
-(`n: 2`) and not do it would be a lie, so that stays refused. What is taken without
-an effect is named in `twin.ignored`. Keys:
-https://platform.openai.com/docs/api-reference/chat/create
+Chat programs send many defaults: `n: 1`, a list of optional tools, metadata for their own accounts.
+Refusing these would exclude the program. A value that would change the answer (`n: 2`) is refused,
+because ignoring it would mislead the client. Accepted keys without effect are named in
+`twin.ignored`. Keys: https://platform.openai.com/docs/api-reference/chat/create
 """
 # pyright: strict
 
@@ -21,8 +19,8 @@ from typing import Any, cast
 
 from twin_resources.access.refusals import Refused
 
-# Taken with any value, and named: for the provider's accounts, caches and tiers, and what other
-# servers sample by.
+# Accepted with any value, and named in `twin.ignored`: for the provider's accounts, caches and
+# tiers, and sampling parameters of other servers.
 _NAMED = frozenset(
     {
         "metadata",
@@ -41,7 +39,8 @@ _NAMED = frozenset(
         *("keep_alive", "cache_prompt", "web_search_options"),
     }
 )
-# Taken with these values only, which are what happens anyway: nothing to name. Null always is.
+# Accepted with these values only, which are the default behavior, so none is named. Null is always
+# accepted.
 _WITHOUT_EFFECT: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {
         "n": (1,),
@@ -54,7 +53,7 @@ _WITHOUT_EFFECT: Mapping[str, tuple[object, ...]] = MappingProxyType(
     }
 )
 BATCH_MARK = "twin.batch"
-"""The entry of `metadata` by which `twin batch` says that no reader asks this."""
+"""Entry of `metadata` with which `twin batch` marks a request that no reader sent."""
 READERS = ("user", "safety_identifier")
 """Keys that name a reader; OpenAI replaces the first by the second."""
 MAX_READER_CHARACTERS = 200
@@ -63,8 +62,13 @@ IDLE_KEYS = _NAMED | _WITHOUT_EFFECT.keys() | set(READERS)
 
 @dataclass(frozen=True)
 class IdleKeys:
-    """What was read of them: `user`, empty where nobody is named, whether the question is of a
-    batch, and what has no effect."""
+    """The values read from `IDLE_KEYS`.
+
+    Attributes:
+        user: the named reader, or empty.
+        batch: whether the question belongs to a batch.
+        ignored: names of the keys without effect.
+    """
 
     user: str
     batch: bool
@@ -75,14 +79,14 @@ def read_idle(body: Mapping[str, Any]) -> IdleKeys:
     """Read the keys of `IDLE_KEYS` in a body.
 
     Raises:
-        Refused: 400 a value that asks for what a twin does not give.
+        Refused: 400 a value that asks for an unsupported feature.
     """
-    for name, taken in _WITHOUT_EFFECT.items():
+    for name, accepted in _WITHOUT_EFFECT.items():
         value = body.get(name)
-        # `1 == True` and `1.0 == 1`: n = true is a mistake, and LiteLLM never sees it.
-        same = any(value == one and type(value) is type(one) for one in taken)
+        # Types are compared because `1 == True` and `1.0 == 1`; n = true is refused.
+        same = any(value == default and type(value) is type(default) for default in accepted)
         if value is not None and not same:
-            listed = " or ".join(repr(one) for one in taken)
+            listed = " or ".join(map(repr, accepted))
             raise Refused(
                 400,
                 "not_given",
@@ -107,7 +111,7 @@ def _reader(body: Mapping[str, Any]) -> str:
         value = body.get(name)
         if value is None or value == "":
             continue
-        # Half of a surrogate pair cannot be hashed as UTF-8.
+        # An unpaired surrogate cannot be hashed as UTF-8.
         fits = isinstance(value, str) and len(value) <= MAX_READER_CHARACTERS
         if not fits or any("\ud800" <= character <= "\udfff" for character in value):
             raise Refused(

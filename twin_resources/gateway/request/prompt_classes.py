@@ -1,10 +1,10 @@
-"""Which class a question belongs to: the stratum of the detector, the table of the router.
+"""Classify a question for the strata of the detector and the table of the router.
 
 Scope: the rule and its class names.
-Out of scope: what is done with a class (`routing/`, the detector).
+Out of scope: the use of a class (`routing/`, the detector).
 
-The rule is a list of patterns, first match wins: it costs microseconds, explains itself, and does
-not change when a model does. Changing it changes what a class means, so every trace names
+The rule is a list of patterns, and the first match wins. It takes microseconds, is readable, and
+does not depend on a model. Changing it changes the meaning of a class, so every trace names
 `CLASSIFIER`.
 """
 # pyright: strict
@@ -48,11 +48,11 @@ STRUCTURED = "structured"
 
 
 def classify(question: str, *, structured: bool = False) -> str:
-    """The class of a question: that of a rule, `structured`, or `other`.
+    """Return the class of a question: that of a rule, `structured`, or `other`.
 
     Args:
-        structured: the answer shall be JSON. That is no prose, whatever the question, and would
-            pull down the scores of a class that is.
+        structured: whether the answer must be JSON. JSON is not prose and would lower the scores of
+            a class of prose.
     """
     if structured:
         return STRUCTURED

@@ -1,9 +1,9 @@
-"""How much of a conversation fits into a model's context: counted in the model's own tokens.
+"""Fit a conversation into a model's context, counted in the model's own tokens.
 
-Scope: counting, and choosing the turns that stay. Out of scope: how many passages a
-prompt shows (`Author.context_tokens`), reading a conversation (`request_body.py`).
+Scope: counting tokens, and choosing the turns to keep. Out of scope: the number of passages in a
+prompt (`Author.context_tokens`), reading a conversation (`request_body.py`).
 
-Turns are kept whole, the newest first, because half an answer reads as the writer's mistake.
+Turns are kept whole, newest first, because half an answer reads as a mistake of its writer.
 """
 # pyright: strict
 
@@ -16,21 +16,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-DEFAULT_CONTEXT_TOKENS = 4096  # what our own servers give a request
-# A paid model could read a hundred times as much, and charges for each token of it.
+DEFAULT_CONTEXT_TOKENS = 4096  # context of our own servers
+# A paid model could read a hundred times as much, but charges for each token.
 PAID_CONTEXT_TOKENS = 8192
-TOKENS_OF_TURN = 8  # of the chat markup around it
-_SLACK = 32  # the markup of the answer that begins, and its last token
-# Longest stretch that a token of a chat model stands for, on average over a whole turn (blanks);
-# beyond it nothing is counted, so that a turn of 200 KB costs no time.
+TOKENS_OF_TURN = 8  # chat markup around a turn
+_SLACK = 32  # markup at the start of the answer, and its last token
+# Maximum mean characters per token over a whole turn (blanks). A longer turn cannot fit and is not
+# counted, so that a turn of 200 KB takes no time.
 _MAX_CHARACTERS_PER_TOKEN = 16
-_BYTES_PER_TOKEN = 2.5  # without a tokenizer; SmolLM2 has 4.3 on English posts, 2.6 on Swedish
+_BYTES_PER_TOKEN = 2.5  # without a tokenizer; SmolLM2 has 4.3 on English posts, 2.6 on Swedish ones
 
 Count = Callable[[str], int]
 
 
 def counter_of(folder: str) -> Count:
-    """Counts tokens as the tokenizer in a transformers folder does; without one, by bytes."""
+    """Return a counter that uses the tokenizer in a transformers folder, or bytes without one."""
     tokenizer = _tokenizer(folder) if folder else None
     if tokenizer is None:
         return lambda text: round(len(text.encode()) / _BYTES_PER_TOKEN) + 1
@@ -38,7 +38,7 @@ def counter_of(folder: str) -> Count:
 
 
 def context_of(folder: str) -> int:
-    """The context that a transformers folder's config names, in tokens; 0: it names none."""
+    """Return the context in a transformers folder's config, in tokens, or 0 if it has none."""
     try:
         config: object = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -57,7 +57,7 @@ def _tokenizer(folder: str) -> Any | None:
 
     try:
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 - the library raises bare Exceptions; it is told once
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exceptions; reported once
         sys.stderr.write(f"{path} is no tokenizer ({error}): tokens are estimated by bytes\n")
         return None
 
@@ -70,13 +70,13 @@ def fitting_history(
     answer_tokens: int,
     count: Count,
 ) -> tuple[Sequence[Mapping[str, str]], int]:
-    """The newest turns that fit beside a prompt and its answer, and how many were left out.
+    """Return the newest turns that fit beside a prompt and its answer, and the number left out.
 
     Args:
         turns: oldest first.
-        prompt: rendered without them.
-        context_tokens: of the model, prompt and answer together.
-        answer_tokens: at most; half of the context is kept for it, not more.
+        prompt: the prompt rendered without the turns.
+        context_tokens: context of the model, prompt and answer together.
+        answer_tokens: maximum length of the answer; at most half of the context is reserved for it.
     """
     room = context_tokens - min(answer_tokens, context_tokens // 2) - _SLACK
     room -= sum(count(message["content"]) + TOKENS_OF_TURN for message in prompt)

@@ -1,13 +1,13 @@
-"""Reading the body of a chat request: an allow-list of keys, and what the reader asked.
+"""Read the body of a chat request: an allow-list of keys, and the reader's question.
 
-Scope: which keys a client may send, their types and bounds, and the split of a conversation
+Scope: the keys that a client may send, their types and bounds, and the split of a conversation
 into question, history and search text.
-Out of scope: what is taken although nothing comes of it (`ignored_parameters.py`), whether
-the author exists or may be asked by this key (`routing/model_names.py`, `keys.py`).
+Out of scope: accepted keys without effect (`ignored_parameters.py`), whether the author exists or
+this key may ask it (`routing/model_names.py`, `keys.py`).
 
-The list is an allow-list because LiteLLM hands every unknown key on to the model server: a
-client-sent `lora` or `extra_body` would choose another author's adapter, an `api_base` another
-machine. Keys: https://platform.openai.com/docs/api-reference/chat/create
+An allow-list is needed because LiteLLM forwards every unknown key to the model server. A client's
+`lora` or `extra_body` would select another author's adapter, and an `api_base` another machine.
+Keys: https://platform.openai.com/docs/api-reference/chat/create
 """
 # pyright: strict
 
@@ -44,8 +44,8 @@ ALLOWED_KEYS = frozenset(
         "response_format",
     }
 )
-# What the allow-list has read of the ignored parameters, for the plugin. No client can send it: it
-# is on no list.
+# Values of the ignored parameters, for the plugin. No client can send this key, because it is not
+# on a list.
 ADMITTED_KEY = "twin_admitted"
 SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
@@ -56,21 +56,21 @@ SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     }
 )
 MAX_BODY_BYTES = 256 * 1024
-# The question and the turn before: with two turns before it fewer follow-ups found their answer.
+# The question and the turn before it; with two turns before it fewer follow-ups found their answer.
 SEARCH_TURNS = 2
-# What may name a subject: a question, three words, or a script that parts no words by spaces.
+# A turn that may name a subject: a question, three words, or a script without spaces between words.
 _MAY_NAME = re.compile(r"[?\uff1f\u061f\u2e80-\ufaff]|\S\s+\S+\s+\S")
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
 _LEFT_OUT = "\n…\n"
-MAX_KIND_CHARACTERS = 40  # of a client's word that is repeated to it
+MAX_KIND_CHARACTERS = 40  # of a client's value that an error repeats
 ANSWER_BEGUN = "the answer begun"
-"""In `twin.ignored`: a last message of the assistant, which a client wants continued. The question
-is answered again."""
+"""Entry of `twin.ignored` for a last message of the assistant that a client wants continued. The
+question is answered from the start."""
 MAX_ANSWER_TOKENS = 4096
-# llama.cpp's is 32 bits wide; a larger number reached LiteLLM as a float.
+# llama.cpp's seed has 32 bits; a larger number reached LiteLLM as a float.
 MAX_SEED = 2**32 - 1
-ANY_SEED = -1  # llama.cpp's word for none, which programs send
+ANY_SEED = -1  # llama.cpp's value for no seed, which programs send
 
 MODEL_NAME = re.compile(
     r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid|voice|task))?"
@@ -82,22 +82,22 @@ class ChatRequest:
     """One question to one author's twin.
 
     Attributes:
-        model: the name as it was sent, `twin/<author>` or `twin/<author>@<alias>`.
+        model: the requested name, `twin/<author>` or `twin/<author>@<alias>`.
         author: slug.
         alias: `stable`, `canary`, `base`, `paid`, `voice` (a draft), or empty.
         question: the last message, stripped.
-        history: earlier turns, oldest first, as `{"role", "content"}`; how many of them a model
-            can read is found out later (`prompt_length.py`).
+        history: earlier turns, oldest first, as `{"role", "content"}`; `prompt_length.py` later
+            chooses those that fit.
         search_text: the question, then the reader's turns before it.
-        stream: answer as server-sent events.
-        include_usage: the client asked for the usage chunk of a stream.
-        sampling: the sampling parameters that were sent.
-        response_format: JSON, or JSON by a schema, as it was sent; None: text.
-        system: the system and developer messages, in their order, parted by an empty line.
-        user: whom the client names as its reader, or empty.
-        ignored: what was sent and has no effect whoever is asked, by name.
-        batch: no reader asks, a batch does (`idle_keys.BATCH_MARK`).
-        is_task: no reader asks, a program does, and says so (`twin/<author>@task`).
+        stream: whether to answer as server-sent events.
+        include_usage: whether the client requested the usage chunk of a stream.
+        sampling: the client's sampling parameters.
+        response_format: the client's JSON format, with or without a schema, or None for text.
+        system: the system and developer messages, in order, separated by an empty line.
+        user: the reader that the client names, or empty.
+        ignored: names of the client's parameters without effect on any model.
+        batch: whether a batch asks instead of a reader (`ignored_parameters.BATCH_MARK`).
+        is_task: whether a program asks for itself (`twin/<author>@task`).
     """
 
     model: str
@@ -118,25 +118,25 @@ class ChatRequest:
 
     @property
     def searches(self) -> tuple[str, ...]:
-        """What retrieval looks for: the question by itself, and in a talk with the turns before.
+        """The search texts: the question alone, and the question with the turns before it.
 
-        A talk can change its subject, and a follow-up may name none.
+        A conversation can change its subject, and a follow-up may not name one.
         """
         return tuple(dict.fromkeys((_searched(self.question), self.search_text)))
 
     @property
     def shown(self) -> str:
-        """The earlier answers of the conversation, as the client sends them back."""
+        """The earlier answers of the conversation, as the client sent them."""
         return "\n".join(turn["content"] for turn in self.history if turn["role"] == "assistant")
 
     @property
     def names_version(self) -> bool:
-        """Whether the client says who answers; else the policy chooses."""
+        """Whether the client names the version; otherwise the policy chooses."""
         return self.alias not in {"", DRAFT}
 
     @property
     def prompt_class(self) -> str:
-        """See `prompt_classes.py`."""
+        """The class of the question, see `prompt_classes.py`."""
         return classify(self.question, structured=self.response_format is not None)
 
 
@@ -160,17 +160,17 @@ def decode_object(raw: bytes) -> dict[str, Any]:
 
 
 def admitted(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> dict[str, Any]:
-    """Hold a decoded body against the allow-list.
+    """Check a decoded body against the allow-list.
 
     Args:
-        also_ignored: of the API it came by.
+        also_ignored: ignored parameters of the API that received the request.
 
     Returns:
-        What LiteLLM may see of it: the keys of `ALLOWED_KEYS`, and under `ADMITTED_KEY` what was
-        read of the others.
+        The part that LiteLLM may see: the keys of `ALLOWED_KEYS`, and under `ADMITTED_KEY` the
+        values read from the others.
 
     Raises:
-        Refused: 400 a key that is not on the list, or one that asks for what a twin does not give.
+        Refused: 400 a key that is not on the list, or a value for an unsupported feature.
     """
     refuse_unknown(body, ALLOWED_KEYS | IDLE_KEYS)
     idle = read_idle(body)
@@ -182,7 +182,7 @@ def admitted(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> di
 
 
 def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
-    """Refuse a body with a key that is not on the list; null asks for nothing.
+    """Refuse a body with a key that is not on the list, unless its value is null.
 
     Raises:
         Refused: 400.
@@ -201,7 +201,7 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
     """Read an allowed body, as `admitted` returns it.
 
     Raises:
-        Refused: 404 a model name that is no twin, 400 messages or parameters of a wrong shape.
+        Refused: 404 a model name that is no twin, 400 invalid messages or parameters.
     """
     model = body.get("model")
     match = MODEL_NAME.fullmatch(model) if isinstance(model, str) else None
@@ -240,7 +240,7 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
 
 
 def too_large(size: int) -> Refused:
-    """The refusal of a body of `size` bytes (or of its first bytes beyond the limit)."""
+    """Return the refusal of a body of at least `size` bytes."""
     return Refused(
         413,
         "body_too_large",
@@ -268,7 +268,7 @@ def _read_include_usage(options: object) -> bool:
         return False
     if isinstance(options, dict):
         fields = cast("dict[str, Any]", options)
-        # Obfuscation pads a stream against eavesdroppers; none is sent here, asked for or not.
+        # Obfuscation pads a stream against eavesdroppers; it is accepted but never sent.
         if not set(fields) - {"include_usage", "include_obfuscation"}:
             return _read_flag(fields, "include_usage")
     raise _bad(
@@ -280,8 +280,7 @@ def _read_include_usage(options: object) -> bool:
 
 @dataclass(frozen=True)
 class _Conversation:
-    """The turns of reader and twin, what the client's program said (system messages), and what no
-    twin can read, by name."""
+    """The turns of reader and twin, the system messages, and names of ignored parts."""
 
     turns: list[dict[str, str]]
     system: str
@@ -289,15 +288,17 @@ class _Conversation:
 
 
 def _read_messages(value: object) -> _Conversation:
-    """Read a conversation. A client cannot take back what stands in it already: of earlier turns
-    the text is taken, and the rest named."""
+    """Read a conversation.
+
+    A client cannot change earlier turns, so their text is kept and the rest is named in `ignored`.
+    """
     if not isinstance(value, list) or not value:
         raise _bad("messages", found="no messages", next_step="send at least one user message")
     turns: list[dict[str, str]] = []
     system: list[str] = []
     ignored: dict[str, None] = {}
     messages = cast("list[object]", value)
-    asked_at = max((at for at, one in enumerate(messages) if _role(one) == "user"), default=-1)
+    asked_at = max((at for at, turn in enumerate(messages) if _role(turn) == "user"), default=-1)
     for position, message in enumerate(messages):
         if not isinstance(message, dict):
             raise _bad(
@@ -348,7 +349,7 @@ def _role(message: object) -> object:
 
 
 def _read_content(content: object, position: int) -> tuple[str, list[str]]:
-    """The text of a message, and the types of the parts that are none."""
+    """Return the text of a message, and the types of its other parts."""
     if content is None:
         return "", []
     if isinstance(content, str):
@@ -358,7 +359,7 @@ def _read_content(content: object, position: int) -> tuple[str, list[str]]:
     for part in cast("list[object]", content) if isinstance(content, list) else [content]:
         fields = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
         kind = fields.get("type")
-        # a refusal is what another model has said: a turn like any other
+        # a refusal is another model's answer, so it counts as text
         text = fields.get("refusal") if kind == "refusal" else fields.get("text")
         if kind in {"text", "refusal"} and isinstance(text, str):
             texts.append(text)
@@ -374,28 +375,28 @@ def _read_content(content: object, position: int) -> tuple[str, list[str]]:
 
 
 def _search_text(turns: Sequence[Mapping[str, str]]) -> str:
-    """The newest turn first: an embedder cuts off at the end, and the question must survive."""
+    """Return the search text, newest turn first, because an embedder cuts the end of a text."""
     *before, question = [turn["content"] for turn in turns if turn["role"] == "user"]
-    # "Go on." after "Go on." is about the question before both.
+    # A second "Go on." refers to the question before both.
     named = [turn for turn in before if _MAY_NAME.search(turn)]
     newest = [question, *(named or before)[:-SEARCH_TURNS:-1]]
     return "\n".join(map(_searched, newest))[:MAX_SEARCH_CHARACTERS]
 
 
 def _searched(message: str) -> str:
-    asked = question_in(_ends_of(message), most=MAX_SEARCH_CHARACTERS)
-    return asked[:MAX_SEARCH_CHARACTERS]
+    question = question_in(_ends_of(message), max_characters=MAX_SEARCH_CHARACTERS)
+    return question[:MAX_SEARCH_CHARACTERS]
 
 
 def _ends_of(message: str) -> str:
-    """A message up to its limit: of a longer one beginning and end, where people ask."""
+    """Return a message, or the start and end of a longer one, where the question usually is."""
     half = MAX_QUESTION_CHARACTERS // 2
     fits = len(message) <= 2 * half + len(_LEFT_OUT)
     return message if fits else f"{message[:half]}{_LEFT_OUT}{message[-half:]}"
 
 
 def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The sampling parameters, and what of them is above a limit."""
+    """Return the sampling parameters, and notes on those above a limit."""
     sampling: dict[str, Any] = {}
     limited: list[str] = []
     for name, (low, high) in SAMPLING_BOUNDS.items():

@@ -1,15 +1,15 @@
-"""The form of an answer that a client may ask for: text, JSON, or JSON by a schema.
+"""Read `response_format`: text, JSON, or JSON by a schema.
 
-Scope: reading `response_format`, its bounds, whether the paid model takes one, and a text of
-the program as a document of that form.
-Out of scope: holding a model to it; its server does that (llama.cpp compiles the schema to
+Scope: reading the parameter, its bounds, whether the paid model supports one, and a fixed text as a
+document of that format.
+Out of scope: enforcing the format, which the model server does (llama.cpp compiles the schema to
 a grammar: https://github.com/ggml-org/llama.cpp/tree/master/grammars).
 
-The bounds protect the server that all readers of an author share, because it compiles a schema
-while everybody else waits (xllamacpp 2026.10, seconds on a shared core): an object of 200 optional
-properties takes .1, one of 600 took 8, one of 1,300 took 30. Patterns are refused: `^(a?){100}$`
-takes 3.5, five hundred of these had not ended after 60, and what it cannot compile (a look-ahead,
-a pattern without `^` and `$`) it skips without a word.
+The bounds protect the server that all readers of an author share, because it serves no other
+request while it compiles a schema. Measured with xllamacpp 2026.10, in seconds on a shared core: an
+object of 200 optional properties takes 0.1, one of 600 took 8, one of 1,300 took 30. Patterns are
+refused: `^(a?){100}$` takes 3.5, and five hundred of them had not finished after 60. The server
+silently skips a pattern that it cannot compile (a look-ahead, one without `^` and `$`).
 Shape: https://platform.openai.com/docs/guides/structured-outputs
 """
 # pyright: strict, reportMissingTypeStubs=false
@@ -26,24 +26,24 @@ from twin_resources.access.refusals import Refused
 
 TEXT, JSON_OBJECT, JSON_SCHEMA = "text", "json_object", "json_schema"
 MAX_SCHEMA_BYTES = 16 * 1024
-MAX_SCHEMA_LEVELS = 32  # of objects and lists in each other; OpenAI's ten of a schema are about 30
+MAX_SCHEMA_LEVELS = 32  # nested objects and lists; OpenAI's ten levels of a schema are about 30
 MAX_PROPERTIES = 200  # keys of one object
 MAX_REPETITIONS = 1000
 _REPETITIONS = frozenset(
     {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"}
 )
-# What llama.cpp says: "JSON schema error at #/…: …", "… failed to parse grammar".
+# Errors of llama.cpp: "JSON schema error at #/…: …", "… failed to parse grammar".
 _OF_SCHEMA = re.compile(r"""(JSON schema|failed to parse grammar)[^"'{}\\]{0,200}""")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_ANSWER_KEY = "answer"  # of a fixed text where the client has named no schema
+_ANSWER_KEY = "answer"  # key of a fixed text if the client sent no schema
 _CANNOT = object()
 
 
 def read_response_format(value: object) -> Mapping[str, Any] | None:
-    """The form that a body asks for; None: text.
+    """Return the requested JSON format, or None for text.
 
     Raises:
-        Refused: 400 of another shape, or with a schema beyond the bounds.
+        Refused: 400 an invalid value, or a schema beyond the bounds.
     """
     if value is None:
         return None
@@ -67,8 +67,8 @@ def read_response_format(value: object) -> Mapping[str, Any] | None:
 
 
 def takes_response_format(model: str) -> bool:
-    """Whether LiteLLM knows how to ask this model for JSON."""
-    # Without the switch LiteLLM asks GitHub for its map when it is imported.
+    """Return whether LiteLLM can ask this model for JSON."""
+    # Without this variable LiteLLM fetches its map from GitHub at import.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
@@ -81,7 +81,7 @@ def takes_response_format(model: str) -> bool:
 
 
 def not_taken(model: str) -> Refused:
-    """The refusal of a form that the model that was named cannot be asked for."""
+    """Return the refusal of a format that the named model does not support."""
     return Refused(
         400,
         "response_format_not_supported",
@@ -93,11 +93,11 @@ def not_taken(model: str) -> Refused:
 
 
 def not_kept(model: str, reason: str) -> Refused:
-    """The refusal of a form that a model's server cannot hold it to.
+    """Return the refusal of a format that a model's server cannot enforce.
 
     Args:
-        reason: the server's error, with names and addresses of servers around it: only what it says
-            of the schema goes on.
+        reason: the server's error; only its part about the schema is kept, without server names
+            and addresses.
     """
     match = _OF_SCHEMA.search(reason)
     why = " ".join(match[0].split()) if match else "it does not say why"
@@ -112,13 +112,14 @@ def not_kept(model: str, reason: str) -> Refused:
 
 
 def document_of(text: str, form: Mapping[str, Any]) -> str:
-    """A text of the program as JSON of the form that the client asked for.
+    """Return a fixed text as JSON in the requested format.
 
-    The text stands in the first string that the schema requires, or else allows. The other required
-    fields are null or empty. No number, flag or choice is made up: a client would take it for data.
+    The text is placed in the first string that the schema requires, or else allows. The other
+    required fields are null or empty. Numbers, flags and choices are never invented, because a
+    client would treat them as data.
 
     Returns:
-        The document; empty: the schema has no place for the text.
+        The document, or empty if the schema has no place for the text.
     """
     if form["type"] == JSON_OBJECT:
         return json.dumps({_ANSWER_KEY: text}, ensure_ascii=False)
@@ -128,8 +129,10 @@ def document_of(text: str, form: Mapping[str, Any]) -> str:
 
 
 def _holding(text: str, schema: Any, root: Mapping[str, Any], levels: int) -> Any:
-    """The smallest value by the schema that holds the text in one string; an empty text is in the
-    smallest of all."""
+    """Return the smallest value of the schema that contains the text in one string.
+
+    For an empty text it is the smallest value of all.
+    """
     if not isinstance(schema, dict) or not levels:
         return _CANNOT
     node = cast("dict[str, Any]", schema)
@@ -166,16 +169,16 @@ def _object_holding(text: str, node: dict[str, Any], root: Mapping[str, Any], le
 
 
 def _options(node: Mapping[str, Any], root: Mapping[str, Any]) -> list[Any]:
-    """The schemas one of which a value may follow, by a reference or a choice."""
+    """Return the alternative schemas of a node, from a reference or a choice."""
     reference = node.get("$ref")
     if isinstance(reference, str):
-        found: Any = root
+        schema: Any = root
         for part in reference.removeprefix("#").strip("/").split("/"):
-            found = _named(found).get(part)
-        return [found]
-    every = _listed(node.get("allOf"))
-    if len(every) == 1:  # how Pydantic 1 writes a reference with a description
-        return every
+            schema = _named(schema).get(part)
+        return [schema]
+    schemas = _listed(node.get("allOf"))
+    if len(schemas) == 1:  # how Pydantic 1 writes a reference with a description
+        return schemas
     return _listed(node.get("anyOf")) or _listed(node.get("oneOf"))
 
 
@@ -220,7 +223,7 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
             keys = len(cast("dict[str, Any]", value))
             if keys > MAX_PROPERTIES:
                 _refuse(f"{keys:,} keys in one object", f"ask for at most {MAX_PROPERTIES}")
-        if key == "pattern" and isinstance(value, str):  # no text: a property of that name
+        if key == "pattern" and isinstance(value, str):  # otherwise a property of that name
             _refuse("a pattern", "leave it out, and hold the answer against it yourself")
         if key in _REPETITIONS and isinstance(value, int | float) and value > MAX_REPETITIONS:
             _refuse(f"{key} = {value!r}", f"ask for at most {MAX_REPETITIONS:,}")
@@ -231,7 +234,7 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def _entries(schema: Mapping[str, Any]) -> Iterator[tuple[int, str, object]]:
-    """Every key of every object in it, with its level, from 1; not by recursion: it may be deep."""
+    """Yield every key of every object with its level, from 1, without recursion on deep input."""
     waiting: list[tuple[int, object]] = [(1, schema)]
     while waiting:
         level, node = waiting.pop()

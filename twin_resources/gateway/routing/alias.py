@@ -1,6 +1,6 @@
-"""Rule: who names an alias (`twin/<author>@stable`) gets what was named, or a refusal.
+"""Rule: a request that names an alias (`twin/<author>@stable`) gets that version or a refusal.
 
-`@voice` names no version: the policy chooses who writes the draft.
+`@voice` names no version: the policy chooses the version that writes the draft.
 """
 # pyright: strict
 
@@ -13,17 +13,17 @@ from twin_resources.registry.route_names import PAID
 
 
 def alias(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """The version of the alias.
+    """Return the version of the alias.
 
     Raises:
         Refused: 503 its server is not ready.
     """
-    named = request.asked.alias
+    name = request.asked.alias
     if not request.asked.names_version:
         return None
-    if named == PAID:
+    if name == PAID:
         return paid(f"alias:{PAID}")
-    decision = arm_of(snapshot, request.asked.author, named, route=f"alias:{named}")
+    decision = arm_of(snapshot, request.asked.author, name, route=f"alias:{name}")
     if not snapshot.is_ready(decision.server_key):
         raise not_ready(request.asked, decision.server_key)
     return decision

@@ -1,4 +1,4 @@
-"""Rule: the base model with the author's passages answers for all who could not."""
+"""Rule: the base model answers with the author's passages if no other version can."""
 # pyright: strict
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from twin_resources.registry.route_names import BASE, PAID
 
 
 def base(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """The base model; it says who should have answered and could not."""
+    """Return the base model, with the versions that should have answered in `degraded`."""
     problem = ""
     is_down = draw_of(request, snapshot).drawn != BASE
     if is_down and may_pay(snapshot, request.asked.author):

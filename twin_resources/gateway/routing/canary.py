@@ -1,4 +1,4 @@
-"""Rule: the version on trial, for the readers who were drawn for it."""
+"""Rule: the canary answers the readers who were drawn for it."""
 # pyright: strict
 
 from __future__ import annotations
@@ -9,5 +9,5 @@ from twin_resources.gateway.routing.traffic_split import answering_arm
 
 
 def canary(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """The canary where it was drawn; it stands in for nobody."""
+    """Return the canary if it was drawn; it never replaces another version."""
     return answering_arm(request, snapshot, "canary")

@@ -1,7 +1,6 @@
-"""What a routing rule is given and what it gives: a request, and the version that answers it.
+"""Define the input and output of a routing rule: a request, and the version that answers it.
 
-Scope: the values and a rule's type. Out of scope: any rule, their order
-(`rules.py`).
+Scope: the values and a rule's type. Out of scope: any rule, their order (`rules.py`).
 """
 # pyright: strict
 
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScoredQuestion:
-    """What the fitted policy of its author says of one question (`question_routing.py`).
+    """The decision of an author's fitted policy on one question (`question_routing.py`).
 
     Attributes:
-        policy: the fitted one.
-        lapsed: why it is not used for this question, one clause; empty: it is.
-        routed: its word; None where it has lapsed.
-        step: index of the operating point that the money left allows.
+        policy: the fitted policy.
+        lapsed: why the policy is not used for this question, one clause, or empty if it is.
+        routed: the policy's decision, or None if it has lapsed.
+        step: index of the operating point that the budget left allows.
     """
 
     policy: RoutingPolicy
@@ -41,15 +40,15 @@ class ScoredQuestion:
 
 @dataclass(frozen=True)
 class RouteRequest:
-    """What the rules know of a request.
+    """The input of the rules.
 
     Attributes:
-        asked: as the reader sent it; names author and alias.
-        key: who asks; its `reader` makes the draw sticky.
+        asked: the reader's request, which names author and alias.
+        key: the client's key; its `reader` makes the draw sticky.
         day: the UTC day of the draw.
-        paid_problem: why the paid model cannot be asked now; empty: it can; None: nobody has looked
-            yet, and it is taken as if it could.
-        scored: None until the passages were looked for, and where no policy was fitted.
+        paid_problem: why the paid model cannot be asked now, or empty if it can. None before the
+            check, which counts as empty.
+        scored: the fitted policy's decision; None before retrieval and without a fitted policy.
     """
 
     asked: ChatRequest
@@ -61,14 +60,13 @@ class RouteRequest:
 
 @dataclass(frozen=True)
 class RoutingNote:
-    """Why this model answers: for trace, `twin explain` and the page.
+    """Why this model answers, for the trace, `twin explain` and the page.
 
     Attributes:
         reason: one clause.
-        gain: predicted, of the paid model over the own one; None: nothing was scored.
-        other: who else could have answered: the paid model, or the own one in its place; empty:
-            nobody.
-        other_usd_per_million: of that one's tokens, in the mix that readers cause.
+        gain: predicted gain of the paid model over the own one, or None if nothing was scored.
+        other: the model that was not chosen, paid or own, or empty.
+        other_usd_per_million: that model's price per million tokens, in readers' usual mix.
     """
 
     reason: str
@@ -77,7 +75,7 @@ class RoutingNote:
     other_usd_per_million: float = 0.0
 
     def other_usd(self, tokens: int) -> float:
-        """What the other would have asked for so many tokens, about, US dollars."""
+        """Return about what the other model would have cost for these tokens, US dollars."""
         return tokens * self.other_usd_per_million / 1e6
 
 
@@ -88,22 +86,21 @@ class RouteDecision:
     Attributes:
         server_key: key of `servers.json` and name of the model group in LiteLLM's router.
         version: `v3`, `base` or `paid`.
-        checkpoint: its hash, or empty for base and paid.
-        template: hash of the prompt template it was trained with; empty: the default one.
-        route: the arm that answers (`stable`, `canary`, `anchor`, `base`); `alias:<arm>` (also
-            `alias:paid`) when the client named it, so that estimates about the policy leave it out,
-            and `alias:voice` of a draft;
-            `routed:paid` when the author's routing policy chose it; `down:paid` while the own
-            model's server is down.
+        checkpoint: hash of its checkpoint, or empty for base and paid.
+        template: hash of the prompt template of its training, or empty for the default one.
+        route: the arm that answers (`stable`, `canary`, `anchor`, `base`). `alias:<arm>` (also
+            `alias:paid`) if the client named it, so that estimates about the policy exclude it, and
+            `alias:voice` for a draft. `routed:paid` if the author's routing policy chose it, and
+            `down:paid` while the own model's server is down.
         propensity: probability of this arm under the policy, given the ready servers; 1 for an
             alias.
-        degraded: why this is not what the policy wanted; empty when it is.
-        engine: what computes the answer (`Server`).
-        prose: whether its prose may be shown where the client did not name it.
-        is_tuned: trained on the author's posts; not the base model, a paid or an answer model.
-        is_elsewhere: an address that the author named answers: its time is not ours, nor its price
-            known. provider: that address, where it is not on this machine.
-        why: of the fitted policy, where it was asked.
+        degraded: deviations from the policy, or empty.
+        engine: software that computes the answer (`Server`).
+        prose: whether its prose may be shown if the client did not name it.
+        is_tuned: whether it was trained on the author's posts, unlike base, paid and answer models.
+        is_elsewhere: whether an address that the author named answers, whose time and price are not
+            measured. provider: that address if it is on another machine.
+        why: the fitted policy's reason, if the policy was used.
     """
 
     server_key: str
@@ -122,4 +119,5 @@ class RouteDecision:
 
 
 RoutingRule = Callable[[RouteRequest, Snapshot], RouteDecision | None]
-"""Pure: who answers a request, or None: the next rule is asked. It may refuse (`Refused`)."""
+"""A pure function that returns the version that answers, or None to try the next rule. It may raise
+`Refused`."""

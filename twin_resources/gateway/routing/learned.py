@@ -1,13 +1,12 @@
 """Rule: the author's fitted policy sends a question to a dearer model that is worth its price.
 
-Scope: whether that policy holds for a question, who answers by it, what trace and reader are
-told. Out of scope: the mathematics (`router/`), the pace of the money
-(`question_routing.py`).
+Scope: whether the policy applies to a question, the version that it chooses, the note for trace and
+reader. Out of scope: the mathematics (`router/`), the pace of spending (`question_routing.py`).
 
-The policy is asked whoever was drawn: a canary gets the same questions as the stable version, or
-its trial would compare easy ones with all. It lapses with the stable version that its labels are
-of, and with their paid model, embedder or prices: then everything is answered as without it. Who
-stands in for a version without a server is left alone.
+The policy applies to the canary and the stable version alike. Otherwise the canary's trial would
+compare easy questions with all questions. The policy lapses if the stable version of its labels
+changes, or their paid model, embedder or prices; questions are then answered as without a policy.
+It does not apply to a version that replaces one without a server.
 """
 # pyright: strict
 
@@ -29,13 +28,13 @@ if TYPE_CHECKING:
     from twin_resources.router.policy_file import RoutingPolicy
     from twin_resources.router.routing_decision import RoutingDecision
 
-# With two passages a prompt has about 450 tokens and an answer about 120.
+# A prompt with two passages has about 450 tokens and an answer about 120.
 PROMPT_SHARE = 0.8
 
 
 def learned(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """Who answers by the fitted policy: the own version that was drawn, or a dearer model; and
-    why."""
+    """Return the fitted policy's choice: the drawn own version or a dearer model, with the
+    reason."""
     scored = request.scored
     own = canary(request, snapshot) or stable(request, snapshot) if scored else None
     if scored is None or own is None:
@@ -64,7 +63,7 @@ def why_lapsed(
     *,
     paid_model: str,
 ) -> str:
-    """Why an author's policy is not used for this question; empty: it is."""
+    """Return why an author's policy is not used for this question, or empty if it is."""
     served = snapshot.policy_of(chat_request.author)
     stable = served.stable.checkpoint if served and served.stable else ""
     count = len(policy.models)

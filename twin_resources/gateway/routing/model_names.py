@@ -1,7 +1,7 @@
-"""The names under which an author's twin can be asked, and which of them a key may ask.
+"""List the model names of an author's twin, and check which of them a key may use.
 
-Scope: the list for a key, what `/v1/models` says of a name, the refusal of a name that is
-not on it. Out of scope: who answers (`rules.py`), what a key is (`access/keys.py`).
+Scope: the list for a key, the entry of a name in `/v1/models`, the refusal of other names. Out of
+scope: which version answers (`rules.py`), the keys (`access/keys.py`).
 """
 # pyright: strict
 
@@ -20,7 +20,7 @@ from twin_resources.registry.route_names import BASE, DRAFT, PAID
 
 
 def aliases_of(snapshot: Snapshot, author: str) -> list[str]:
-    """The model names of one author that can be asked now, the policy's own first."""
+    """Return the model names of one author that are available now, the policy's own first."""
     names = [f"twin/{author}"]
     policy = snapshot.policy_of(author)
     if policy and policy.stable:
@@ -34,7 +34,7 @@ def aliases_of(snapshot: Snapshot, author: str) -> list[str]:
 
 
 def models_for(snapshot: Snapshot, key: Key) -> list[str]:
-    """Every model name that this key may ask, by author."""
+    """Return every model name that this key may use, by author."""
     return [
         name
         for author in sorted(snapshot.authors)
@@ -45,13 +45,13 @@ def models_for(snapshot: Snapshot, key: Key) -> list[str]:
 
 
 def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
-    """What `/v1/models` says of a model name beyond OpenAI's fields.
+    """Return the fields of a model name in `/v1/models` beyond OpenAI's.
 
     Returns:
-        `version` (`v3`, `base` or `paid`), `answer` (the form that an answer gets today),
-        `released_for` (the forms that the version may give) and `release` (the same in words, with
-        why not), and `kind`: `answer_model` of one that the author named, `tuned` of one that was
-        trained; the others have none.
+        `version` (`v3`, `base` or `paid`), `answer` (the current form of its answers),
+        `released_for` (the forms for which the version is released) and `release` (the same in
+        words, with the reason). `kind` is `answer_model` for one that the author named and `tuned`
+        for a trained one; others have no `kind`.
     """
     author, _, alias = model.removeprefix("twin/").partition("@")
     chosen = named(snapshot, model)
@@ -70,7 +70,7 @@ def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
 
 
 def named(snapshot: Snapshot, model: str) -> RouteDecision:
-    """Who answers for a model name that `models_for` lists, where nothing is down."""
+    """Return the version for a model name that `models_for` lists, if all servers are up."""
     author, _, alias = model.removeprefix("twin/").partition("@")
     if alias == PAID:
         return paid("alias:paid")
@@ -78,13 +78,13 @@ def named(snapshot: Snapshot, model: str) -> RouteDecision:
 
 
 def check_reach(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> None:
-    """Refuse a question that this key may not ask, or nobody now.
+    """Refuse a question that this key may not ask, or that no key may ask now.
 
     Raises:
         Refused: 404 no such author or alias, 403 not for this key, 503 the author is paused.
     """
-    mine = sorted(author for author in snapshot.authors if key.may_ask(author))
-    listed = ", ".join(f"twin/{author}" for author in mine[:20]) or "no twin at all"
+    allowed = sorted(author for author in snapshot.authors if key.may_ask(author))
+    listed = ", ".join(f"twin/{author}" for author in allowed[:20]) or "no twin at all"
     if chat_request.author not in snapshot.authors:
         raise Refused(
             404,
@@ -124,7 +124,7 @@ def check_reach(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> None
         )
 
     if not key.may_name(chat_request.alias):
-        mine = [
+        allowed = [
             name
             for name in aliases_of(snapshot, chat_request.author)
             if name in models_for(snapshot, key)
@@ -133,7 +133,7 @@ def check_reach(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> None
             403,
             "alias_not_allowed",
             tried=f"ask {chat_request.model}",
-            found=f"a key that may ask {', '.join(mine)}",
+            found=f"a key that may ask {', '.join(allowed)}",
             next_step="ask one of these, or ask the owner for a key with "
             f"`--alias @{chat_request.alias}` (twin keys add)",
             param="model",

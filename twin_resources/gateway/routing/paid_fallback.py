@@ -1,4 +1,4 @@
-"""Rule: while no server of the drawn version is ready, the paid model answers, where it may."""
+"""Rule: while no server of the drawn version is ready, the paid model answers, if allowed."""
 # pyright: strict
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from twin_resources.registry.route_names import BASE, DOWN, PAID
 
 
 def paid_fallback(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """The paid model before the base model does; not for an author without a version."""
+    """Return the paid model instead of the base model, for an author with a version."""
     decision = draw_of(request, snapshot)
     is_down = decision.drawn != BASE and decision.answering in {None, BASE}
     if not is_down or request.paid_problem or not may_pay(snapshot, request.asked.author):

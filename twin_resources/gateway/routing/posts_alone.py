@@ -1,4 +1,4 @@
-"""Rule: while no model server is ready, the posts are quoted: that needs none."""
+"""Rule: while no model server is ready, the posts are quoted, which needs no model."""
 # pyright: strict
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from twin_resources.registry.route_names import QUOTES
 
 
 def posts_alone(request: RouteRequest, _snapshot: Snapshot) -> RouteDecision | None:
-    """No model; a draft and JSON are written by one, so nobody answers those."""
+    """Return a decision without a model, or None for a draft or JSON, which need one."""
     if request.asked.alias or request.asked.response_format is not None:
         return None
     unreleased = ProseRelease(NO_MODEL)

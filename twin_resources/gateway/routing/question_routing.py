@@ -1,8 +1,8 @@
-"""What an author's fitted policy says of one question, at the pace that the money left allows.
+"""Score a question by its author's fitted policy, at the pace of spending that the budget allows.
 
-Scope: embedding's numbers to a word of the policy, the pace of the money by author. Out of
-scope: who answers by that word and whether the policy holds (`routing/learned.py`), the
-mathematics (`router/`), reading the file (`live_config.py`).
+Scope: the policy's decision on a question's vector, the pace of spending by author. Out of scope:
+the version that follows and whether the policy applies (`routing/learned.py`), the mathematics
+(`router/`), reading the file (`live_config.py`).
 """
 # pyright: strict
 
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class QuestionRouter:
-    """Asks the fitted policies about questions to `twin/<author>`.
+    """Score questions to `twin/<author>` by the fitted policies.
 
     Attributes:
-        paid_model: LiteLLM name; empty: there is none, and nothing is routed.
-        money: what an author's questions may still cost; may block. None: no limit is known.
+        paid_model: LiteLLM name, or empty without a paid model, so that nothing is routed.
+        money: returns the budget left for an author's questions, or None without a known limit;
+            may block.
         clock: seconds, monotonic.
     """
 
@@ -51,15 +52,14 @@ class QuestionRouter:
         *,
         found_passages: FoundPassages,
     ) -> ScoredQuestion | None:
-        """The policy's word on a question.
+        """Return the policy's decision on a question.
 
         Args:
-            chosen: before the passages were looked for; nothing is scored where none of the
-                author's own versions was drawn.
-            found_passages: with the question's vector.
+            chosen: the choice before retrieval; only the author's own versions are scored.
+            found_passages: the passages, with the question's vector.
 
         Returns:
-            None where the author has no policy, or nothing is scored.
+            The decision, or None if the author has no policy or nothing is scored.
         """
         policy = snapshot.routing.get(chat_request.author)
         if policy is None or not self.paid_model or chosen.route not in {"stable", "canary"}:
@@ -77,7 +77,7 @@ class QuestionRouter:
         )
         step = await self._step(policy)
         routed = decide(policy, row, step=step)
-        # about as many tokens as an answer of the labels had: the real ones are known afterwards
+        # priced at the mean length of the labels' answers, because this one's is not yet known
         self._pace(policy).see(self.clock(), np.asarray(routed.gains), policy.prices)
         return ScoredQuestion(policy, routed=routed, step=step)
 
@@ -91,5 +91,5 @@ class QuestionRouter:
         return pace.look(now, money, policy.steps, policy.prices, certified=policy.in_force)
 
     def _pace(self, policy: RoutingPolicy) -> SpendingPace:
-        """Of an author; another policy restarts, its steps are others."""
+        """Return an author's pace; a new policy starts a new one, because its steps differ."""
         return self._paces.setdefault(f"{policy.author} {policy.written_at}", SpendingPace())

@@ -1,7 +1,7 @@
-"""The routing rules in their order: the first that decides is the route.
+"""Apply the routing rules in order; the first decision is used.
 
-Scope: the order, and who may ask at all before it. Out of scope: a rule (its own
-file, `(request, snapshot) -> RouteDecision | None`, and a line in `RULES`).
+Scope: the order, and the check of permissions before it. Out of scope: a rule (its own file,
+`(request, snapshot) -> RouteDecision | None`, and a line in `RULES`).
 """
 # pyright: strict
 
@@ -48,16 +48,17 @@ def choose(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
 
 
 def fallback_of(snapshot: Snapshot, author: str, chosen: RouteDecision) -> RouteDecision | None:
-    """Who answers when a drawn canary or a routed paid model fails: the stable version, if its
-    server is ready; and when an answer model at an address does: the base model.
+    """Return the version that answers if the chosen one fails and that is ready, or None.
 
-    None for every other arm, and for a canary that the client named: it asked for that one.
+    The stable version replaces a drawn canary or a routed paid model. The base model replaces an
+    answer model at another address. Other arms, and a canary that the client named, have no
+    fallback.
     """
     policy = snapshot.policy_of(author)
     if policy is None or policy.stable is None:
         return None
     if chosen.route == "stable" and chosen.is_elsewhere:
-        arm = BASE  # nobody here looks after that server, and it is looked at every 15 s
+        arm = BASE  # that server is not managed here and is checked only every 15 s
     elif chosen.route == "canary" or chosen.route.startswith(ROUTED):
         arm = "stable"
     else:

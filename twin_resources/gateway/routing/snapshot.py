@@ -1,7 +1,7 @@
-"""What a route rests on, read at one moment: authors, policy, servers.
+"""Hold the input of a routing decision at one moment: authors, policy, servers.
 
-Scope: the values and what can be read off them. Out of scope: reading files
-(`live_config.py`), choosing (`rules.py`).
+Scope: the values and look-ups in them. Out of scope: reading files (`live_config.py`), choosing
+(`rules.py`).
 """
 # pyright: strict
 
@@ -24,11 +24,11 @@ class Server:
 
     Attributes:
         url: OpenAI-compatible address, ends in `/v1`.
-        alias: the model name that it answers to.
+        alias: the model name that the server serves.
         key: its API key, or empty.
-        ready: whether it takes requests.
-        engine: what computes the answers, with its version; empty: not told.
-        context: tokens of prompt and answer together; 0: not told.
+        ready: whether it accepts requests.
+        engine: software that computes the answers, with its version, or empty if unknown.
+        context: tokens of prompt and answer together, or 0 if unknown.
     """
 
     url: str
@@ -41,16 +41,16 @@ class Server:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that a choice rests on, read at one moment.
+    """The whole input of a routing decision, read at one moment.
 
     Attributes:
-        authors: by slug.
-        policy: None until one could be read.
-        servers: by version key: `base` or `<author>/v<version>`.
+        authors: authors by slug.
+        policy: the policy, or None until one could be read.
+        servers: servers by version key: `base` or `<author>/v<version>`.
         has_paid_route: whether `@paid` exists.
-        problems: why something shared is missing or old, one short clause each; they degrade every
-            answer.
-        author_problems: the same for one author's settings.
+        problems: missing or outdated shared configuration, one short clause each; they degrade
+            every answer.
+        author_problems: the same for the settings of one author.
         paused: slug → since when and why the author's answers are stopped.
         routing: fitted routing policies by author.
     """
@@ -69,10 +69,10 @@ class Snapshot:
         return (*self.problems, own) if own else self.problems
 
     def policy_of(self, author: str) -> AuthorPolicy | None:
-        """What is served of an author; nothing at another provider's against the author's word."""
+        """Return an author's served versions, without a provider's that the author disallows."""
         policy = self.policy.authors.get(author) if self.policy else None
-        there = self.authors.get(author)
-        if policy and policy.stable and policy.stable.provider and there and not there.paid:
+        known = self.authors.get(author)
+        if policy and policy.stable and policy.stable.provider and known and not known.paid:
             return replace(policy, stable=None, canary=None, weights={})
         return policy
 

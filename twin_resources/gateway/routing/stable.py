@@ -1,4 +1,4 @@
-"""Rule: the stable version, drawn or in the place of a canary without a server."""
+"""Rule: the stable version answers if it was drawn, or replaces a canary without a server."""
 # pyright: strict
 
 from __future__ import annotations
@@ -9,5 +9,5 @@ from twin_resources.gateway.routing.traffic_split import answering_arm
 
 
 def stable(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """The stable version; it says which arm it stands in for."""
+    """Return the stable version, with the arm that it replaces in `degraded`."""
     return answering_arm(request, snapshot, "stable")

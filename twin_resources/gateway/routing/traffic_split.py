@@ -1,12 +1,12 @@
-"""The draw between stable version and canary, and who answers for an arm without a server.
+"""Split traffic between stable version and canary, and replace an arm without a server.
 
-Scope: weights, the draw, the probability of who answers. Out of scope: what a rule
-does with it (its own file).
+Scope: weights, the draw, the propensity of the answering arm. Out of scope: its use by a rule (its
+own file).
 
-A draw is a hash, not a random number: the same reader gets the same version all day on every
-gateway, is drawn again the next day, and when the versions change. The propensity logged is the
-probability of the version that *answered*, given which servers were ready; off-policy estimates are
-wrong without it.
+A draw is a hash, not a random number: a reader gets the same version all day on every gateway, and
+is drawn again the next day or when the versions change. The logged propensity is the probability of
+the version that *answered*, given which servers were ready; off-policy estimates would be wrong
+without it.
 """
 # pyright: strict
 
@@ -23,7 +23,7 @@ from twin_resources.gateway.routing.variants import arm_of
 from twin_resources.registry.policy import AuthorPolicy
 from twin_resources.registry.route_names import BASE
 
-# Who answers when the server of the drawn arm is not ready: never the canary, which is on trial.
+# Arms that replace a drawn arm without a ready server; never the canary, which is on trial.
 _SUBSTITUTES = {"canary": ("stable", BASE), "stable": (BASE,), BASE: ()}
 
 
@@ -32,9 +32,9 @@ class ArmDraw:
     """The draw of one request.
 
     Attributes:
-        drawn: the arm.
-        answering: that arm, or who stands in for it; None: no server is ready.
-        propensity: probability of who answers.
+        drawn: the drawn arm.
+        answering: the drawn arm or its substitute, or None if no server is ready.
+        propensity: probability of the answering arm.
     """
 
     drawn: str
@@ -43,7 +43,7 @@ class ArmDraw:
 
 
 def draw_of(request: RouteRequest, snapshot: Snapshot) -> ArmDraw:
-    """Draw for a request; the base model alone where no version is stable."""
+    """Draw an arm for a request; always the base model if no version is stable."""
     author = request.asked.author
     policy = snapshot.policy_of(author)
     weights = arm_weights(policy)
@@ -59,10 +59,10 @@ def draw_of(request: RouteRequest, snapshot: Snapshot) -> ArmDraw:
 def answering_arm(
     request: RouteRequest, snapshot: Snapshot, arm: str, *, problem: str = ""
 ) -> RouteDecision | None:
-    """`arm`, where it was drawn or stands in for the one that was; None: it does not answer.
+    """Return `arm` if it was drawn or replaces the drawn arm, else None.
 
     Args:
-        problem: why somebody else did not answer in its place, one clause.
+        problem: why another model did not answer in its place, one clause.
     """
     decision = draw_of(request, snapshot)
     if decision.answering != arm:
@@ -78,12 +78,12 @@ def answering_arm(
 
 
 def arm_weights(policy: AuthorPolicy | None) -> dict[str, float]:
-    """The weights of the arms that exist, scaled to 1; base alone when no version is stable."""
+    """Return the weights of the existing arms with sum 1; only base if no version is stable."""
     if policy is None or policy.stable is None:
         return {BASE: 1.0}
-    there = {"stable": policy.stable, "canary": policy.canary}
+    versions = {"stable": policy.stable, "canary": policy.canary}
     weights = {
-        arm: weight for arm, weight in policy.weights.items() if weight > 0 and there.get(arm)
+        arm: weight for arm, weight in policy.weights.items() if weight > 0 and versions.get(arm)
     }
     total = sum(weights.values())
     if total <= 0:
@@ -92,13 +92,13 @@ def arm_weights(policy: AuthorPolicy | None) -> dict[str, float]:
 
 
 def draw(weights: Mapping[str, float], *, reader: str, day: date, versions: str) -> str:
-    """Draw an arm: the same for the same reader, day and versions.
+    """Draw an arm, the same for the same reader, day and versions.
 
     Args:
-        weights: they sum to 1.
+        weights: weights by arm, with sum 1.
         reader: hashed key.
-        day: UTC.
-        versions: names the versions on offer; a new one draws again.
+        day: the UTC day.
+        versions: names of the served versions; a change causes a new draw.
     """
     point = _point(f"{reader}|{day.isoformat()}|{versions}")
     reached = 0.0
@@ -107,11 +107,11 @@ def draw(weights: Mapping[str, float], *, reader: str, day: date, versions: str)
         reached += weight
         if point < reached:
             return arm
-    return arm  # rounding left the sum a hair below 1
+    return arm  # rounding may leave the sum slightly below 1
 
 
 def _point(text: str) -> float:
-    """A point in [0, 1) that follows from a text."""
+    """Hash a text to a point in [0, 1)."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 

@@ -1,7 +1,7 @@
-"""Who can answer for an author, as what a rule gives: an arm, a version, the paid model.
+"""Build the routing decision for an arm, a version or the paid model.
 
-Scope: from an entry of the policy to the decision for it. Out of scope: the draw
-between arms (`traffic_split.py`), which rule asks for one.
+Scope: from an entry of the policy to its decision. Out of scope: the draw between arms
+(`traffic_split.py`), the rules.
 """
 # pyright: strict
 
@@ -25,11 +25,10 @@ def arm_of(
     propensity: float = 1.0,
     degraded: tuple[str, ...] = (),
 ) -> RouteDecision:
-    """The version of an arm (`stable`, `canary`, `base`), whether or not its server is
-    ready.
+    """Return the version of an arm (`stable`, `canary`, `base`), even if its server is not ready.
 
     Args:
-        route: empty: the arm.
+        route: name of the route, or empty for that of the arm.
     """
     served = served_by(snapshot.policy_of(author), arm)
     if served is None:
@@ -46,7 +45,7 @@ def serving(
     propensity: float = 1.0,
     degraded: tuple[str, ...] = (),
 ) -> RouteDecision:
-    """A version of the policy, whether or not its server is ready."""
+    """Return the decision for a version of the policy, even if its server is not ready."""
     return RouteDecision(
         server_key=f"{author}/v{served.version}",
         version=f"v{served.version}",
@@ -63,7 +62,7 @@ def serving(
 
 
 def served_by(policy: AuthorPolicy | None, arm: str) -> ServedVersion | None:
-    """The version of an arm; None: the base model answers for it."""
+    """Return the version of an arm, or None if the base model answers for it."""
     if policy is None or arm == BASE:
         return None
     return policy.stable if arm == "stable" else policy.canary
@@ -76,23 +75,23 @@ def paid(
     degraded: tuple[str, ...] = (),
     prose: ProseRelease | None = None,
 ) -> RouteDecision:
-    """The paid model.
+    """Return the decision for the paid model.
 
     Args:
-        prose: of the version in whose place it answers; None: there is none.
+        prose: prose release of the version that it replaces, or None.
     """
     release = prose or ProseRelease()
     return RouteDecision(PAID, PAID, "", "", route, propensity, degraded, prose=release)
 
 
 def may_pay(snapshot: Snapshot, author: str) -> bool:
-    """Whether the paid model may be asked for an author who was not asked for it by name."""
+    """Return whether the paid model may answer for an author without being named."""
     known = snapshot.authors.get(author)
     return snapshot.has_paid_route and known is not None and known.paid
 
 
 def not_ready(chat_request: ChatRequest, server_key: str) -> Refused:
-    """No server that may answer this request takes one now."""
+    """Return the refusal of a request for which no server is ready."""
     return Refused(
         503,
         "no_server_ready",

@@ -1,6 +1,6 @@
-"""The ASGI application that granian serves: the allow-list around the LiteLLM proxy.
+"""Build the ASGI application that granian serves: the allow-list around the LiteLLM proxy.
 
-Scope: the order in which environment, configuration and LiteLLM come together.
+Scope: the order in which environment, configuration and LiteLLM are loaded.
 Out of scope: starting a server (`__main__.py`), the settings of LiteLLM (`proxy_config.py`).
 """
 
@@ -13,7 +13,7 @@ from typing import cast
 from twin_resources.gateway.api.routes import Application, RouteAllowlist
 from twin_resources.gateway.config.proxy_config import proxy_environment, write_proxy_config
 from twin_resources.gateway.runtime.gc_schedule import uncollected
-from twin_resources.gateway.runtime.log_redaction import keep_words_out
+from twin_resources.gateway.runtime.log_redaction import remove_exception_text
 from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.settings import load_secrets, load_settings
 
@@ -21,9 +21,9 @@ from twin_resources.settings import load_secrets, load_settings
 def application() -> RouteAllowlist:
     """Build the application of the home that `TWIN_HOME` names.
 
-    Changes `os.environ`: LiteLLM reads its switches when it is imported.
+    Changes `os.environ`, because LiteLLM reads its variables when it is imported.
     """
-    faulthandler.enable()  # a crash in native code says where, in the gateway's log
+    faulthandler.enable()  # logs the traceback of a crash in native code
     settings = load_settings()
     secrets = load_secrets(settings)
     config = write_proxy_config(settings)
@@ -32,12 +32,12 @@ def application() -> RouteAllowlist:
     with uncollected():
         from litellm.proxy.proxy_server import app
 
-        from twin_resources.gateway.api.key_terms import under_key_terms
+        from twin_resources.gateway.api.key_terms import key_terms_middleware
         from twin_resources.gateway.api.preparation import PreparationMiddleware
         from twin_resources.gateway.runtime import process
 
-    keep_words_out()
-    prepared_first = PreparationMiddleware(
+    remove_exception_text()
+    preparation = PreparationMiddleware(
         cast(Application, app),
         process.keyring,
         process.plugin.prepare,
@@ -45,10 +45,10 @@ def application() -> RouteAllowlist:
         process.trace_logger.log_opening,
     )
     return RouteAllowlist(
-        proxy=under_key_terms(prepared_first, settings, process.keyring),
+        proxy=key_terms_middleware(preparation, settings, process.keyring),
         keyring=process.keyring,
         live=process.live,
-        background=process.following,
+        background=process.background_tasks,
         feedback=process.feedback,
         prices=process.prices,
         origins=process.origins,

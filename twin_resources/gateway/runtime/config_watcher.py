@@ -1,11 +1,11 @@
-"""The background of the gateway: it follows the files, the router's servers and the outbox.
+"""Run the background tasks of the gateway: watch its files, the router's servers and the outbox.
 
-Scope: the tasks beside the requests, started and ended with the server.
+Scope: the tasks beside the requests, which start and end with the server.
 Out of scope: anything a request waits for.
 
-Servers are added to LiteLLM's router as deployments and taken from it here, never by a request: the
-request that changes the list still sees the old one. A server that has left the list stays in the
-router for two minutes, for the requests that had chosen it.
+Servers are added to and removed from LiteLLM's router here and never by a request, because a
+request that changes the list still sees the old one. A server that was removed from the list stays
+in the router for two minutes, for requests that have already chosen it.
 """
 # pyright: strict, reportMissingTypeStubs=false
 
@@ -31,12 +31,12 @@ from twin_resources.registry.route_names import PAID
 
 LEAVING_S = 120.0
 THROUGHPUT_SECONDS = 10.0
-TOKENIZERS_SECONDS = 10.0  # another base model was prepared
+TOKENIZERS_SECONDS = 10.0  # a new base model may have been prepared
 WARM_UP_S = 60.0
 
 
 class Router(Protocol):
-    """The two methods of LiteLLM's router that are used."""
+    """The two methods of LiteLLM's router that the gateway uses."""
 
     def upsert_deployment(self, deployment: Any) -> object: ...
     def delete_deployment(self, id: str) -> object: ...
@@ -44,11 +44,11 @@ class Router(Protocol):
 
 @dataclass
 class RouterServers:
-    """Keeps the router's deployments equal to the servers that are published.
+    """Keeps the router's deployments equal to the published servers.
 
     Attributes:
         router: LiteLLM's router.
-        clock: seconds, monotonic.
+        clock: returns monotonic seconds.
     """
 
     router: Router
@@ -57,7 +57,7 @@ class RouterServers:
     _leaving: dict[str, float] = field(default_factory=dict[str, float])
 
     def follow(self, servers: Mapping[str, Server]) -> None:
-        """Add and replace first, then take away what left long enough ago."""
+        """Add and replace deployments, then remove those that left `LEAVING_S` ago."""
         for name, server in servers.items():
             self._leaving.pop(name, None)
             if self._known.get(name) != server:
@@ -71,10 +71,10 @@ class RouterServers:
 
 
 def deployment_of(name: str, server: Server) -> Any:
-    """The deployment of one model server; its prices are 0 because `cost.py` knows what it costs.
+    """Return the deployment of one model server; its prices are 0, because `cost.py` computes cost.
 
-    They stand with the model: beside the address LiteLLM enters them into its price map of
-    thousands of models with every request, and builds its index of it again, 1 to 2 CPU-ms each.
+    The prices are in `ModelInfo`. In `LiteLLM_Params`, each request would add them to LiteLLM's
+    price map of thousands of models and rebuild its index, at 1 to 2 CPU-ms each.
     """
     from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
 
@@ -82,35 +82,35 @@ def deployment_of(name: str, server: Server) -> Any:
         model=f"openai/{server.alias}",
         api_base=server.url,
         api_key=server.key or "none",
-        max_retries=0,  # the router tries again; the client under it would multiply that
+        max_retries=0,  # the router retries; retries of its client would multiply them
     )
     info = ModelInfo(id=name, input_cost_per_token=0.0, output_cost_per_token=0.0)
     return Deployment(model_name=name, litellm_params=parameters, model_info=info)
 
 
 def paid_deployment(model: str) -> Any:
-    """The deployment of the paid model; its key comes from the environment, as LiteLLM reads it."""
+    """Return the deployment of the paid model; LiteLLM reads its key from the environment."""
     from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
 
-    # the client under the router would send it again by itself, and each time is paid for
+    # Retries of the router's client would each be paid for.
     parameters = LiteLLM_Params(model=model, max_retries=0)
     return Deployment(model_name=PAID, litellm_params=parameters, model_info=ModelInfo(id=PAID))
 
 
 @dataclass
-class Following:
+class BackgroundTasks:
     """The background tasks of one gateway process.
 
     Attributes:
-        path: whose snapshot and trace problem are kept fresh.
-        trace_problem: says why answers leave no trace now, or nothing.
-        find_router: gives LiteLLM's router once the proxy has started.
+        path: the request path, whose snapshot and trace problem are kept current.
+        trace_problem: returns the reason that answers leave no trace now, or an empty string.
+        find_router: returns LiteLLM's router after the proxy has started.
         paid_model: LiteLLM name of the paid model, or empty.
-        throughput_path: where measured tokens per second are written for `routing_policy`.
-        garbage: when this process collects it.
-        flush: writes what waits (spans, settlements) at the end.
-        drop_forgotten: deletes kept answers that were forgotten or are too old.
-        follow_stores: brings the home up to the stores that hosts share; None: none are shared.
+        throughput_path: file for the measured tokens per second, which `routing_policy` reads.
+        flush: writes waiting spans and settlements when the server ends.
+        drop_forgotten: deletes stored answers that were erased or are too old.
+        follow_stores: updates the home from the stores that hosts share; None if none is shared.
+        garbage: schedules garbage collection.
     """
 
     path: RequestPath
@@ -125,7 +125,7 @@ class Following:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
     async def start(self) -> None:
-        """Called when the proxy has started and before it takes requests."""
+        """Start the tasks; called after the proxy has started and before it takes requests."""
         router = self.find_router()
         if self.paid_model:
             router.upsert_deployment(paid_deployment(self.paid_model))
@@ -145,7 +145,7 @@ class Following:
         self._every(YOUNG_SECONDS, lambda: _now(self.garbage.collect))
 
     async def stop(self) -> None:
-        """Called when the server ends."""
+        """Stop the tasks and write waiting data; called when the server ends."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -154,8 +154,7 @@ class Following:
         await asyncio.to_thread(self.flush)
 
     def _follow_files(self, servers: RouterServers) -> None:
-        # Without an await between the two: no request sees a snapshot that the router does not
-        # know.
+        # No await between the two, so that no request sees a server that the router lacks.
         changed = self.path.live.refresh()
         current = self.path.live.current
         servers.follow(current.servers)
@@ -172,18 +171,18 @@ class Following:
         self.path.trace_problem = self.trace_problem()
 
     def _write_throughput(self) -> None:
-        self.path.read_meters()  # whichever process writes last, it is what all have measured
+        self.path.read_meters()  # the meters of all processes, so any of them may write last
         if self.path.meters:
             write_throughput(self.throughput_path, self.path.meters)
 
     async def _warm_up(self) -> None:
-        """Imports and embedders cost a second: no question shall pay for them."""
+        """Import and load the embedders, so that the first question does not wait a second."""
         await asyncio.to_thread(vector_of, "warm up")
         author = min(self.path.live.current.authors, default="nobody")
         work = asyncio.to_thread(self.path.passages.warm_up, author)
         try:
             await asyncio.wait_for(work, WARM_UP_S)
-        except Exception as error:  # noqa: BLE001 - the first question meets it again and tells it
+        except Exception as error:  # noqa: BLE001 - the first question meets and reports it
             sys.stderr.write(f"warm-up of retrieval failed: {type(error).__name__}: {error}\n")
 
     def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -203,8 +202,10 @@ async def _now(work: Callable[..., object], *arguments: Any) -> None:
 
 
 def write_throughput(path: Path, meters: Mapping[str, Throughput]) -> None:
-    """Write what was measured: `{server key: {tokens, requests, busy_seconds,
-    tokens_per_second}}`."""
+    """Write the measured throughput of each server as JSON.
+
+    Each entry has the keys `tokens`, `requests`, `busy_seconds` and `tokens_per_second`.
+    """
     document = {
         name: {
             "tokens": meter.tokens,

@@ -1,11 +1,11 @@
-"""What LiteLLM writes into the gateway's log when a call fails: where and what kind, no words.
+"""Remove the text of exceptions from LiteLLM's log records; kind and place stay.
 
-Scope: a filter on its loggers. Out of scope: our own lines, which hold no text of a
-reader to begin with.
+Scope: a filter on LiteLLM's loggers.
+Out of scope: the gateway's own log lines, which contain no text of a reader.
 
-The text of an exception may hold the whole prompt: a fallback that failed as well is told with the
-messages it was sent (LiteLLM 1.106). A log is kept, and nobody looks there when a reader or a post
-is to be forgotten.
+The text of an exception may contain the whole prompt. LiteLLM 1.106 reports a failed fallback with
+the messages that were sent to it. Logs are kept, and erasure of a reader or a post does not search
+them.
 Filters: https://docs.python.org/3/library/logging.html#filter-objects
 """
 # pyright: strict
@@ -20,8 +20,8 @@ LOGGERS = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
 _MAX_CAUSES = 8
 
 
-def keep_words_out(names: tuple[str, ...] = LOGGERS) -> None:
-    """Reduce records of these loggers that tell of an exception to its kind and its place."""
+def remove_exception_text(names: tuple[str, ...] = LOGGERS) -> None:
+    """Reduce exceptions in the records of these loggers to their kind and place."""
     for name in names:
         logging.getLogger(name).addFilter(_reduce)
 
@@ -40,7 +40,7 @@ def _reduce(record: logging.LogRecord) -> bool:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, and what it was raised from or met while handling."""
+    """Yield the exception, and the exceptions that caused or preceded it."""
     cause: BaseException | None = error
     for _ in range(_MAX_CAUSES):
         if cause is None:

@@ -1,10 +1,10 @@
-"""The objects of this one gateway process; LiteLLM's configuration names three of them.
+"""Create the objects of one gateway process; LiteLLM's configuration names three of them.
 
-Scope: building path, plugin, trace logger, keyring and background from the settings of
+Scope: building path, plugin, trace logger, keyring and background tasks from the settings of
 `TWIN_HOME`.
-Out of scope: what they do. Importing this module reads the settings and imports LiteLLM, so
-only the server process does it (`app.py`), once: a module beside config.yaml would be executed once
-per reference.
+Out of scope: their behaviour. Importing this module reads the settings and imports LiteLLM, so
+only the server process imports it (`app.py`). LiteLLM would execute a module beside config.yaml
+once per reference.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from twin_resources.gateway.api.authentication import authenticator
 from twin_resources.gateway.api.feedback import FeedbackService
 from twin_resources.gateway.api.origins import Origins
 from twin_resources.gateway.api.recent_responses import RecentResponses
-from twin_resources.gateway.api.stream_aggregation import ask_by_stream
+from twin_resources.gateway.api.stream_aggregation import install_stream_transport
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.cost import TokenPrices
 from twin_resources.gateway.costs.home_counts import COUNTS_VARIABLE, HomeCounts
@@ -33,7 +33,7 @@ from twin_resources.gateway.hooks.trace_logger import TraceLogger
 from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
 from twin_resources.gateway.request.response_format import takes_response_format
 from twin_resources.gateway.routing.question_routing import QuestionRouter
-from twin_resources.gateway.runtime.config_watcher import Following
+from twin_resources.gateway.runtime.config_watcher import BackgroundTasks
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.observability.langfuse.outbox import (
     GATEWAY_CHECKPOINT_PAGES,
@@ -56,7 +56,7 @@ def _find_router() -> Any:
 
 
 def _roll_back(author: str, version: int, reason: str) -> None:
-    """Tell the registry that a canary was stopped; one that is none any more is left as it is."""
+    """Roll a version back in the registry if it is still a canary."""
     from twin_resources.registry.registry import Registry
 
     with contextlib.closing(State.open(settings.state_address)) as state:
@@ -78,14 +78,14 @@ def _language_of(author: str) -> str:
 
 
 def _flush() -> None:
-    """What waits to be written, before the process ends."""
+    """Write waiting settlements and spans before the process ends."""
     if budget is not None:
         budget.flush()
     trace_logger.flush()
 
 
 def _paid_prices() -> tuple[float, float] | None:
-    """Of a million prompt tokens and of a million answer tokens, US dollars."""
+    """Return the prices of a million prompt tokens and a million answer tokens, in US dollars."""
     if budget is None:
         return None
     model, million = settings.paid_model, 1_000_000
@@ -94,7 +94,7 @@ def _paid_prices() -> tuple[float, float] | None:
 
 
 def follows() -> tuple[str, str]:
-    """Why this home is behind the state store, and what a person should see to."""
+    """Return why this home lags behind the state store, and a note for the operator."""
     return (follower.behind, follower.note) if follower else ("", "")
 
 
@@ -105,7 +105,7 @@ exporter = OutboxExporter(outbox)
 feedback = FeedbackService(outbox)
 keyring = keyring_of(settings)
 live = LiveConfig(settings)
-ask_by_stream(_is_ours)
+install_stream_transport(_is_ours)
 budget = _paid_budget()
 counts_path = os.environ.get(COUNTS_VARIABLE)
 counts = HomeCounts(Path(counts_path) if counts_path else None)
@@ -123,7 +123,7 @@ plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)
 authenticate = authenticator(keyring)
 responses = RecentResponses(lambda: State.open(settings.state_address), _language_of)
-following = Following(
+background_tasks = BackgroundTasks(
     path=path,
     trace_problem=lambda: exporter.problem,
     find_router=_find_router,

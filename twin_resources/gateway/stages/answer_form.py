@@ -1,6 +1,6 @@
-"""Whether the answer quotes, speaks in the author's voice, or both.
+"""Choose whether the answer consists of quotations, of prose in the author's voice, or of both.
 
-Scope: the form that is wanted, and the one that the passages allow. Out of scope:
+Scope: the requested form, and the form that the passages allow. Out of scope:
 which forms a version is released for (`authors/answer_forms.py`), the text of a quotation
 (`models/quotes/answer_text.py`).
 """
@@ -25,10 +25,10 @@ from twin_resources.registry.route_names import DRAFT, QUOTES
 
 
 async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
-    """Settle the form. Prose stands below quotations; a draft may do without.
+    """Set the form of the answer. Only a draft may show prose without quotations above it.
 
     Raises:
-        Refused: 503 the posts cannot be read, and nothing else is shown.
+        Refused: 503 if the posts cannot be read and the answer would need them.
     """
     if exchange.fixed.text:
         return exchange
@@ -41,9 +41,9 @@ async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
 
 
 def wanted_form(exchange: Exchange) -> tuple[AnswerForm, str]:
-    """What the answer is to be, and the note where prose alone is wanted in vain.
+    """Return the requested form, and a note if prose alone is requested but not released.
 
-    Who names a version asks for what it says, and JSON has no place for a quotation.
+    A client that names a version gets its prose, and JSON has no place for a quotation.
     """
     asked, author, chosen = exchange.asked, exchange.author, exchange.chosen
     if asked.names_version or asked.response_format is not None:
@@ -58,7 +58,7 @@ def wanted_form(exchange: Exchange) -> tuple[AnswerForm, str]:
 
 
 def _possible_form(exchange: Exchange, wanted: AnswerForm) -> tuple[AnswerParts, str]:
-    """The form that the passages allow, and why nothing is quoted that should be."""
+    """Return the form that the passages allow, and why an expected quotation is missing."""
     author, found = exchange.author, exchange.passages
     quoted = found.quoted
     if quoted is None or quoted.reason:
@@ -84,8 +84,8 @@ def _possible_form(exchange: Exchange, wanted: AnswerForm) -> tuple[AnswerParts,
     )
     if other or not quotes:
         near = found.nearest[:MAX_NEAREST]
-        said = other or not_written_text(exchange.asked.question, author, nearest=bool(near))
-        nothing = above_nearest(said, near)
+        text = other or not_written_text(exchange.asked.question, author, nearest=bool(near))
+        nothing = above_nearest(text, near)
         return AnswerParts("not_written_about", nothing, nearest=near, cited=near), ""
     posts = {quote.document_id for quote in quotes}
     cited = tuple(passage for passage in found.nearest if passage.document_id in posts)

@@ -1,8 +1,7 @@
-"""What answers before the posts are looked through: danger, the front desk, and the guards of the
-question.
+"""Answer with a fixed text before the posts are searched: danger, the front desk, the guards.
 
-Scope: their order. Out of scope: recognising a kind of message (`front_desk/`),
-finding what guards look for (`guards/`).
+Scope: their order. Out of scope: recognising a kind of message (`front_desk/`), detection by the
+guards (`guards/`).
 """
 # pyright: strict
 
@@ -31,11 +30,12 @@ from twin_resources.gateway.stages.services import RequestServices
 
 
 async def answer_without_posts(exchange: Exchange, services: RequestServices) -> Exchange:
-    """Mask the question, and answer it here where no post has to. Danger comes before all else that
-    a reader may ask, then the guards.
+    """Mask the question, and answer it if no post is needed.
+
+    For a reader's message, danger comes first, then the guards, then the front desk.
 
     Raises:
-        Refused: 400 the client wants JSON by a schema that has no place for the text.
+        Refused: 400 if the client's JSON schema has no place for the text.
     """
     author = exchange.author
     if program := housekeeping_answer(exchange.asked):
@@ -53,7 +53,7 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
 
 
 def _in_programs_form(program: ProgramAnswer, asked: ChatRequest) -> str:
-    """A program's answer, as JSON where it has forced that; of a list the schema's smallest one."""
+    """Return a program's answer in its `response_format`; a list becomes the smallest document."""
     form = asked.response_format
     if form is None:
         return program.text
@@ -63,7 +63,7 @@ def _in_programs_form(program: ProgramAnswer, asked: ChatRequest) -> str:
 
 
 def _document(text: str, form: Mapping[str, Any]) -> str:
-    """The text as the JSON that a client has forced, so that its parser reads it."""
+    """Return the text as JSON in the client's format, so that its parser accepts it."""
     if document := document_of(text, form):
         return document
     raise Refused(
@@ -83,20 +83,22 @@ async def _front_desk_answer(kind: DeskKind, exchange: Exchange, services: Reque
         found = await services.passages.find(
             author.slug, asked.searches, token_budget=author.context_tokens
         )
-        titles = [one.title for one in guard_passages(found, author)[0].nearest]
+        titles = [post.title for post in guard_passages(found, author)[0].nearest]
     return answer_of(kind, author, asked.question, titles=titles)
 
 
 def _recognized(asked: ChatRequest, author: Author) -> tuple[GuardedInput, DeskKind | Literal[""]]:
-    """What guards and front desk find; off the event loop, because a vector takes 25 CPU-ms."""
+    """Return the findings of guards and front desk. Runs off the event loop: a vector takes 25
+    CPU-ms."""
     return guard_input(asked, author), _kind_of(asked, author)
 
 
 def _kind_of(chat_request: ChatRequest, author: Author) -> DeskKind | Literal[""]:
-    """The kind that the front desk answers; empty: the posts do.
+    """Return the kind of message that the front desk answers, or empty if the posts answer.
 
-    Programs ask for a version and for JSON: judges and teachers, with texts of others in their
-    prompt. They get what they asked for. Of drafts and batches, readers' too, danger is answered.
+    A request for a version or for JSON comes from a program (a judge or a teacher) with texts of
+    others in its prompt, so the model answers it. In drafts and batches, which may come from
+    readers, the front desk answers only danger.
     """
     if chat_request.names_version or chat_request.response_format is not None:
         return ""

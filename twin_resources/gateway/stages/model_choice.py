@@ -1,8 +1,7 @@
-"""Which model answers: by the routing rules first, by the author's fitted policy once the passages
-are found.
+"""Choose the model by the routing rules, then, after retrieval, by the author's fitted policy.
 
-Scope: asking the rules, the template of the version that they name. Out of scope: a
-rule (`routing/`), what the fitted policy says of a question (`question_routing.py`).
+Scope: applying the rules, and the template of the chosen version. Out of scope: a rule
+(`routing/`), the fitted policy's score of a question (`question_routing.py`).
 """
 # pyright: strict
 
@@ -26,7 +25,7 @@ async def choose_model(exchange: Exchange, services: RequestServices) -> Exchang
     """Choose the version by the rules.
 
     Raises:
-        Refused: see `rules.choose`; 400 the paid model was named and cannot be asked for JSON.
+        Refused: see `rules.choose`; 400 if the client named the paid model, which supports no JSON.
     """
     asked = exchange.asked
     unfit = asked.response_format is not None and not services.paid_takes_json
@@ -45,7 +44,7 @@ async def score_models(exchange: Exchange, services: RequestServices) -> Exchang
     )
     if scored is None:
         return exchange
-    prose = exchange.chosen.prose  # the form of the answer is settled: its passages were looked for
+    prose = exchange.chosen.prose  # the form of the answer is already set
     exchange = await _chosen(exchange, services, scored)
     return replace(exchange, chosen=replace(exchange.chosen, prose=prose))
 
@@ -53,8 +52,10 @@ async def score_models(exchange: Exchange, services: RequestServices) -> Exchang
 async def _chosen(
     exchange: Exchange, services: RequestServices, scored: ScoredQuestion | None = None
 ) -> Exchange:
-    """Who answers, and why the paid model may not: asked only where it would answer, and was not
-    named."""
+    """Choose the version, and check whether the paid model may be asked.
+
+    The check runs only where the paid model would answer without being named.
+    """
     request = RouteRequest(exchange.asked, exchange.key, exchange.day, exchange.unpaid, scored)
     chosen = choose(request, exchange.snapshot)
     unpaid = exchange.unpaid
@@ -67,8 +68,10 @@ async def _chosen(
 
 
 def with_template(snapshot: Snapshot, chosen: RouteDecision) -> tuple[RouteDecision, Template]:
-    """The template that the version names, and on the choice the engine that computes its answer; a
-    version whose template is unknown here gives way to base."""
+    """Return the choice with its engine, and the template that the version names.
+
+    If that template is unknown here, the base model replaces the version.
+    """
     chosen = replace(chosen, engine=snapshot.engine_of(chosen.server_key))
     if not chosen.template:
         return chosen, DEFAULT_TEMPLATE

@@ -1,8 +1,8 @@
-"""What of a request a paid provider is shown: of posts and readers no more than was agreed to.
+"""Redact a request for a paid provider to what the author has consented to.
 
-Scope: taking posts, personal data and secrets out of what leaves the machine, and naming
-what is left. Out of scope: which model answers (`routing/`), what the author's file masks
-for every model (`guardrails.py`).
+Scope: removing posts, personal data and secrets from text that leaves the machine, and recording
+which parts remain. Out of scope: which model answers (`routing/`), masking for every model by the
+author's file (`guardrails.py`).
 """
 # pyright: strict
 
@@ -20,8 +20,10 @@ NO_CONSENT = "no consent of the author: the paid model is shown no post"
 
 
 async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
-    """Readers' texts without personal data and secrets; passages only with the author's consent.
-    What a model on this machine is asked stays as it is."""
+    """Remove personal data and secrets from readers' texts, and passages without consent.
+
+    A request to a model on this machine is not changed.
+    """
     chosen = exchange.chosen
     if exchange.is_answered or not (chosen.server_key == PAID or chosen.provider):
         return exchange

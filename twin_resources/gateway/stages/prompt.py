@@ -1,4 +1,4 @@
-"""The prompt of the model that answers, and of the one that answers where that one fails.
+"""Render the prompt of the chosen model and of its fallback.
 
 Scope: the turns that fit, the client's system message, rendering. Out of scope: the
 templates (`prompt/templates.py`), counting tokens (`prompt_length.py`).
@@ -29,7 +29,7 @@ from twin_resources.prompt.templates import Template, render
 from twin_resources.registry.route_names import DRAFT, PAID
 
 SYSTEM_MESSAGES = "system messages"
-# About 250 tokens of the 2,048 of a 135M model, beside 450 of passages and 600 of history.
+# About 250 of the 2,048 tokens of a 135M model, beside 450 of passages and 600 of history.
 MAX_NOTE_CHARACTERS = 1000
 
 
@@ -49,35 +49,35 @@ async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchan
         ignored=(*exchange.ignored, *ignored),
         notes=(*exchange.notes, *notes),
         history=history,
-        messages=_rendered(exchange, services, exchange.template, history),
+        messages=_render(exchange, services, exchange.template, history),
     )
 
 
 async def prepare_fallback(exchange: Exchange, services: RequestServices) -> Exchange:
-    """Render the prompt of who answers where the chosen one fails."""
+    """Render the prompt of the version that answers if the chosen one fails."""
     chosen, author = exchange.chosen, exchange.author
     if exchange.is_answered:
         return exchange
     stable = fallback_of(exchange.snapshot, author.slug, chosen)
     if stable is None or (stable.prose.why_not and not chosen.prose.why_not):
-        return exchange  # its prose is not released, where the other's is
+        return exchange  # its prose is not released, unlike that of the chosen version
     stable, template = with_template(exchange.snapshot, stable)
     meter = services.meter(stable.server_key)
     asked, found = exchange.before or (exchange.asked, exchange.passages)
-    here = replace(exchange, asked=asked, passages=found)
-    messages = _rendered(here, services, template, exchange.history)
+    unredacted = replace(exchange, asked=asked, passages=found)
+    messages = _render(unredacted, services, template, exchange.history)
     fallback = Fallback(counted_as_draft(stable, asked), template.hash, messages, meter)
     return replace(exchange, fallback=fallback)
 
 
 def counted_as_draft(chosen: RouteDecision, chat_request: ChatRequest) -> RouteDecision:
-    """The choice as it is counted; of a draft it says nothing about the policy."""
+    """Return the choice for the statistics; a draft is not counted for the policy."""
     if chat_request.alias != DRAFT:
         return chosen
     return replace(chosen, route=f"alias:{DRAFT}", propensity=1.0)
 
 
-def _rendered(
+def _render(
     exchange: Exchange,
     services: RequestServices,
     template: Template,
@@ -98,8 +98,10 @@ def _rendered(
 def _fitting_history(
     exchange: Exchange, services: RequestServices, sampling: Mapping[str, Any]
 ) -> tuple[Sequence[Mapping[str, str]], int]:
-    """The turns that the chosen model can read beside the prompt, of an assistant's the prose; and
-    how many are left out."""
+    """Return the turns that fit beside the prompt, and the number of turns left out.
+
+    An assistant's turn is reduced to its prose.
+    """
     if not exchange.asked.history:
         return (), 0
     turns = [
@@ -113,7 +115,7 @@ def _fitting_history(
     budget = PAID_CONTEXT_TOKENS if paid else exchange.snapshot.context_of(server_key)
     return fitting_history(
         [turn for turn in turns if turn["content"]],
-        prompt=_rendered(exchange, services, exchange.template, ()),
+        prompt=_render(exchange, services, exchange.template, ()),
         context_tokens=budget or services.base_context or DEFAULT_CONTEXT_TOKENS,
         answer_tokens=sampling["max_tokens"],
         count=counter_of("" if paid else services.base_folder),
@@ -121,7 +123,7 @@ def _fitting_history(
 
 
 def _system_note(chat_request: ChatRequest, author: Author) -> tuple[str, str]:
-    """What of the system messages the prompt shows, and the note of one that is cut off."""
+    """Return the part of the system messages that the prompt shows, and a note if it is cut."""
     if author.system_messages == "ignore":
         return "", ""
     if len(chat_request.system) <= MAX_NOTE_CHARACTERS:

@@ -1,7 +1,7 @@
-"""The way of a question to its prompt, without LiteLLM: the stages, and the record of the answer.
+"""Prepare a question without LiteLLM: run the stages and create the record of the answer.
 
-Scope: running the stages, and the record that is made of what they found. Out of
-scope: a stage (`stages/`), reading the request (`request_body.py`), LiteLLM's hooks (`plugin.py`).
+Scope: running the stages, and the record of their results. Out of scope: a stage (`stages/`),
+reading the request (`request_body.py`), LiteLLM's hooks (`plugin.py`).
 """
 # pyright: strict
 
@@ -36,11 +36,10 @@ class RequestPath(RequestServices):
     async def prepare(
         self, chat_request: ChatRequest, key: Key, *, today: date | None = None, unpaid: str = ""
     ) -> RequestRecord:
-        """Choose, look up and render: the record of a request that is ready to be called.
+        """Choose the model, retrieve and render; return the record of a request ready to be sent.
 
         Args:
-            unpaid: why the paid model cannot be asked, where that was found out after it was
-                chosen.
+            unpaid: why the paid model cannot be asked, if that became known after it was chosen.
 
         Raises:
             Refused: see the stages.
@@ -53,11 +52,11 @@ class RequestPath(RequestServices):
             unpaid=unpaid or None,
             ignored=("user",) if chat_request.user and key.role != "site" else (),
         )
-        exchange, told = await run_stages(exchange, self, STAGES)
-        return self._record(exchange, told)
+        exchange, stage_log = await run_stages(exchange, self, STAGES)
+        return self._record(exchange, stage_log)
 
-    def _record(self, exchange: Exchange, told: str) -> RequestRecord:
-        """The record that the answer begins with."""
+    def _record(self, exchange: Exchange, stage_log: str) -> RequestRecord:
+        """Create the initial record of the answer."""
         chosen = exchange.chosen
         notes = (
             *exchange.snapshot.problems_of(exchange.asked.author),
@@ -76,13 +75,13 @@ class RequestPath(RequestServices):
             guarded=exchange.guarded,
             provider=(chosen.provider or self.paid_model) if exchange.provider_saw else "",
             trace_id=new_trace_id(),
-            stages=told,
+            stages=stage_log,
         )
         answering.prose = self._prose_note(answering)
         return answering
 
     def _prose_note(self, answering: RequestRecord) -> ProseNote:
-        """Why prose is not shown, or what of it may be."""
+        """Return why prose is not shown, or the judge of its sentences."""
         asked, release = answering.asked, answering.chosen.prose
         if answering.fixed.withheld or answering.answer == "not_written_about":
             return ProseNote()
@@ -97,12 +96,12 @@ class RequestPath(RequestServices):
         judge = self.passages.sentence_judge(cut.judge) if cut else None
         if cut is None or judge is None:
             return ProseNote()
-        texts = [one.text for one in (*answering.sources, *answering.quotes)]
+        texts = [source.text for source in (*answering.sources, *answering.quotes)]
         return ProseNote(judged=SupportedSentences(judge, cut.threshold, texts, self.passages.run))
 
 
 def _counted(exchange: Exchange) -> RouteDecision:
-    """The choice under the name that the answer is counted by."""
+    """Return the choice under the name that the statistics use."""
     if not exchange.is_answered or exchange.fixed.withheld:
         return counted_as_draft(exchange.chosen, exchange.asked)
     name = FRONT_DESK if exchange.fixed.front_desk else QUOTES

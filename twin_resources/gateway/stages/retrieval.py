@@ -1,7 +1,7 @@
-"""What the author's posts hold for a question.
+"""Retrieve passages and quotations from the author's posts for a question.
 
-Scope: asking for passages and quotations, and guarding them. Out of scope: how they
-are found (`found_passages.py`), what is made of them (`answer_form.py`).
+Scope: requesting passages and quotations, and applying the guards to them. Out of scope: the search
+(`found_passages.py`), the form of the answer (`answer_form.py`).
 """
 # pyright: strict
 
@@ -19,10 +19,10 @@ from twin_resources.gateway.stages.services import RequestServices
 
 
 async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
-    """Find passages, and quotations where the answer may show one.
+    """Find passages, and quotations if the answer may show one.
 
     Raises:
-        Refused: 429 as many questions wait as may.
+        Refused: 429 if the queue of questions is full.
     """
     if exchange.fixed.text:
         return exchange

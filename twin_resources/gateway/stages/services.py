@@ -1,7 +1,7 @@
-"""What the stages of a request ask: files that are followed, retrieval, money, tokenizers.
+"""Services for the stages of a request: live configuration, retrieval, budget, tokenizers.
 
-Scope: the values of one gateway that outlive a request. Out of scope: anything of
-one request (`exchange.py`).
+Scope: the values of one gateway that outlive a request. Out of scope: the state of one request
+(`exchange.py`).
 """
 # pyright: strict
 
@@ -26,23 +26,23 @@ from twin_resources.storage.weights.weights import load_base_model
 
 @dataclass
 class RequestServices:
-    """What a gateway's requests share.
+    """Services that a gateway's requests share.
 
     Attributes:
-        live: the files that are followed.
+        live: the configuration files, reread when they change.
         passages: retrieval.
         usd_per_hour: price of the machine.
-        paid_problem: asks why no answer may be paid for now, by this key and of this author; empty:
-            one may. May block.
+        paid_problem: returns why this key may not pay for an answer of this author now, or empty
+            if it may. May block.
         paid_takes_json: whether the paid model can be asked for a `response_format`.
-        paid_model: LiteLLM's name of it, for the trace; empty: there is none.
-        trace_problem: why answers leave no trace now, or empty; the background sets it.
-        meters: throughput by server key. counts: where all processes of the gateway count.
-        router: chooses between own and paid model where the author has a policy.
-        marks: control tokens of this home's models; the background sets it.
-        base_folder: of the base model's tokenizer; empty: not prepared here.
-        base_context: tokens that the base model can read; 0: not told. A server elsewhere says
-            nothing about itself and has the model's own by default (vLLM).
+        paid_model: LiteLLM's name of the paid model, for the trace, or empty if there is none.
+        trace_problem: why answers are not traced now, or empty; set in the background.
+        meters: throughput by server key. counts: counters shared by all gateway processes.
+        router: chooses between own and paid model if the author has a policy.
+        marks: control tokens of this home's models; set in the background.
+        base_folder: folder of the base model's tokenizer, or empty if it is not prepared here.
+        base_context: context of the base model in tokens, or 0 if unknown. A server on another
+            machine does not report its context; by default it is the model's own (vLLM).
     """
 
     live: LiveConfig
@@ -60,29 +60,29 @@ class RequestServices:
     base_context: int = 0
 
     def follow_tokenizers(self) -> None:
-        """Look up what is prepared in this home; reads files, so not on the event loop."""
+        """Read the tokenizers of this home. Reads files, so it must not run on the event loop."""
         settings = self.live.settings
         self.marks = marks_of_home(settings)
         try:
             self.base_folder = str(load_base_model(settings).folder)
         except TwinError:
-            self.base_folder = ""  # a server elsewhere answers, or nothing is prepared yet
+            self.base_folder = ""  # a remote server answers, or nothing is prepared yet
         self.base_context = context_of(self.base_folder)
-        counter_of(self.base_folder)  # loaded here: no question waits for it
+        counter_of(self.base_folder)  # loaded now, so that no question waits for it
 
     def meter_of(self, chosen: RouteDecision) -> Throughput | None:
-        """The meter of the machine that answers; None: it is not one of ours."""
+        """Return the meter of the machine that answers, or None if it is not one of ours."""
         if chosen.server_key == PAID or chosen.is_elsewhere:
             return None
         return self.meter(chosen.server_key)
 
     def meter(self, server_key: str) -> Throughput:
-        """The meter of a model server, made at its first use."""
+        """Return the meter of a model server, created at its first use."""
         if server_key not in self.meters:
             self.meters[server_key] = Throughput(name=server_key, counts=self.counts)
         return self.meters[server_key]
 
     def read_meters(self) -> None:
-        """Take over what the gateway's other processes have measured."""
+        """Read the measurements of the gateway's other processes."""
         for server_key in measured_servers(self.counts):
             self.meter(server_key).read()

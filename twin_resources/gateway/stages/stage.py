@@ -1,7 +1,7 @@
-"""One step of a request, and the run of several.
+"""Define a stage of a request, and run the stages.
 
-Scope: the type of a stage, and what a trace tells of each. Out of scope: any stage
-(its own file), what a gateway's requests share (`services.py`).
+Scope: the type of a stage, and the trace line of each. Out of scope: any stage (its own file),
+services that requests share (`services.py`).
 """
 # pyright: strict
 
@@ -14,7 +14,7 @@ from twin_resources.gateway.exchange.exchange import Exchange
 from twin_resources.gateway.stages.services import RequestServices
 
 Stage = Callable[[Exchange, RequestServices], Awaitable[Exchange]]
-"""One step of a request. It raises `Refused` where the request ends."""
+"""One step of a request. It raises `Refused` to end the request."""
 
 
 async def run_stages(
@@ -23,8 +23,8 @@ async def run_stages(
     """Run stages one after the other.
 
     Returns:
-        The exchange after the last one, and one line a stage: its name, milliseconds, and each
-        fact that it has changed.
+        The exchange after the last stage, and one line per stage: its name, milliseconds, and
+        each fact that it changed.
 
     Raises:
         Refused: see the stages.

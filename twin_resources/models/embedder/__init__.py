@@ -1,4 +1,4 @@
-"""Text to vectors: preparing an embedder and running it.
+"""Embed text as vectors: prepare an embedder and run it.
 
 Scope: the engines. Out of scope: tables of vectors (`retrieval/`).
 """

@@ -15,7 +15,7 @@ from twin_resources.settings import load_settings
 
 
 def main() -> int:
-    """Exit code 0: the embedder is there; 2: it is not, and stderr says what to do."""
+    """Run the command; exit code 0 if the embedder is ready, or 2 with the next step on stderr."""
     parser = argparse.ArgumentParser(prog="python -m twin_resources.models.embedder")
     parser.add_argument("command", choices=["prepare"])
     parser.add_argument("--home", default=None, help="default: TWIN_HOME, else .twin")

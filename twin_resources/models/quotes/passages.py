@@ -1,13 +1,12 @@
-"""Which parts of a post may be quoted: whole paragraphs of prose, at most 120 words together.
+"""Cut a post into quotable passages: whole paragraphs of prose, at most 120 words together.
 
-Scope: prose in Markdown, what of it is searched and what is shown, and its sentences, each
-with its exact place. Out of scope: embedding and choosing them.
+Scope: prose in Markdown, the part that is searched and the part that is shown, and the sentences,
+all with exact offsets. Out of scope: embedding and choosing them.
 
-Sentences: sentencex (https://github.com/wikimedia/sentencex), which knows the abbreviations of 244
-languages. Markdown: CommonMark by markdown-it. On 100 natural questions (tuned half of
-tests/bench/reader_questions) the first passage was useful for 57 where paragraphs of at least 40
-words are searched and shown with the paragraphs beside them. It was useful for 49 where each
-paragraph stands alone.
+Sentences: sentencex (https://github.com/wikimedia/sentencex), which has abbreviations of 244
+languages. Markdown: CommonMark by markdown-it. For 57 of 100 natural questions (tuning half of
+tests/bench/reader_questions) the first passage was useful when paragraphs of at least 40 words
+were searched and shown with adjacent paragraphs. With single paragraphs it was useful for 49.
 """
 # pyright: strict
 
@@ -27,8 +26,8 @@ PASSAGES_VERSION = "4"
 
 MAX_WORDS = 120
 MAX_CODE_LINES = 20
-MIN_WORDS = 40  # shorter paragraphs are searched together: alone they say too little
-MIN_SHOWN_WORDS = 8  # "Update: see below." answers nobody by itself
+MIN_WORDS = 40  # shorter paragraphs hold too little alone, so they are searched together
+MIN_SHOWN_WORDS = 8  # "Update: see below." answers no question by itself
 _ITEM_MARKER = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?:\s+\"[^\"]*\")?\)")
 _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
@@ -39,10 +38,10 @@ _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 
 @dataclass(frozen=True)
 class QuotablePassage:
-    """A part of a post that answers by itself; all places are characters of the document.
+    """A part of a post that answers by itself; all offsets are characters of the document.
 
     Attributes:
-        start, end: what is shown, whole paragraphs or whole sentences of a long one.
+        start, end: offsets of the shown text: whole paragraphs, or sentences of a long one.
         searched: (start, end) of the part that a question is compared with.
         sentences: (start, end) of each sentence of the searched part, without code.
     """
@@ -54,21 +53,21 @@ class QuotablePassage:
 
 
 def passages_of(text: str, *, language: str = "") -> list[QuotablePassage]:
-    """Every passage of a document.
+    """Return every passage of a document.
 
-    Paragraphs and list items that follow each other are searched together until they have 40 words.
-    What is shown goes on to the paragraphs after and before as long as it has at most 120 words. A
-    longer paragraph is cut between sentences, each piece beginning in the middle of the one before.
-    No passage reaches over a heading, a table, a picture or a quotation, which is somebody else's
-    words. A block of code between two paragraphs is shown with them. No passage begins with code,
-    and none ends by announcing what follows, unless the paragraph that does so is searched.
+    Consecutive paragraphs and list items are searched together until they have 40 words. The shown
+    text extends to the paragraphs after and before while it has at most 120 words. A longer
+    paragraph is cut between sentences; each piece begins in the middle of the previous one. No
+    passage crosses a heading, a table, a picture or a quotation of another person's words. A code
+    block between two paragraphs is shown with them. No passage begins with code. None ends with a
+    paragraph that announces the next one, unless that paragraph is searched.
 
     Args:
-        text: Markdown, as `cleaned_documents` holds it.
-        language: ISO 639-1; empty or unknown: English rules.
+        text: Markdown of a row of `cleaned_documents`.
+        language: ISO 639-1; English rules apply if it is empty or unknown.
 
     Returns:
-        In the order of the text; none that shows fewer than eight words.
+        Passages in the order of the text, without those that show fewer than eight words.
     """
     passages: list[QuotablePassage] = []
     for section in _sections(text):
@@ -81,16 +80,16 @@ def passages_of(text: str, *, language: str = "") -> list[QuotablePassage]:
 
 
 def embedded_text(title: str, quoted: str) -> str:
-    """What is embedded: the title and the words, without code and addresses of links."""
+    """Return the text to embed: the title and the words, without code and link targets."""
     words = _LINK.sub(r"\1", _CODE.sub(" ", quoted))
     return f"{title.strip()}\n{words}".strip()
 
 
 def embedded_places(title: str, text: str, passage: QuotablePassage) -> list[tuple[int, int]]:
-    """Where the passage's sentences stand in its `embedded_text`: (start, end) of each.
+    """Return (start, end) of each of the passage's sentences in its `embedded_text`.
 
     Args:
-        text: the document that the passage is of.
+        text: the document that contains the passage.
     """
     begin = passage.searched[0]
 
@@ -102,7 +101,7 @@ def embedded_places(title: str, text: str, passage: QuotablePassage) -> list[tup
 
 @dataclass(frozen=True)
 class _Block:
-    """A paragraph, an item of a list, or a block of code, and its place."""
+    """A paragraph, a list item or a code block, and its offsets."""
 
     start: int
     end: int
@@ -111,7 +110,7 @@ class _Block:
 
 
 def _parts(section: Sequence[_Block]) -> Iterator[list[_Block]]:
-    """Blocks between paragraphs that are too long to stand beside others; each of those alone."""
+    """Split a section at paragraphs over the word limit; each of those is a part of its own."""
     part: list[_Block] = []
     for block in section:
         if block.words > MAX_WORDS:
@@ -140,11 +139,11 @@ def _paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[Q
         while _fits(blocks, begin, stop + 1):
             stop += 1
         while stop > last and text[blocks[stop].end - 1] in ":,":
-            stop -= 1  # what it announces has no room
+            stop -= 1  # the block that it announces does not fit
         while _fits(blocks, begin - 1, stop):
             begin -= 1
         while blocks[begin].code_lines:
-            begin += 1  # nor has what announces the code
+            begin += 1  # the paragraph that announces the code does not fit
         prose = [block for block in blocks[first : last + 1] if not block.code_lines]
         if _count(blocks[begin : stop + 1])[0] >= MIN_SHOWN_WORDS:
             passages.append(
@@ -164,7 +163,7 @@ def _paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[Q
 
 
 def _pieces(text: str, paragraph: _Block, *, language: str) -> list[QuotablePassage]:
-    """Whole sentences of a long paragraph; a sentence that is too long by itself stands alone."""
+    """Cut a long paragraph between sentences; a sentence over the limit is a piece by itself."""
     places = _sentences(text, paragraph.start, paragraph.end, language=language)
     passages: list[QuotablePassage] = []
     first = 0
@@ -184,7 +183,7 @@ def _pieces(text: str, paragraph: _Block, *, language: str) -> list[QuotablePass
 
 
 def _fits(blocks: Sequence[_Block], first: int, last: int) -> bool:
-    """Whether these blocks exist and may be shown together."""
+    """Return whether these blocks exist and may be shown together."""
     if first < 0 or last >= len(blocks):
         return False
     words, lines = _count(blocks[first : last + 1])
@@ -200,24 +199,24 @@ def _words(text: str, blocks: Sequence[_Block]) -> int:
 
 
 def word_count(text: str) -> int:
-    """Words between spaces; in scripts without spaces two characters count as one."""
+    """Count words between spaces; in scripts without spaces two characters count as one word."""
     return len(text.split()) + len(_UNSPACED.findall(text)) // 2
 
 
 def _sections(text: str) -> Iterator[list[_Block]]:
-    """Blocks that follow each other with nothing else between; each section holds prose."""
+    """Group adjacent blocks; sections without prose are dropped."""
     section: list[_Block] = []
     for block in (*_blocks(text), None):
         if block is not None:
             section.append(block)
         elif section:
-            if any(not one.code_lines for one in section):
+            if any(not member.code_lines for member in section):
                 yield section
             section = []
 
 
 def _blocks(text: str) -> Iterator[_Block | None]:
-    """Paragraphs, list items and code of the document in their order; None for what parts them."""
+    """Yield the document's paragraphs, list items and code in order; None for a separator."""
     lines = _line_starts(text)
     outer = _markdown().parse(text)
     for place, token in enumerate(outer):
@@ -225,22 +224,22 @@ def _blocks(text: str) -> Iterator[_Block | None]:
         if token.map is None or token.nesting < 0 or (token.level > 0 and not in_list):
             continue
         if token.type in {"bullet_list_open", "ordered_list_open"}:
-            continue  # its items follow
+            continue  # the items are the next tokens
         span = _trimmed(text, lines[token.map[0]], lines[min(token.map[1], len(lines) - 1)])
         if token.type in {"fence", "code_block"}:
             yield _Block(*span, 0, token.map[1] - token.map[0])
-        elif token.type == "paragraph_open" or (in_list and not _quotes(outer, place)):
+        elif token.type == "paragraph_open" or (in_list and not _has_quotation(outer, place)):
             span = _trimmed(text, *span, item=in_list)
             prose = text[slice(*span)]
-            # a picture alone or a line of asterisks has no words
+            # a picture or a line of asterisks has no words
             has_words = any(character.isalpha() for character in _IMAGE.sub("", prose))
             yield _Block(*span, word_count(prose)) if has_words else None
         else:
             yield None
 
 
-def _quotes(tokens: Sequence[object], place: int) -> bool:
-    """Whether a list item holds somebody else's words."""
+def _has_quotation(tokens: Sequence[object], place: int) -> bool:
+    """Return whether a list item contains a block quotation."""
     for token in tokens[place + 1 :]:
         kind, level = str(getattr(token, "type", "")), int(getattr(token, "level", 0))
         if kind == "list_item_close" and level == 1:

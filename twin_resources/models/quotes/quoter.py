@@ -1,20 +1,20 @@
-"""The author's own paragraphs that answer a question: the best passages of the posts found first.
+"""Choose the author's own paragraphs that answer a question, from the top-ranked posts.
 
 Scope: reading `passage_embeddings` and `quote_calibration`, choosing passages and the
 sentence of each that answers. Out of scope: finding the posts (`retrieval/`), cutting them
 (`passages.py`), vectors of tokens (`token_vectors.py`), the text of an answer (`answer_text.py`).
 
-Of the passages of the eight posts found first the sixteen nearest are ranked: by the cosine of
-their vectors and a tenth divided by their post's rank in retrieval. These vectors are centred: the
-author's mean is taken off both sides, since what all posts of a clockmaker share (clocks) tells no
-two of them apart (Mu and Viswanath 2018, https://arxiv.org/abs/1702.01417). Each of the sixteen
-is scored by the mean cosine of the question's tokens, each to the passage's nearest token, and a
-little by its vector and rank. Of 100 tuned questions 73 had a useful passage among the first two
-and 79 among three. By the vectors of passages and sentences they were 69 and 75.
+The candidates are the passages of the eight top-ranked posts. The sixteen nearest are selected by
+the cosine of their vectors plus 0.1 divided by their post's rank in retrieval. The vectors are
+centred: the author's mean is subtracted from both sides, because a subject that all posts share
+does not distinguish two of them (Mu and Viswanath 2018, https://arxiv.org/abs/1702.01417). Each of
+the sixteen is scored by the mean, over the question's tokens, of the cosine to the passage's
+nearest token, with a small weight on its vector and rank. For 73 of 100 tuning questions a useful
+passage was among the first two, and for 79 among the first three. With vectors of passages and
+sentences instead of tokens, the figures were 69 and 75.
 
-Whether the author has written about it at all is decided by the mean plain cosine of the three
-nearest passages, in a corpus of fewer than fifty by that of the nearest alone: few posts have three
-passages on one subject.
+The mean plain cosine of the three nearest passages decides whether the author has written about
+the subject. With fewer than fifty passages the nearest one alone decides: few have three on one.
 """
 # pyright: strict
 
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
 
 PASSAGES = "passage_embeddings"
 CALIBRATION_TABLE = "quote_calibration"
-# The passages of the posts found first. With those of all posts no more answers were right.
+# Posts whose passages are candidates. With those of all posts no more answers were right.
 DOCUMENTS = 8
 QUOTES = 2
 MAX_QUOTES = 3
-# A third passage, of a post that neither of the others is of, where its score is this near to the
-# second's: it is shown to two of three questions.
+# A third passage, from another post, is shown if its score is within this of the second's: for two
+# of three questions.
 CLOSE_SCORES = 0.1
 RANKED_BY_TOKENS = 16  # as good as 32
 RANK_BONUS = 0.1
 TOKENS_WEIGHT, VECTOR_WEIGHT = 2.0, 0.25
-# Off the score of a passage that an earlier answer of the conversation shows: "Go on." repeats 25
-# of 266 passages. Of 19 tuned turns 5 lack a useful passage; at .5, which repeats 3, 7 do.
+# Subtracted from the score of a passage in an earlier answer of the conversation. "Go on." repeats
+# 25 of 266 passages, and 5 of 19 tuning turns lack a useful one; at .5 the figures are 3 and 7.
 SHOWN_BEFORE = 0.3
 MIN_MARKED_CHARACTERS = 40
 DECIDING = 3
-MIN_PASSAGES = 50  # from which on a threshold is learned and three passages decide
+MIN_PASSAGES = 50  # to learn a threshold and to let three passages decide
 _KEPT_TABLES = 64
 # A query of LanceDB costs 3 to 5 CPU-ms. A row takes about 22 KB with the vectors of its tokens.
 MAX_ROWS_IN_MEMORY = 8_000
@@ -83,7 +83,7 @@ class Quote:
     Attributes:
         text: the cleaned document's `text[start:end]`.
         score: cosine of question and passage.
-        marked: (begin, end) in `text` of the sentence that answers; None: no sentence is known.
+        marked: (begin, end) in `text` of the sentence that answers, or None if none is known.
     """
 
     text: str
@@ -99,15 +99,14 @@ class Quote:
 
 @dataclass(frozen=True)
 class Quoted:
-    """What the posts say to a question.
+    """The quotations for a question, and the figures that decided them.
 
     Attributes:
-        quotes: best first; none: the author has not written about it, or `reason` says why nothing
-            could be looked up.
+        quotes: best first; empty if the author has not written about it, or the lookup failed.
         best: the mean cosine of the nearest passages; below `threshold` nothing is quoted.
-        reason: why nothing could be looked up; empty: it was.
-        languages: of the posts, that of most passages first, ISO 639-1; empty: not known.
-        known_languages: of the embedder; empty: not known, so any.
+        reason: why the lookup failed; empty if it succeeded.
+        languages: ISO 639-1 codes of the posts, that of most passages first; empty if unknown.
+        known_languages: ISO 639-1 codes that the embedder supports; empty if unknown (all count).
     """
 
     quotes: tuple[Quote, ...]
@@ -119,7 +118,7 @@ class Quoted:
 
 
 def update_index(tables: Tables, author: str) -> None:
-    """Make the index by which a post's passages are found, or add to it what is new.
+    """Create the index that finds a post's passages, or add the new rows to it.
 
     Raises:
         TwinError: the author has no passages.
@@ -128,13 +127,12 @@ def update_index(tables: Tables, author: str) -> None:
 
 
 class Quoter:
-    """Chooses quotations; safe to call from several threads, always from the newest tables.
+    """Chooses quotations from the newest tables; safe to call from several threads.
 
     Args:
         tables_base: folder or `s3://` prefix.
-        embedder_revision: of the embedder that questions are put to; passages of another one are
-            not compared with them.
-        storage_options: of Lance, for `s3://`.
+        embedder_revision: revision for questions; other revisions' passages are not compared.
+        storage_options: Lance's storage options, for `s3://`.
     """
 
     def __init__(
@@ -161,19 +159,19 @@ class Quoter:
         shown: str = "",
         language: str = "",
     ) -> Quoted:
-        """The best passages of these documents, if any answers.
+        """Return the best passages of these documents, if any of them answers.
 
         Args:
             author: slug.
-            question: its vector, float32 of shape (dimension,).
-            documents: ids, the best first; passages of the first eight are looked at.
+            question: the question's vector, float32 of shape (dimension,).
+            documents: ids, best first; passages of the first eight are candidates.
             tokens: vectors of the question's tokens, float32 of shape (tokens, dimension); without
                 them passages are ranked by `question` alone, and no sentence is marked.
-            limit: most quotations, and one more of another post (three at most) where its score is
-                close to the last one's; they do not overlap.
-            embedder: revision of who made the question's vector; empty: the quoter's own.
-            shown: text that the reader has read; passages in it come behind the others.
-            language: of the question, ISO 639-1; empty: that of the posts.
+            limit: maximum number of quotations. One more, from another post, is added (three at
+                most) if its score is close to the last one's. Quotations do not overlap.
+            embedder: revision that made the question's vector; empty for the quoter's own.
+            shown: text that the reader has already read; passages in it rank lower.
+            language: ISO 639-1 code of the question; empty for that of the posts.
         """
         revision = embedder or self._revision
         newest = self._table(author, PASSAGES)
@@ -182,49 +180,49 @@ class Quoter:
             if table is None:
                 return Quoted((), reason=f"author {author} has no {name} yet")
         calibrated = calibration.calibrated if calibration else None
-        passages = self._made_by(author, PASSAGES, newest, revision)
+        passages = self._table_of_embedder(author, PASSAGES, newest, revision)
         if calibrated is None or calibrated.embedder != revision or passages is None:
             return Quoted((), reason=f"{PASSAGES} of author {author} are of another embedder")
         if language and language not in calibrated.languages and calibrated.elsewhere is not None:
             calibrated = replace(calibrated, threshold=calibrated.elsewhere)
-        looked_at = documents[:DOCUMENTS]
-        if not looked_at:
+        posts = documents[:DOCUMENTS]
+        if not posts:
             return Quoted((), threshold=calibrated.threshold)
-        found = _choose(passages, question, tokens, calibrated, looked_at, limit=limit, shown=shown)
+        quoted = _choose(passages, question, tokens, calibrated, posts, limit=limit, shown=shown)
         return replace(
-            found, languages=calibrated.languages, known_languages=calibrated.known_languages
+            quoted, languages=calibrated.languages, known_languages=calibrated.known_languages
         )
 
     def embedder_of(self, author: str) -> str:
-        """Revision of the embedder by which the author's posts are quoted; empty: by none yet.
+        """Return the revision of the embedder that the author's calibration uses, or "" if none.
 
-        Its calibration is made last, so until then the passages of the embedder before answer.
+        The calibration is written last; until then the former embedder's passages answer.
         """
         calibration = self._table(author, CALIBRATION_TABLE)
         calibrated = calibration.calibrated if calibration else None
         return calibrated.embedder if calibrated else ""
 
-    def _made_by(
+    def _table_of_embedder(
         self, author: str, name: str, newest: _OpenTable | None, revision: str
     ) -> _OpenTable | None:
-        """An author's table as it was last made by an embedder; None: it never was."""
+        """Return the last version of an author's table that an embedder made, or None."""
         if newest is None or newest.embedder in {"", revision}:
             return newest
         with self._lock:
             key = (author, f"{name} of {revision}")
             known = self._opened.pop(key, None)
             if known is None or known.folder != newest.folder:
-                known = self._before(author, name, newest, revision)
+                known = self._former_version(author, name, newest, revision)
             if known is not None:
                 self._opened[key] = known
             return known
 
-    def _before(
+    def _former_version(
         self, author: str, name: str, newest: _OpenTable, revision: str
     ) -> _OpenTable | None:
-        """The last version that an embedder made, of those that Lance keeps (two weeks)."""
+        """Search the versions that Lance keeps (two weeks) for the embedder's last one."""
         table = self._connect(author).open_table(name)
-        versions = [one["version"] for one in table.list_versions()]
+        versions = [entry["version"] for entry in table.list_versions()]
         for version in sorted(versions, reverse=True):
             table.checkout(version)
             if _embedder_of(table) == revision:
@@ -241,7 +239,7 @@ class Quoter:
         )
 
     def _table(self, author: str, name: str) -> _OpenTable | None:
-        """An author's table at its newest version; None: there is none."""
+        """Return an author's table at its newest version, or None if there is no table."""
         folder = place_of(self._base, author, name)
         if folder is None:
             return None
@@ -271,20 +269,18 @@ class Quoter:
 
 @dataclass(frozen=True)
 class _OpenTable:
-    """A table of an author, as it was at a version.
+    """An author's table at one version.
 
     Attributes:
-        folder: another one means that the table was rebuilt.
-        dataset: the same table by Lance itself, which tells the newest version in .01 CPU-ms and on
+        folder: identity of the folder; it changes when the table is rebuilt.
+        dataset: the same table opened by Lance, which returns the newest version in .01 CPU-ms on
             the caller's thread. LanceDB takes .25 ms, and two changes of thread.
-        columns: those that `rows_of` gives.
-        rows: all of them, those of a document side by side, with their places in `tokens`; None:
-            they are too many to be kept.
-        tokens: packed vectors of each row's tokens; None: they are in what `rows_of` gives, or the
-            table has none.
-        places: the first row of each document in `rows`, and how many it has.
-        calibrated: of the calibration's table, the row; None: it has none, or is another table.
-        embedder: revision of who made the vectors; empty: it has no row.
+        columns: the columns that `rows_of` returns.
+        rows: all rows by document, with row numbers in `tokens`; None if too many to keep.
+        tokens: packed vectors of each row's tokens; None if `rows_of` returns them or none exist.
+        places: the first row of each document in `rows`, and its number of rows.
+        calibrated: the row of the calibration's table; None if it has no row, or for other tables.
+        embedder: revision that made the vectors; empty if the table has no row.
     """
 
     folder: tuple[int, int]
@@ -303,46 +299,46 @@ class _OpenTable:
         return 0 if self.rows is None else int(self.rows.num_rows)
 
     def rows_of(self, documents: Sequence[str]) -> Any:
-        """An Arrow table of these documents' rows."""
+        """Return an Arrow table of these documents' rows."""
         if self.rows is None:
             return _read_rows(self.table, documents, self.columns)
         import numpy as np
 
-        there = [self.places[name] for name in dict.fromkeys(documents) if name in self.places]
-        rows = [row for first, many in there for row in range(first, first + many)]
-        # with its type, which an empty list does not have
+        spans = [self.places[name] for name in dict.fromkeys(documents) if name in self.places]
+        rows = [row for first, count in spans for row in range(first, first + count)]
+        # an explicit type, which an empty list lacks
         return self.rows.take(np.asarray(rows, np.int64))
 
     def tokens_of(self, rows: Any, chosen: np.ndarray) -> list[bytes]:
-        """Packed token vectors of some of the rows that `rows_of` gave; none in an old table."""
+        """Return packed token vectors of chosen rows of `rows_of`; empty for an old table."""
         if self.tokens is not None:
             return self.tokens.take(rows["row"].take(chosen)).to_pylist()
         return rows["tokens"].take(chosen).to_pylist() if "tokens" in rows.column_names else []
 
 
 def _read(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
-    """The newest version of a table, with its rows where they are few."""
+    """Read the newest version of a table, with its rows if they are few."""
     version, dataset = table.version, table.to_lance()
     if name == CALIBRATION_TABLE:
         return _OpenTable(folder, version, table, dataset, calibrated=_calibrated(table))
-    there = set(table.schema.names)  # tables of earlier releases have no tokens
-    columns = [column for column in _PASSAGE_COLUMNS if column in there]
+    names = set(table.schema.names)  # tables of earlier releases have no tokens
+    columns = [column for column in _PASSAGE_COLUMNS if column in names]
     embedder = _embedder_of(table)
     if table.count_rows() > MAX_ROWS_IN_MEMORY:
         return _OpenTable(folder, version, table, dataset, columns, embedder=embedder)
     rows = table.search().select(columns).limit(MAX_ROWS_IN_MEMORY).to_arrow()
-    rows, tokens = _without_tokens(rows.sort_by("document_id").combine_chunks())
+    rows, tokens = _split_tokens(rows.sort_by("document_id").combine_chunks())
     places: dict[str, tuple[int, int]] = {}
     for row, document in enumerate(rows["document_id"].to_pylist()):
-        first, many = places.get(document, (row, 0))
-        places[document] = first, many + 1
+        first, count = places.get(document, (row, 0))
+        places[document] = first, count + 1
     return _OpenTable(
         folder, version, table, dataset, columns, rows, tokens, places, embedder=embedder
     )
 
 
-def _without_tokens(rows: Any) -> tuple[Any, Any]:
-    """The rows with their numbers, and the tokens: of few of the rows that are looked at."""
+def _split_tokens(rows: Any) -> tuple[Any, Any]:
+    """Separate the tokens, which only few of the candidate rows need; number the rows."""
     import numpy as np
 
     if "tokens" not in rows.column_names:
@@ -352,7 +348,7 @@ def _without_tokens(rows: Any) -> tuple[Any, Any]:
 
 
 def _embedder_of(table: Any) -> str:
-    """Revision of the embedder that made the vectors; empty for a table without rows."""
+    """Return the revision of the embedder that made the vectors; empty without rows."""
     rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
     return rows[0]["embedder"] if rows else ""
 
@@ -428,7 +424,7 @@ def _choose(
         return Quoted((), best, threshold)
     ranks = {name: place for place, name in enumerate(documents, start=1)}
     bonus = RANK_BONUS / np.array([ranks[name] for name in rows["document_id"].to_pylist()])
-    bonus -= SHOWN_BEFORE * _are_in(rows["text"].to_pylist(), shown)
+    bonus -= SHOWN_BEFORE * _were_shown(rows["text"].to_pylist(), shown)
     own = _centred_cosines(vectors, question, calibrated.mean)
     nearest = np.argsort(-own - bonus, kind="stable")[:RANKED_BY_TOKENS]
     scores, cosines = own[nearest], None
@@ -449,20 +445,20 @@ def _choose(
             len(chosen) >= MAX_QUOTES or last - scores[place] > CLOSE_SCORES
         ):
             break
-        # In a small corpus the next best is often about something else.
+        # In a small corpus the next-best passage is often about another subject.
         if chosen and calibrated.deciding == 1 and plain[nearest[place]] < threshold:
             continue
         marked = _answering_sentence(fields[place], cosines[place]) if cosines else None
         quote = _quote(fields[place], float(plain[nearest[place]]), marked)
-        more = len(chosen) >= limit
-        if not any(_overlap(quote, other, whole_post=more) for other in chosen):
+        is_extra = len(chosen) >= limit
+        if not any(_overlap(quote, other, whole_post=is_extra) for other in chosen):
             chosen.append(quote)
             last = float(scores[place])
     return Quoted(tuple(chosen), best, threshold)
 
 
-def _are_in(texts: Sequence[str], shown: str) -> np.ndarray:
-    """Whether each text is part of what was shown; bool of shape (texts,)."""
+def _were_shown(texts: Sequence[str], shown: str) -> np.ndarray:
+    """Return whether `shown` contains each text; bool of shape (texts,)."""
     import numpy as np
 
     read = _normalized(shown)
@@ -474,16 +470,18 @@ def _shown_columns(rows: Any) -> list[str]:
 
 
 def _normalized(text: str) -> str:
-    """Without the marks of a quotation: `>`, bold and line ends."""
+    """Replace the marks of a quotation (`>`, bold, line ends) by spaces."""
     return _QUOTATION_MARKS.sub(" ", text).strip()
 
 
 def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[int, int] | None:
-    """(start, end) in the document of the sentence whose tokens are nearest to the question's."""
-    known = cosines.shape[1]  # of a text beyond the embedder's limit the first tokens
-    inside = [one for one in row["sentences"] if one["first_token"] < min(one["end_token"], known)]
-    # a short sentence is near to whatever is near to its one word
-    long = [one for one in inside if one["end"] - one["start"] >= MIN_MARKED_CHARACTERS]
+    """Return (start, end) in the document of the sentence whose tokens match the question best."""
+    size = cosines.shape[1]  # the first tokens, if the text exceeds the embedder's limit
+    inside = [
+        part for part in row["sentences"] if part["first_token"] < min(part["end_token"], size)
+    ]
+    # a single word may give a short sentence a high score
+    long = [part for part in inside if part["end"] - part["start"] >= MIN_MARKED_CHARACTERS]
 
     def score(sentence: Mapping[str, int]) -> float:
         tokens = cosines[:, sentence["first_token"] : sentence["end_token"]]
@@ -509,17 +507,17 @@ def _quote(row: Mapping[str, Any], score: float, marked: tuple[int, int] | None)
 
 
 def deciding_score(cosines: np.ndarray, *, most: int = DECIDING) -> float:
-    """Of a question: the mean of its highest cosines.
+    """Return the mean of a question's highest cosines.
 
     Args:
-        cosines: of the question and each passage, shape (passages,); at least one.
-        most: how many; of fewer where there are fewer.
+        cosines: cosine of the question and each passage, shape (passages,); at least one.
+        most: number of cosines to average; all of them if there are fewer.
     """
     import numpy as np
 
     return float(np.mean(np.sort(cosines)[-most:]))
 
 
-def _overlap(one: Quote, other: Quote, *, whole_post: bool) -> bool:
-    same = one.document_id == other.document_id
-    return same and (whole_post or (one.start < other.end and other.start < one.end))
+def _overlap(quote: Quote, other: Quote, *, whole_post: bool) -> bool:
+    same = quote.document_id == other.document_id
+    return same and (whole_post or (quote.start < other.end and other.start < quote.end))

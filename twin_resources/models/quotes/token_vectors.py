@@ -1,11 +1,11 @@
-"""Vectors of a passage's tokens in four bits a dimension, and their cosines to a question's.
+"""Pack token vectors into four bits a dimension, and compute their cosines to a question's.
 
-Scope: packing, unpacking and cosines; pure. Out of scope: where the vectors come
-from (`embedder.py`), what is made of the cosines (`quoter.py`).
+Scope: packing, unpacking and cosines; pure. Out of scope: making the vectors
+(`embedder.py`), using the cosines (`quoter.py`).
 
-Late interaction: each token of a question looks for the nearest token of a passage (Khattab and
-Zaharia 2020, https://arxiv.org/abs/2004.12832). On 100 tuned questions four bits found as many
-useful passages as floats do, two bits one or two fewer. A passage of 120 words takes about 20 KB.
+Late interaction matches each token of a question with the nearest token of a passage (Khattab and
+Zaharia 2020, https://arxiv.org/abs/2004.12832). On 100 tuning questions four bits found as many
+useful passages as floats, two bits one or two fewer. A passage of 120 words takes about 20 KB.
 """
 # pyright: strict
 
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-_LARGEST, _ZERO = 7.0, 8.0  # a code is from -7 to 7 around 8
+_LARGEST, _ZERO = 7.0, 8.0  # codes are -7 to 7, stored with an offset of 8
 
 
 def pack(states: np.ndarray) -> bytes:
-    """Codes of token vectors, two to a byte; the vectors' lengths are lost.
+    """Quantize token vectors to codes, two to a byte; the vectors' lengths are lost.
 
     Args:
         states: float32 of shape (tokens, dimension); the dimension is even.
@@ -35,13 +35,13 @@ def pack(states: np.ndarray) -> bytes:
 
 
 def token_cosines(question: np.ndarray, passages: Sequence[bytes]) -> list[np.ndarray]:
-    """Of each packed passage the cosines of its tokens to a question's.
+    """Compute the cosines of each packed passage's tokens to a question's.
 
     Args:
         question: float32 of shape (q, dimension).
 
     Returns:
-        For each passage float32 of shape (q, its tokens).
+        For each passage, float32 of shape (q, its tokens).
     """
     import numpy as np
 
@@ -51,8 +51,8 @@ def token_cosines(question: np.ndarray, passages: Sequence[bytes]) -> list[np.nd
     np.subtract(codes & 15, _ZERO, out=states[:, :half])
     np.subtract(codes >> 4, _ZERO, out=states[:, half:])
     lengths = np.sqrt(np.einsum("ij,ij->i", states, states))
-    asked = question / np.maximum(np.linalg.norm(question, axis=1, keepdims=True), 1e-12)
-    # not by @, whose threads wait for each other in a busy loop
-    cosines = np.einsum("qd,td->qt", asked, states) / np.maximum(lengths, 1e-12)
+    unit = question / np.maximum(np.linalg.norm(question, axis=1, keepdims=True), 1e-12)
+    # not `@`, whose threads wait for each other in a busy loop
+    cosines = np.einsum("qd,td->qt", unit, states) / np.maximum(lengths, 1e-12)
     ends = np.cumsum([len(passage) // half for passage in passages])
     return np.split(cosines, ends[:-1], axis=1)

@@ -1,4 +1,4 @@
-"""Finding passages: vector and full-text search, fused; the index.
+"""Find passages: vector and full-text search, rank fusion, and the indexes.
 
 Scope: search and selection. Out of scope: quoting (`quotes/`).
 """

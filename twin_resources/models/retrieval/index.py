@@ -1,9 +1,9 @@
-"""The indexes that retrieval searches: full text, ids, and vectors from the size where they pay.
+"""Create and update the indexes that retrieval searches: full text, ids, and vectors if many.
 
-Scope: making them, and bringing them up to date, each under the lease of the table. Rows
-that are in no index yet are still found (Lance scans them), only more slowly.
-Out of scope: searching (`search.py`), writing rows and merging files (`tables/`), choosing
-how an index of vectors is made (`vector_index.py`).
+Scope: creating and updating them under the lease of the table. Lance scans rows that are not
+indexed yet, so a search finds them as well, only more slowly.
+Out of scope: searching (`search.py`), writing rows and merging files (`tables/`), the parameters
+of a vector index (`vector_index.py`).
 
 Full-text index: BM25, https://lance.org/format/table/index/scalar/fts/
 """
@@ -13,18 +13,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.retrieval import TABLE
 from twin_resources.models.retrieval.search import INDEXED
-from twin_resources.models.retrieval.vector_index import VECTOR_INDEX, make, standing, wanted
 from twin_resources.storage.tables.store import TableMissing, open_table
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
-# A passage by its id, and the neighbours of one: by document and place.
+# `chunk_id` finds a passage, `document_id` its neighbours.
 BY_VALUE = ("chunk_id", "document_id")
 
-# Languages whose stems and stop words Lance knows, by ISO 639-1.
+# Languages with stems and stop words in Lance, by ISO 639-1.
 STEMMED = {
     "ar": "Arabic",
     "da": "Danish",
@@ -48,23 +48,22 @@ STEMMED = {
 
 
 def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, ...]:
-    """Make the indexes that are missing, and add the rows that the others do not hold yet.
+    """Create the missing indexes, and add the new rows to the existing ones.
 
-    An index of vectors is only made by `keep_vector_index`, on a schedule; one that stands is added
-    to like the others.
+    Only `keep_vector_index` creates a vector index, on a schedule; this adds rows to it.
 
     Args:
-        author: slug; their `embeddings` table has at least one row.
-        language: ISO 639-1; decides stems and stop words. Empty or unknown to Lance: whole words,
-            by Unicode's rules for where a word ends, so that text without spaces can be searched
-            too. Another language than before makes the full-text index again.
+        author: slug; the author's `embeddings` table has at least one row.
+        language: ISO 639-1; selects stems and stop words. If it is empty or unknown to Lance, whole
+            words are indexed by Unicode's word boundaries, so that text without spaces can be
+            searched too. A change of language rebuilds the full-text index.
 
     Returns:
         Names of the indexes, sorted.
 
     Raises:
         TableMissing: the author has no `embeddings`.
-        LeaseBusy: another process has worked on the table for longer than the tables wait.
+        LeaseBusy: another process held the table's lease for the whole wait.
     """
     stemmed = STEMMED.get(language)
     full_text = f"{INDEXED}_{language if stemmed else 'words'}"
@@ -79,42 +78,42 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
                 else {"base_tokenizer": "icu", "stem": False, "remove_stop_words": False}
             )
             dataset.create_scalar_index(INDEXED, "INVERTED", name=full_text, **options)
-            # Releases before 3 searched the shown text, without its title.
+            # Releases before 3 indexed the shown text, without its title.
             for old in sorted(name for name in names if name.startswith((f"{INDEXED}_", "text_"))):
                 dataset.drop_index(old)
         for column in BY_VALUE:
             if column not in names:
                 dataset.create_scalar_index(column, "BTREE", name=column)
-        if names & {full_text, VECTOR_INDEX, *BY_VALUE}:
+        if names & {full_text, vector_index.VECTOR_INDEX, *BY_VALUE}:
             lease.confirm()
-            # As a segment of its own: `tables.upkeep` merges them when there are many.
+            # The rows are a new segment; `tables.upkeep` merges segments when there are many.
             dataset.optimize.optimize_indices(num_indices_to_merge=0)
         return tuple(sorted({index.name for index in dataset.describe_indices()}))
 
 
 def keep_vector_index(tables: Tables, author: str) -> str:
-    """Make the index of an author's vectors where it pays, and again where they outgrew it.
+    """Create an author's vector index if the table is large, or rebuild it if the table outgrew it.
 
     Returns:
-        What was done: `made`, `rebuilt`, or `left` (too few rows, or it still fits them).
+        `made`, `rebuilt`, or `left` (too few rows, or the index still fits them).
 
     Raises:
         TableMissing: the author has no `embeddings`.
-        LeaseBusy: another process has worked on the table for longer than the tables wait.
+        LeaseBusy: another process held the table's lease for the whole wait.
     """
     import lancedb
 
     options = dict(tables.storage_options or {}) or None
     with tables.lease(TABLE, author) as lease:
         dataset = _open(tables, author)
-        there = standing(dataset)
-        plan = wanted(dataset.count_rows(), there)
+        existing = vector_index.read_index_state(dataset)
+        plan = vector_index.plan_index(dataset.count_rows(), existing)
         if plan is None:
             return "left"
         lease.confirm()
         database = lancedb.connect(f"{tables.base_uri}/{author}", storage_options=options)
-        make(database.open_table(TABLE), plan)
-        return "rebuilt" if there else "made"
+        vector_index.create_index(database.open_table(TABLE), plan)
+        return "rebuilt" if existing else "made"
 
 
 def _open(tables: Tables, author: str) -> Any:

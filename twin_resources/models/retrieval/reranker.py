@@ -1,12 +1,12 @@
-"""A cross-encoder that a person names, which ranks the found passages again.
+"""Rerank the retrieved passages with a cross-encoder that the settings name.
 
-Scope: where it lies, fetching it once, loading it, its scores and the order by them.
+Scope: its folder, fetching it once, loading it, its scores and the order by them.
 Out of scope: finding the passages (`search.py`), how many are shown (`selection.py`).
 
-A cross-encoder reads question and passage together and gives one score, which an embedder, that
-reads each alone, cannot (Nogueira and Cho 2019, https://arxiv.org/abs/1901.04085). Off by default:
-it costs a forward pass for each of some 40 passages a question, and no quality is claimed for any
-model: `bench_retrieval.py --only readers` with `TWIN_RERANKER` set tells what one is worth.
+A cross-encoder encodes question and passage together and returns one score (Nogueira and Cho 2019,
+https://arxiv.org/abs/1901.04085); an embedder encodes each alone. Reranking is off by default: it
+costs a forward pass for each of some 40 passages a question, and no quality is claimed for any
+model. `bench_retrieval.py --only readers` measures the model in `TWIN_RERANKER`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.search import Passage
 
 VARIABLE = "TWIN_RERANKER"
-LENGTH = 256  # tokens that a pair is padded to, so that a score hangs on its pair alone
+LENGTH = 256  # tokens; every pair is padded to it, so that a score depends on its pair alone
 BATCH = 16  # pairs
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
@@ -42,13 +42,13 @@ class Reranker:
     Args:
         model: folder of a transformers model with a classification head of one output
             (`reranker_folder`), weights in safetensors.
-        name: as a person wrote it; empty: the folder.
+        name: the name in the settings; empty for that of the folder.
 
     Attributes:
-        revision: 16 hexadecimal digits that follow from the files of the model.
+        revision: 16 hexadecimal digits, a hash of the model's files.
 
     Raises:
-        TwinError: the folder holds no such model.
+        TwinError: the folder contains no such model.
     """
 
     def __init__(self, model: Path, *, name: str = "") -> None:
@@ -72,27 +72,27 @@ class Reranker:
         self._length = min(
             LENGTH,
             int(self._tokenizer.model_max_length),
-            # two positions are the padding's own in models of RoBERTa's family
+            # models of RoBERTa's family reserve two positions for padding
             int(getattr(loaded.config, "max_position_embeddings", LENGTH + 2)) - 2,
         )
         self._lock = Lock()  # a tokenizer that truncates is not safe between threads
         self.revision = _revision(model)
 
     def scores(self, question: str, texts: Sequence[str]) -> list[float]:
-        """How well each text answers the question: the model's output, of any range, one a text.
+        """Score how well each text answers the question: the model's raw output, of any range.
 
-        A text that the model does not read whole is cut at its end.
+        A text over the model's length is truncated at its end.
         """
-        found: list[float] = []
+        scores: list[float] = []
         for start in range(0, len(texts), BATCH):
-            found += self._batch(question, texts[start : start + BATCH])
-        return found
+            scores += self._batch(question, texts[start : start + BATCH])
+        return scores
 
     def ranked(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
-        """The passages by their scores, best first, each with its score; ties as they were.
+        """Sort the passages by their new scores, best first; ties keep their order.
 
-        Those of a post that the question names by title stay before all others: who writes a title
-        out means that post, and the check `a_named_post_is_found_first` holds for every reranker.
+        Passages of a post that the question names by title stay first: a reader who writes out a
+        title means that post. The check `a_named_post_is_found_first` applies to every reranker.
         """
         texts = [
             f"{passage.title}\n\n{passage.text}" if passage.title else passage.text
@@ -100,8 +100,8 @@ class Reranker:
         ]
         named = named_in(question, [passage.title for passage in passages])
         scores = self.scores(question, texts)
-        scored = [replace(one, score=score) for one, score in zip(passages, scores, strict=True)]
-        return sorted(scored, key=lambda one: (named.get(one.title, len(named) + 1), -one.score))
+        scored = [replace(hit, score=score) for hit, score in zip(passages, scores, strict=True)]
+        return sorted(scored, key=lambda hit: (named.get(hit.title, len(named) + 1), -hit.score))
 
     def _batch(self, question: str, texts: Sequence[str]) -> list[float]:
         import torch
@@ -121,10 +121,10 @@ class Reranker:
 
 
 def load_reranker(settings: Settings) -> Reranker | None:
-    """The reranker that the settings name; None: they name none.
+    """Load the reranker that the settings name, or return None if they name none.
 
     Raises:
-        TwinError: it cannot be had, or is none.
+        TwinError: it cannot be fetched, or is not a reranker.
     """
     if not settings.reranker:
         return None
@@ -132,10 +132,10 @@ def load_reranker(settings: Settings) -> Reranker | None:
 
 
 def reranker_folder(settings: Settings) -> Path:
-    """The folder of the reranker: a local one where it lies, else fetched from the hub, once.
+    """Return the reranker's folder: a local one in place, or a copy fetched once from the hub.
 
     Raises:
-        TwinError: it is no folder, and the hub does not give it.
+        TwinError: it is no folder, and the hub does not return it.
     """
     name = settings.reranker
     folder = Path(name).expanduser()
@@ -152,7 +152,7 @@ def reranker_folder(settings: Settings) -> Path:
 
 
 def _fetch(name: str, *, into: Path) -> None:
-    """Fetch a model of the hub; the folder appears whole or not at all."""
+    """Fetch a model from the hub; the folder appears complete or not at all."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -160,7 +160,7 @@ def _fetch(name: str, *, into: Path) -> None:
     part = Path(tempfile.mkdtemp(dir=into.parent))
     try:
         snapshot_download(name, local_dir=part, allow_patterns=list(_FILES))
-        shutil.rmtree(part / ".cache", ignore_errors=True)  # the hub's notes on the download
+        shutil.rmtree(part / ".cache", ignore_errors=True)  # the hub client's download metadata
         if not into.is_dir():  # another process may have been faster
             part.replace(into)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
@@ -174,11 +174,11 @@ def _fetch(name: str, *, into: Path) -> None:
 
 
 def _revision(model: Path) -> str:
-    """A hash of the files that decide a score."""
-    found = hashlib.sha256()
+    """Hash the files that decide a score."""
+    digest = hashlib.sha256()
     for path in sorted(model.glob("*")):
         if path.suffix in {".safetensors", ".json", ".txt", ".model"} and path.is_file():
-            found.update(path.name.encode())
+            digest.update(path.name.encode())
             with path.open("rb") as stream:
-                found.update(hashlib.file_digest(stream, "sha256").digest())
-    return found.hexdigest()[:16]
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -1,11 +1,11 @@
-"""Find the passages of one author that a question is about: vector and full-text search, fused.
+"""Retrieve an author's passages that a question is about: vector and full-text search, fused.
 
 Scope: the search that the gateway, the training data and the evaluation share, bit for bit.
 Out of scope: filling the table (the `embeddings` asset), the prompt around the passages
 (`prompt/templates.py`).
 
-An author's passages are a table of their own, so no filter can be forgotten: what is opened holds
-nobody else's text.
+Each author's passages have a table of their own. No filter can be forgotten, because that table
+contains no other author's text.
 """
 # pyright: strict
 
@@ -32,7 +32,7 @@ from twin_resources.models.retrieval.search import (
     words_column,
 )
 from twin_resources.models.retrieval.selection import best_hits, with_neighbours
-from twin_resources.models.retrieval.vector_index import SMALLEST, VECTOR_INDEX
+from twin_resources.models.retrieval.vector_index import MIN_INDEXED_ROWS, VECTOR_INDEX
 
 __all__ = ["PASSAGES", "Passage", "RetrievalQuery", "RetrievalResult", "Retriever"]
 
@@ -43,30 +43,29 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.reranker import Reranker
 
 TABLE = "embeddings"
-PASSAGES = 6  # hits: of 400 tokens 3 or 4 full chunks, and more of short posts
+PASSAGES = 6  # hits; the token budget allows 3 or 4 full chunks of 400 tokens, or more short posts
 NEAREST_POSTS = 8
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_MANY = 32  # questions for which reading all vectors of a large table once pays
-# A table too small for an index of its vectors is kept in memory (30 MB), for so many authors,
-# those asked last: reading one again takes 40 ms.
+_MANY = 32  # questions from which reading all vectors of a large table once is cheaper
+# A table too small for a vector index is kept in memory (30 MB), for this many authors, the last
+# used: reading one again takes 40 ms.
 _KEPT_TABLES = 16
 
 
 @dataclass(frozen=True)
 class RetrievalResult:
-    """What was found for a question.
+    """The passages retrieved for a question.
 
     Attributes:
-        passages: those of a post that follow each other together, in the post's order, the best
-            found first; together within the token budget.
-        vector: the question's, float32 of shape (dimension,); the router uses it too. None where
-            there is no table to search: nothing was embedded.
-        reason: why there are no passages when that is not the question's doing; empty otherwise.
-        nearest: the best passage of each of the posts found first, whether or not the budget showed
-            it; at most `NEAREST_POSTS`.
-        embedder: revision of who made the vector; empty: there is none.
-        tokens: vectors of the question's tokens, float32 of shape (tokens, dimension); None: they
-            were not asked for.
+        passages: within the token budget, best first; adjacent passages of a post are together,
+            in the post's order.
+        vector: the question's vector, float32 of shape (dimension,), which the router uses too;
+            None if there was no table to search, so nothing was embedded.
+        reason: why the search was not possible; empty if it was.
+        nearest: the best passage of each top-ranked post, whether or not it fit the budget; at most
+            `NEAREST_POSTS`.
+        embedder: revision that made the vector; empty without a vector.
+        tokens: the question's token vectors, float32, (tokens, dimension); None if not requested.
     """
 
     passages: tuple[Passage, ...]
@@ -80,18 +79,18 @@ class RetrievalResult:
 class Retriever:
     """Searches the `embeddings` table of an author; safe to call from several threads.
 
-    Every search sees the newest version of the table. A small table is kept in memory until it
-    changes. At 4,400 chunks a query costs 12 CPU ms on a busy machine, half of them for the
+    Every search reads the newest version of the table. A small table is kept in memory until it
+    changes. With 4,400 chunks a query costs 12 CPU ms on a busy machine, half of them for the
     question's vector.
 
     Args:
         tables_base: folder or `s3://` prefix; the table is
             `<tables_base>/<author>/embeddings.lance`.
-        embedder: the home's; a table of another one is searched by that one, where `other` has it.
-        storage_options: of Lance, for `s3://`.
-        reranker: ranks what the search found again; None: the search's ranking stands.
-        other: the embedder of a revision, or None: until a home is embedded again, the embedder
-            that it had before answers.
+        embedder: the home's embedder. A table of another revision is searched with that revision,
+            if `other` returns it.
+        storage_options: Lance's storage options, for `s3://`.
+        reranker: reranks the search results; None keeps the search's ranking.
+        other: returns the embedder of a revision, or None; used until the home is embedded again.
     """
 
     def __init__(
@@ -109,23 +108,23 @@ class Retriever:
         self._reranker = reranker
         self._other = other
         self._embedders: dict[str, Embedder | None] = {embedder.revision: embedder}
-        self._opened: OrderedDict[str, _Opened] = OrderedDict()  # the author asked last is last
+        self._opened: OrderedDict[str, _OpenTable] = OrderedDict()  # least recently used first
         self._opening = Lock()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of texts by the embedder that questions are put to; see `Embedder.embed`."""
+        """Embed texts with the embedder that encodes questions; see `Embedder.embed`."""
         return self._embedder.embed(texts)
 
     @property
     def embedder_revision(self) -> str:
-        """Of the embedder that questions are put to."""
+        """Revision of the embedder that encodes questions."""
         return self._embedder.revision
 
     @property
     def revision(self) -> str:
-        """Of all models by which passages are found and ranked."""
-        again = f"+{self._reranker.revision}" if self._reranker else ""
-        return f"{self._embedder.revision}{again}"
+        """Revision of all models that find and rank passages."""
+        reranker = f"+{self._reranker.revision}" if self._reranker else ""
+        return f"{self._embedder.revision}{reranker}"
 
     def retrieve(
         self,
@@ -157,15 +156,15 @@ class Retriever:
 
         Args:
             author: slug.
-            queries: what to look for.
-            limit: most hits for a query; neighbours of a hit are not counted.
-            token_budget: most tokens of its passages together; one that does not fit any more is
-                passed over for the next best. What the hits leave over goes to their neighbours.
-            with_tokens: give the vectors of the questions' tokens too, where no query has a vector.
+            queries: the questions and their filters.
+            limit: maximum number of hits for a query, without their neighbours.
+            token_budget: maximum number of tokens of a query's passages. A passage that does not
+                fit is skipped for the next best. The neighbours of hits use the remaining tokens.
+            with_tokens: also return the vectors of the questions' tokens, if no query has a vector.
 
         Returns:
-            One result a query, in their order. A missing table, or one that another embedder made,
-            gives no passages and a `reason`.
+            One result for each query, in order. Without a table, or without the embedder that made
+            it, the result has no passages and a `reason`.
 
         Raises:
             TwinError: `author` is no slug.
@@ -183,7 +182,7 @@ class Retriever:
         tokens: dict[int, np.ndarray] = {}
         vectors = _vectors(queries, opened.embedder, tokens.__setitem__ if with_tokens else None)
         memory = opened.memory
-        # Not where vectors have an index: the gateway searches by it, so training data must too.
+        # A vector index is used here too: the gateway uses it, and training data must match.
         many = len(queries) >= _MANY and opened.rows <= MAX_IN_MEMORY
         if memory is None and many and not opened.vector_index:
             memory = InMemory(opened.table)
@@ -196,26 +195,26 @@ class Retriever:
             hits = best_hits(ranked, limit=limit, token_budget=token_budget)
             beside = neighbours(opened.table, hits, query, memory=memory)
             shown = with_neighbours(hits, beside, token_budget=token_budget)
-            nearest, made_by = _one_a_post(ranked), opened.embedder.revision
+            nearest, revision = _best_of_each_post(ranked), opened.embedder.revision
             results.append(
                 RetrievalResult(
-                    shown, vector, nearest=nearest, embedder=made_by, tokens=tokens.get(number)
+                    shown, vector, nearest=nearest, embedder=revision, tokens=tokens.get(number)
                 )
             )
         return results
 
     def vectors_of(self, questions: Sequence[str]) -> np.ndarray:
-        """The questions' vectors, as a search uses them: float32 of shape (n, dimension)."""
+        """Embed questions as a search does; returns float32 of shape (n, dimension)."""
         return self._embedder.embed(questions, are_questions=True)
 
     def embedder_of(self, revision: str) -> Embedder | None:
-        """The embedder of a revision, loaded once; None: it is not there."""
+        """Return the embedder of a revision, loaded once, or None if it is not prepared."""
         if revision not in self._embedders:
             self._embedders[revision] = self._other(revision) if self._other and revision else None
         return self._embedders[revision]
 
-    def _table(self, author: str) -> _Opened | str:
-        """The author's table at its newest version, or why there is none to search."""
+    def _table(self, author: str) -> _OpenTable | str:
+        """Return the author's table at its newest version, or why there is none to search."""
         folder = place_of(self._base, author, TABLE)
         if folder is None:
             return f"author {author} has no {TABLE} yet"
@@ -224,57 +223,57 @@ class Retriever:
             if known is None or known.folder != folder or known.version != known.newest:
                 same = known is not None and known.folder == folder
                 known = self._open(author, folder, known.table if known and same else None)
-            if isinstance(known, _Opened):
+            if isinstance(known, _OpenTable):
                 self._opened[author] = known
                 while len(self._opened) > _KEPT_TABLES:
                     self._opened.popitem(last=False)
             return known
 
-    def _open(self, author: str, folder: tuple[int, int], table: Any) -> _Opened | str:
+    def _open(self, author: str, folder: tuple[int, int], table: Any) -> _OpenTable | str:
         import lancedb
 
         if table is None:
             database = lancedb.connect(
                 f"{self._base}/{author}",
                 storage_options=self._storage_options or None,
-                read_consistency_interval=timedelta(0),  # .1 ms a query, no answer from old rows
+                read_consistency_interval=timedelta(0),  # .1 ms a query; never returns old rows
             )
             try:
                 table = database.open_table(TABLE)
             except (ValueError, FileNotFoundError):
                 return f"author {author} has no {TABLE} yet"
         version, rows = table.version, table.count_rows()
-        made_by = _embedder_of(table)
-        embedder = self.embedder_of(made_by)
+        revision = _embedder_of(table)
+        embedder = self.embedder_of(revision)
         if embedder is None:
-            message = f"were made by embedder {made_by}" if made_by else "hold no passage"
+            message = f"were made by embedder {revision}" if revision else "hold no passage"
             return (
                 f"the {TABLE} of author {author} {message}; this is embedder "
                 f"{self._embedder.revision}: materialize {TABLE}"
             )
-        memory = InMemory(table) if rows < SMALLEST else None
+        memory = InMemory(table) if rows < MIN_INDEXED_ROWS else None
         indexed = VECTOR_INDEX in {index.name for index in table.list_indices()}
         column = words_column(table)
-        return _Opened(table, version, folder, rows, memory, indexed, column, embedder)
+        return _OpenTable(table, version, folder, rows, memory, indexed, column, embedder)
 
 
 def place_of(base: str, author: str, table: str) -> tuple[int, int] | None:
-    """What tells an author's local table from one rebuilt in its place; None: there is none.
+    """Identify an author's table folder, so that a rebuilt one differs; None if there is none.
 
     Args:
-        base: folder or `s3://` prefix of all tables; of S3 always the same.
+        base: folder or `s3://` prefix of all tables; on S3 the result is constant.
     """
     if "://" in base:
         return (0, 0)
     try:
         status = Path(f"{base}/{author}/{table}.lance").stat()
-    except FileNotFoundError:  # and lancedb.connect would make the author's folder
+    except FileNotFoundError:  # lancedb.connect would create the author's folder
         return None
-    return status.st_ino, status.st_ctime_ns  # the number alone may be given out again
+    return status.st_ino, status.st_ctime_ns  # an inode number alone may be reused
 
 
-def _one_a_post(ranked: Sequence[Passage]) -> tuple[Passage, ...]:
-    """The first passage of each post, for the posts that come first."""
+def _best_of_each_post(ranked: Sequence[Passage]) -> tuple[Passage, ...]:
+    """Return the best passage of each of the top-ranked posts."""
     first: dict[str, Passage] = {}
     for passage in ranked:
         if len(first) < NEAREST_POSTS:
@@ -283,15 +282,15 @@ def _one_a_post(ranked: Sequence[Passage]) -> tuple[Passage, ...]:
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """A table as it was last looked at.
+class _OpenTable:
+    """A table as it was last opened.
 
     Attributes:
-        version, folder: another one means that it must be looked at again.
+        version, folder: the table is opened again when either changes.
         memory: its rows, if they are few.
-        vector_index: whether its vectors have one.
-        words_column: what full text searches.
-        embedder: the one that made the vectors.
+        vector_index: whether the table has a vector index.
+        words_column: the column that full-text search uses.
+        embedder: the embedder that made the vectors.
     """
 
     table: Any
@@ -305,7 +304,7 @@ class _Opened:
 
     @property
     def newest(self) -> int:
-        """The table's newest version; of one in memory without a change of thread."""
+        """The table's newest version; a table in memory needs no change of thread for it."""
         return self.memory.dataset.latest_version if self.memory else self.table.version
 
 
@@ -314,7 +313,7 @@ def _vectors(
     embedder: Embedder,
     keep_tokens: Callable[[int, np.ndarray], object] | None,
 ) -> list[np.ndarray]:
-    """Of each query; those that come without one are embedded together."""
+    """Return each query's vector; questions without one are embedded together."""
     missing = [query.question for query in queries if query.vector is None]
     embedded: Iterator[np.ndarray] = iter(())
     if missing:
@@ -323,6 +322,6 @@ def _vectors(
 
 
 def _embedder_of(table: Any) -> str:
-    """Revision of the embedder that made the vectors; empty for a table without rows."""
+    """Return the revision of the embedder that made the vectors; empty without rows."""
     rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
     return rows[0]["embedder"] if rows else ""

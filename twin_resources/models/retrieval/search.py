@@ -1,9 +1,8 @@
-"""One search of one table: the nearest vectors, and the best words where they name one post; and
-what stands beside a passage in its post.
+"""Search one table by vector and by full text, and read the neighbours of a passage in its post.
 
-Scope: the two searches, what they leave out, the neighbours of a hit.
-Out of scope: what either search counts for (`fusion.py`), which table, and how much of the
-result is shown (`retrieval.py`).
+Scope: the two searches, their filters, the neighbours of a hit.
+Out of scope: the weight of either search (`fusion.py`), the choice of the table, and how much of
+the result is shown (`retrieval.py`).
 """
 # pyright: strict
 
@@ -15,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.models.retrieval.fusion import fused
-from twin_resources.models.retrieval.vector_index import probing
+from twin_resources.models.retrieval.fusion import fuse
+from twin_resources.models.retrieval.vector_index import set_probes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 CANDIDATES = 20  # of each search, before fusion; with 40 nDCG@10 is .817 instead of .823
 MAX_IN_MEMORY = 100_000  # chunks of one author: 300 MB with their text
 INDEXED = "indexed_text"
-"""Column that the words are searched in: what was embedded, title and text."""
+"""Column that full-text search uses: the embedded text, which is the title and the text."""
 _COLUMNS = [
     "chunk_id",
     "document_id",
@@ -44,14 +43,14 @@ class Passage:
     """One chunk of a post, as the prompt shows it and the trace names it.
 
     Attributes:
-        score: of the fusion (`fusion.fused`), of a neighbour its hit's; comparable within one
-            answer only.
-        token_count: tokens of `text` in the embedder's tokens.
-        position: place of the chunk in its post, from 0.
+        score: fusion score (`fusion.fuse`), or that of the hit for a neighbour; comparable within
+            one answer only.
+        token_count: length of `text` in the embedder's tokens.
+        position: index of the chunk in its post, from 0.
         beside: chunk id of the hit whose neighbour this is; empty for a hit.
-        start, end: place of `text` in the cleaned document, in characters.
-        cosine: of the question's vector and the chunk's; 0 where only words found it, and of a
-            neighbour.
+        start, end: offsets of `text` in the cleaned document, in characters.
+        cosine: cosine of the question's and the chunk's vector; 0 for a neighbour, or if only full
+            text found the chunk.
     """
 
     chunk_id: str
@@ -66,21 +65,19 @@ class Passage:
     beside: str = ""
     start: int = 0
     end: int = 0
-    # the same by index and in memory but for its last digits
+    # an index and a search in memory differ in the last digits
     cosine: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
 class RetrievalQuery:
-    """A question and what must not be found for it.
+    """A question and the filters of its search.
 
     Attributes:
-        before: only passages of posts that are not newer than this; a post without a date may be
-            newer, so it is left out too.
+        before: newest date of a post; a post without a date may be newer, so it is excluded too.
         exclude: chunk ids.
-        exclude_documents: document ids; taken out of the candidates, so give a set where they are
-            many.
-        vector: of the question, where it is known (`Retriever.vectors_of`); None: it is embedded.
+        exclude_documents: document ids, removed from the candidates; pass a set if there are many.
+        vector: the question's vector (`Retriever.vectors_of`); None to embed the question.
     """
 
     question: str
@@ -91,8 +88,8 @@ class RetrievalQuery:
 
 
 class InMemory:
-    """All rows of a table, for many searches in a row: the same nearest vectors at a tenth the
-    cost, and the rows of the best words without reading them.
+    """All rows of a table, for many searches: the same nearest vectors at a tenth of the cost, and
+    the rows of a full-text search without reading the table.
 
     Args:
         table: an open LanceDB table with at most `MAX_IN_MEMORY` rows.
@@ -108,7 +105,7 @@ class InMemory:
         self._rows = read.drop_columns(["vector", "_rowid"])
         self._vectors: np.ndarray = flat.reshape(read.num_rows, -1)
         dates = read["published_at"].cast("int64").to_pylist()
-        # A passage without a date is never old enough.
+        # A passage without a date counts as newer than every limit.
         self._dates = np.array([_LATEST if date is None else date for date in dates], np.int64)
         self._place = {chunk: place for place, chunk in enumerate(read["chunk_id"].to_pylist())}
         self._by_row_id = {row: place for place, row in enumerate(read["_rowid"].to_pylist())}
@@ -116,7 +113,7 @@ class InMemory:
         self._in_post = {where: place for place, where in enumerate(posts)}
 
     def nearest(self, query: RetrievalQuery, vector: np.ndarray) -> list[dict[str, Any]]:
-        """The same rows as `nearest`, in the same order."""
+        """Return the same rows as the function `nearest`, in the same order."""
         import numpy as np
 
         # Not `@`: the threads of a matrix library wait for each other in a busy loop.
@@ -134,7 +131,7 @@ class InMemory:
         ]
 
     def by_words(self, words: str, column: str, conditions: Sequence[str]) -> list[dict[str, Any]]:
-        """Lance's row id and `_score` of the rows with the best words, best first."""
+        """Return Lance's row id and `_score` of the best full-text rows, best first."""
         from lance.query import MatchQuery
 
         scanner = self.dataset.scanner(
@@ -149,19 +146,19 @@ class InMemory:
         return rows
 
     def rows_of(self, scores: Mapping[int, float]) -> list[dict[str, Any]]:
-        """The rows of full text's answer, in its order; one that was written since is left out.
+        """Return the rows of a full-text result in its order, without rows written since.
 
         Args:
             scores: `_score` by Lance's row id.
         """
         known = [row for row in scores if row in self._by_row_id]
-        found = self._take([self._by_row_id[row] for row in known])
-        return [{**row, "_score": scores[name]} for name, row in zip(known, found, strict=True)]
+        rows = self._take([self._by_row_id[row] for row in known])
+        return [{**row, "_score": scores[name]} for name, row in zip(known, rows, strict=True)]
 
     def at(
         self, places: Collection[tuple[str, int]], query: RetrievalQuery
     ) -> list[dict[str, Any]]:
-        """Rows by document and position that the query allows."""
+        """Return the rows at these documents and positions that the query allows."""
         latest = _LATEST if query.before is None else _microseconds(query.before)
         rows = [self._in_post[place] for place in sorted(places) if place in self._in_post]
         allowed = [place for place in rows if query.before is None or self._dates[place] <= latest]
@@ -182,16 +179,16 @@ def _microseconds(moment: datetime) -> int:
 
 
 def nearest(table: Any, query: RetrievalQuery, vector: np.ndarray) -> list[dict[str, Any]]:
-    """The rows with the nearest vectors (cosine): exactly, or by the index where there is one."""
+    """Return the rows with the nearest vectors (cosine), by index if there is one, else exactly."""
     builder = table.search(vector, vector_column_name="vector").distance_type("cosine")
-    builder = probing(builder, filtered=bool(_conditions(query)))
+    builder = set_probes(builder, filtered=bool(_conditions(query)))
     return _best(builder, query, [*_COLUMNS, "_distance"])
 
 
 def words_column(table: Any) -> str:
-    """Which column full text searches: `indexed_text`, or `text` in a table that lacks it.
+    """Return the column that full-text search uses: `indexed_text`, or `text` in an old table.
 
-    A table of a release before 3 lacks it until the next import: it is searched as it was then.
+    A table of a release before 3 lacks `indexed_text` until the next import.
     """
     return INDEXED if INDEXED in table.schema.names else "text"
 
@@ -199,16 +196,15 @@ def words_column(table: Any) -> str:
 def by_words(
     table: Any, query: RetrievalQuery, *, memory: InMemory | None = None, column: str = INDEXED
 ) -> list[dict[str, Any]]:
-    """The rows with the best words (BM25), by the full-text index.
+    """Return the best rows by BM25, from the full-text index.
 
     Args:
-        memory: the rows of `table`: then only their ids are asked for, which reads no row, and of
-            Lance itself on the caller's thread: .5 CPU-ms. By LanceDB it takes 2.6, and five
-            changes of thread.
-        column: that is searched (`words_column`).
+        memory: the rows of `table`. Lance then returns only row ids, on the caller's thread, in .5
+            CPU-ms. LanceDB takes 2.6 CPU-ms, and five changes of thread.
+        column: the column to search (`words_column`).
     """
     # MatchQuery takes the question as words; a bare string would be parsed for operators, and a
-    # question without a word is no query at all.
+    # question without words is not a valid query.
     words = query.question if re.search(r"\w", query.question) else "?"
     if memory is None:
         from lancedb.query import MatchQuery
@@ -228,16 +224,16 @@ def search(
     memory: InMemory | None,
     column: str = INDEXED,
 ) -> list[Passage]:
-    """The best of both searches, best first (`fusion.fused`).
+    """Run both searches and fuse their results, best first (`fusion.fuse`).
 
     Args:
-        memory: the rows of `table`; None: it is scanned.
-        column: that the words are searched in (`words_column`).
+        memory: the rows of `table`; None to scan it.
+        column: the column for full-text search (`words_column`).
     """
     near = memory.nearest(query, vector) if memory else nearest(table, query, vector)
     worded = by_words(table, query, memory=memory, column=column)
     near, worded = _allowed(near, query), _allowed(worded, query)
-    return [_passage(row, score=score) for row, score in fused(query.question, near, worded)]
+    return [_passage(row, score=score) for row, score in fuse(query.question, near, worded)]
 
 
 def _allowed(rows: Sequence[dict[str, Any]], query: RetrievalQuery) -> list[dict[str, Any]]:
@@ -247,9 +243,9 @@ def _allowed(rows: Sequence[dict[str, Any]], query: RetrievalQuery) -> list[dict
 def neighbours(
     table: Any, hits: Sequence[Passage], query: RetrievalQuery, *, memory: InMemory | None
 ) -> Mapping[str, list[Passage]]:
-    """What stands right after and right before each hit in its post, by chunk id of the hit.
+    """Return the passages right after and right before each hit in its post, by the hit's chunk id.
 
-    What the query leaves out is left out here too, and so is what is a hit itself.
+    Passages that the query excludes are left out, and so are the hits themselves.
     """
     around = {(hit.document_id, hit.position + step) for hit in hits for step in (1, -1)} - {
         (hit.document_id, hit.position) for hit in hits
@@ -258,13 +254,13 @@ def neighbours(
     if not around:
         return {hit.chunk_id: [] for hit in hits}
     rows = memory.at(around, query) if memory else _read_at(table, around, query)
-    there = {(row["document_id"], row["position"]): row for row in rows}
+    by_place = {(row["document_id"], row["position"]): row for row in rows}
     return {
         hit.chunk_id: [
-            _passage(there[place], score=hit.score, beside=hit.chunk_id)
+            _passage(by_place[place], score=hit.score, beside=hit.chunk_id)
             for step in (1, -1)
             for place in [(hit.document_id, hit.position + step)]
-            if place in there
+            if place in by_place
         ]
         for hit in hits
     }
@@ -275,7 +271,7 @@ def _read_at(
 ) -> list[dict[str, Any]]:
     documents = ", ".join(sorted({_quoted(document) for document, _ in places}))
     positions = ", ".join(map(str, sorted({position for _, position in places})))
-    # Pairs would be a long OR; this finds some rows more, by index, and the caller picks his.
+    # Pairs would need a long OR. This finds some extra rows, by index, and the caller drops them.
     conditions = [f"document_id IN ({documents})", f"position IN ({positions})"]
     builder = table.search().where(" AND ".join([*conditions, *_conditions(query)]))
     rows: list[dict[str, Any]] = builder.select(_COLUMNS).to_arrow().to_pylist()
@@ -301,7 +297,7 @@ def _passage(row: Mapping[str, Any], *, score: float, beside: str = "") -> Passa
 
 
 def _best(builder: Any, query: RetrievalQuery, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The first candidates that a query allows, best first."""
+    """Return the first candidates that a query allows, best first."""
     conditions = _conditions(query)
     if conditions:
         builder = builder.where(" AND ".join(conditions))
@@ -310,7 +306,7 @@ def _best(builder: Any, query: RetrievalQuery, columns: Sequence[str]) -> list[d
 
 
 def _conditions(query: RetrievalQuery) -> list[str]:
-    """What a query leaves out, in Lance's SQL."""
+    """Write a query's filters as SQL for Lance."""
     conditions: list[str] = []
     if query.before is not None:
         moment = query.before.astimezone(UTC).replace(tzinfo=None)

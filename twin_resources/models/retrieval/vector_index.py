@@ -1,6 +1,6 @@
-"""When an author's vectors get an index, and how it is made: IVF with RaBitQ codes.
+"""Plan and create an author's vector index: IVF with RaBitQ codes.
 
-Scope: the sizes, the settings of the index and of a search in it, and telling what stands.
+Scope: the sizes, the parameters of the index and of a search in it, and its current state.
 Out of scope: the other indexes and the lease (`index.py`), the search itself (`search.py`).
 Method: RaBitQ, Gao and Long 2024, https://doi.org/10.1145/3654970; in Lance,
 https://lance.org/format/table/index/vector/
@@ -11,8 +11,8 @@ Measured on vectors of 384 dimensions, ten nearest, CPU ms a query (recall), CPU
     30,000    24          7 (.99), 0.8 s    8 (.99), 37 s     6 (.99), 3 s
     200,000   142         6 (.97), 6 s      9 (.99), 76 s     8 (.998), 8 s
 
-RQ is made fastest and is the smallest (a bit a dimension; SQ eight), so it is the one. Lance's
-defaults sample 256 vectors a partition for 50 rounds: IVF_PQ then takes minutes.
+RQ is the fastest to build and the smallest (one bit a dimension; SQ has eight), so it is used. With
+Lance's defaults (256 vectors a partition sampled, 50 rounds) IVF_PQ takes minutes to build.
 """
 # pyright: strict
 
@@ -23,33 +23,33 @@ from datetime import timedelta
 from typing import Any
 
 VECTOR_INDEX = "vector"
-# A flat scan is dearer than the index from about 6,000 rows; up to 10,000 the gateway keeps an
+# From about 6,000 rows a flat scan costs more than the index. Below 10,000 the gateway keeps an
 # author's vectors in memory, which is exact and cheaper than both.
-SMALLEST = 10_000
+MIN_INDEXED_ROWS = 10_000
 ROWS_PER_PARTITION = 800
-OUTGROWN = 2.0  # times as many partitions wanted as stand: the centres no longer fit the rows
-# Merged by Lance they would end in few large partitions, so the index is rebuilt: some seconds.
+MAX_GROWTH = 2.0  # of the number of partitions; beyond it the centres no longer fit the rows
+# Lance would merge the segments into few large partitions, so the index is rebuilt in some seconds.
 MAX_SEGMENTS = 32
-SAMPLE_RATE = 64  # vectors a partition that the centres are learned from
+SAMPLE_RATE = 64  # vectors sampled for each partition to learn the centres
 MAX_ITERATIONS = 15
-PROBES = 40  # partitions that a search looks into; with a filter, at least
-REFINE = 10  # of the candidates that it is asked for, so many times are compared exactly
+PROBES = 40  # partitions that a search reads; the minimum if it has a filter
+REFINE = 10  # times the requested number of candidates are compared exactly
 _BUILD_LIMIT = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """How an index is to be made."""
+    """The parameters of an index to create."""
 
     partitions: int
 
 
 @dataclass(frozen=True)
 class IndexState:
-    """The index that a table has.
+    """The existing index of a table.
 
     Attributes:
-        partitions: of the rows that it was made from; rows added later go into the same.
+        partitions: number of partitions at creation; rows added later use the same ones.
         segments: one, and one more for each time that rows were added.
     """
 
@@ -57,23 +57,23 @@ class IndexState:
     segments: int
 
 
-def wanted(rows: int, standing: IndexState | None) -> IndexPlan | None:
-    """The index to make now, or None when what stands will do.
+def plan_index(rows: int, existing: IndexState | None) -> IndexPlan | None:
+    """Plan the index to create now; None if none is needed or the existing one is good enough.
 
     Args:
-        rows: of the table.
-        standing: None: there is no index.
+        rows: number of rows of the table.
+        existing: the index of the table, or None if there is none.
     """
-    if rows < SMALLEST:
+    if rows < MIN_INDEXED_ROWS:
         return None
     best = rows // ROWS_PER_PARTITION
-    if standing and best < OUTGROWN * standing.partitions and standing.segments <= MAX_SEGMENTS:
+    if existing and best < MAX_GROWTH * existing.partitions and existing.segments <= MAX_SEGMENTS:
         return None
     return IndexPlan(best)
 
 
-def standing(dataset: Any) -> IndexState | None:
-    """The index of the vectors, or None without one.
+def read_index_state(dataset: Any) -> IndexState | None:
+    """Read the state of the vector index, or return None if there is none.
 
     Args:
         dataset: an open Lance dataset.
@@ -84,8 +84,8 @@ def standing(dataset: Any) -> IndexState | None:
     return IndexState(max(int(part["num_partitions"]) for part in segments), len(segments))
 
 
-def make(table: Any, plan: IndexPlan) -> None:
-    """Make the index, in place of one that stands; readers use the old one until it is there.
+def create_index(table: Any, plan: IndexPlan) -> None:
+    """Create the index, replacing an existing one, which readers use until the new one is complete.
 
     Args:
         table: an open LanceDB table.
@@ -106,14 +106,14 @@ def make(table: Any, plan: IndexPlan) -> None:
     )
 
 
-def probing(builder: Any, *, filtered: bool) -> Any:
-    """A vector search that looks into enough partitions; without an index it changes nothing.
+def set_probes(builder: Any, *, filtered: bool) -> Any:
+    """Set how many partitions a vector search reads; without an index this has no effect.
 
     Args:
         builder: a LanceDB vector query.
-        filtered: whether it has a condition. Then there is no upper bound: where few rows are left,
-            more partitions are searched until there are as many as asked for. Without a bound Lance
-            searched on in an unfiltered table too: 16.6 CPU ms instead of 12.7 at 200,000 rows.
+        filtered: whether the query has a filter. There is then no upper bound: if the filter leaves
+            few rows, Lance reads partitions until it has the requested number. An unfiltered search
+            needs the bound: without it the search took 16.6 CPU ms instead of 12.7 at 200,000 rows.
     """
-    most = 0 if filtered else PROBES
-    return builder.minimum_nprobes(PROBES).maximum_nprobes(most).refine_factor(REFINE)
+    maximum = 0 if filtered else PROBES
+    return builder.minimum_nprobes(PROBES).maximum_nprobes(maximum).refine_factor(REFINE)

@@ -1,4 +1,4 @@
-"""Model servers: one llama.cpp process a version, and the fleet that the policy wants.
+"""Model servers: one llama.cpp process for each version, and the fleet that the policy requires.
 
-Scope: starting, watching and asking them. Out of scope: routes (`gateway/`).
+Scope: starting, monitoring and querying them. Out of scope: routes (`gateway/`).
 """

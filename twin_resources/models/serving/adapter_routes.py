@@ -1,16 +1,16 @@
-"""vLLM's routes for LoRA adapters: what a server offers, load one, unload one.
+"""Call vLLM's routes for LoRA adapters: list the models, load an adapter, unload one.
 
-Scope: the three requests and what their answers mean. Out of scope: which adapters
-shall be loaded (`loaded_adapters.py`), asking a model (`served_model.py`).
+Scope: the three requests and the meaning of their responses. Out of scope: choosing the adapters
+to load (`loaded_adapters.py`), querying a model (`served_model.py`).
 Interface: https://docs.vllm.ai/en/latest/features/lora/ ("Dynamically serving LoRA Adapters")
 
     GET  /v1/models                {"data": [{"id", "root", "parent"}, …]}
     POST /v1/load_lora_adapter     {"lora_name", "lora_path"}; 400: the name is taken
     POST /v1/unload_lora_adapter   {"lora_name"}; 404: no such adapter
 
-`root` is the path that an adapter was loaded from, as the request gave it; `parent` its base model,
-null for a base. Other OpenAI-compatible servers leave both out. The two routes exist only under
-`VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`.
+`root` is the path that an adapter was loaded from, as the request gave it. `parent` is its base
+model, null for a base. Other OpenAI-compatible servers omit both. The two POST routes exist only
+with `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`.
 """
 # pyright: strict
 
@@ -39,10 +39,9 @@ class OfferedModel:
     """One entry of a server's list of models.
 
     Attributes:
-        name: what to ask for.
-        root: what it was loaded from; empty: the server does not say.
-        parent: name of the base model that it is an adapter of; empty: it is none, or the server
-            does not say.
+        name: value of `model` in a request.
+        root: path that it was loaded from; empty if the server does not report it.
+        parent: base model of an adapter; empty for a base, or if the server does not report it.
     """
 
     name: str
@@ -55,14 +54,14 @@ class RouteMissing(TwinError):
 
 
 def offered(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, OfferedModel]:
-    """What `<url>/models` lists, by name.
+    """List the models of `<url>/models`, by name.
 
     Args:
         url: ends in `/v1`.
-        key: bearer token; empty: none.
+        key: bearer token; empty for none.
 
     Raises:
-        TwinError: the server does not answer as an OpenAI-compatible one.
+        TwinError: the server does not answer like an OpenAI-compatible one.
     """
     import httpx
 
@@ -88,7 +87,7 @@ def offered(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, Offered
 
 
 def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
-    """Whether the server has the routes at all: a GET is refused by its method, not as unknown.
+    """Return whether the server has the routes: it then answers a GET with 405, not 404.
 
     Raises:
         TwinError: it does not answer.
@@ -103,22 +102,22 @@ def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
         raise TwinError(
             f"ask {url} whether it loads adapters",
             found=f"{type(error).__name__}: {error}",
-            next_step="look at that server's log",
+            next_step="read that server's log",
         ) from error
     return answer.status_code == 405
 
 
 def load(url: str, key: str, *, name: str, path: str) -> None:
-    """Have the server load an adapter under a name.
+    """Make the server load an adapter under a name.
 
     Args:
-        path: PEFT folder (`adapter_config.json`, `adapter_model.safetensors`) as the server sees
-            it.
+        path: PEFT folder (`adapter_config.json`, `adapter_model.safetensors`) on the server's
+            file system.
 
     Raises:
-        RouteMissing: it has no such route.
-        TwinError: the name is taken, the folder is not there, the rank is above its
-            `--max-lora-rank` …; what it says is in `found`.
+        RouteMissing: the server has no such route.
+        TwinError: the name is taken, the folder is missing, the rank is above the server's
+            `--max-lora-rank` …; `found` has the server's message.
     """
     tried = f"load the adapter {name} at {url} from {path}"
     _post(
@@ -132,11 +131,11 @@ def load(url: str, key: str, *, name: str, path: str) -> None:
 
 
 def unload(url: str, key: str, *, name: str) -> None:
-    """Have the server forget an adapter.
+    """Make the server unload an adapter.
 
     Raises:
-        RouteMissing: it has no such route.
-        TwinError: it knows no adapter of that name, or could not let go of it.
+        RouteMissing: the server has no such route.
+        TwinError: it has no adapter of that name, or could not unload it.
     """
     _post(
         f"{url}/{UNLOAD}",
@@ -160,19 +159,19 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
         )
     except httpx.HTTPError as error:
         raise TwinError(
-            tried, found=f"{type(error).__name__}: {error}", next_step="look at that server's log"
+            tried, found=f"{type(error).__name__}: {error}", next_step="read that server's log"
         ) from error
     if answer.is_success:
         return
-    said = _said(answer)
-    # an adapter that is not there is a 404 too; a web framework's own says only "Not Found"
-    if answer.status_code == 404 and said in {"", "Not Found"}:
+    message = _error_message(answer)
+    # a missing adapter is a 404 too; the web framework's own 404 says only "Not Found"
+    if answer.status_code == 404 and message in {"", "Not Found"}:
         raise RouteMissing(tried, found="the server has no such route", next_step=HOW_TO_ALLOW)
-    raise TwinError(tried, found=f"HTTP {answer.status_code}: {said}", next_step=next_step)
+    raise TwinError(tried, found=f"HTTP {answer.status_code}: {message}", next_step=next_step)
 
 
-def _said(answer: httpx.Response) -> str:
-    """The message of a refusal: of vLLM from 0.10 on under `error`, before at the top."""
+def _error_message(answer: httpx.Response) -> str:
+    """Read the message of a refusal: under `error` from vLLM 0.10 on, at the top level before."""
     try:
         document: object = answer.json()
     except ValueError:

@@ -1,12 +1,11 @@
-"""Whether a base model chats: eight short questions through its template, answered as served.
+"""Test whether a base model can chat, with eight short questions to the served model.
 
-A model that was trained on text alone has a chat template in its folder all the same (Gemma 3 270M
-has): it goes on with the prompt, writes turns of its own, or never comes to an end. None of it
-shows in its likelihoods.
+A model that was trained on plain text may have a chat template as well (Gemma 3 270M has one). It
+continues the prompt, writes turns of its own, or never ends its answer. Likelihoods show none of
+this.
 
-Scope: the questions, the rule, and the name of the instruct variant. Out of scope:
-whether it is served as transformers computes it (`serving_parity.py`), how good its answers are
-(the gate).
+Scope: the questions, the rule, and the name of the instruct variant. Out of scope: comparing the
+served model with transformers (`serving_parity.py`), the quality of its answers (the gate).
 """
 # pyright: strict
 
@@ -37,13 +36,13 @@ QUESTIONS = (
     "Is ice cold or warm?",
     "What is two plus three?",
 )
-# SmolLM2-135M-Instruct needs 45 for the longest of its answers; an 8B base on two cores writes .4 a
-# second, so more would take it half an hour.
+# The longest answer of SmolLM2-135M-Instruct has 45 tokens. An 8B base on two cores writes .4
+# tokens a second, so a higher limit would take half an hour.
 MAX_TOKENS = 64
-# Of eight. SmolLM2-135M-Instruct has no faulty answer, Gemma 3 270M (text alone) has eight: half
-# lies as far from either as can be.
+# Of eight. SmolLM2-135M-Instruct has no faulty answer, and Gemma 3 270M (plain text) has eight; the
+# limit is halfway.
 MIN_FAULTY = 4
-REPEATED_WORDS = 6  # in a row, of the prompt
+REPEATED_WORDS = 6  # consecutive words of the prompt
 _TURN = re.compile(r"^\s*(?:user|assistant|model|system)\s*:?\s*$", re.IGNORECASE | re.MULTILINE)
 _INSTRUCT = re.compile(r"(?:^|[-_.])(?:instruct|it|chat)(?:[-_.]|$)", re.IGNORECASE)
 _BASE = re.compile(r"[-_](?:base|pt)$", re.IGNORECASE)
@@ -52,10 +51,10 @@ _RELEASE = re.compile(r"-v\d+(?:\.\d+)*$")
 
 @dataclass(frozen=True)
 class ChatAbility:
-    """What eight answers show.
+    """The faults of the eight answers.
 
     Attributes:
-        faults: of each answer; empty: it is one of a chat model.
+        faults: faults of each answer; empty for one of a chat model.
     """
 
     faults: tuple[tuple[Fault, ...], ...]
@@ -69,36 +68,36 @@ class ChatAbility:
         return self.faulty < MIN_FAULTY
 
     def warning(self, name: str) -> str:
-        """For a person: what was seen, what follows, and what to name instead; empty: it chats."""
+        """Describe the faults, the consequence and the alternative; empty if the model chats."""
         if self.chats:
             return ""
-        counted = Counter(fault for one in self.faults for fault in one)
-        seen = ", ".join(f"{fault} ({times})" for fault, times in counted.most_common())
+        counted = Counter(fault for faults in self.faults for fault in faults)
+        listed = ", ".join(f"{fault} ({times})" for fault, times in counted.most_common())
         variant = instruct_variant(name)
         instead = f"; its instruct variant is probably {variant}: --base-model" if variant else ""
         return (
             f"{name} is no chat model: of {len(self.faults)} short questions it answered "
-            f"{self.faulty} wrongly, as it {seen}. Its prose will not be shown; quotations, which "
-            f"need no model, work{instead}"
+            f"{self.faulty} wrongly, as it {listed}. Its prose will not be shown; quotations, "
+            f"which need no model, work{instead}"
         )
 
 
 def faults_of(answer: str, *, question: str, ends: bool) -> tuple[Fault, ...]:
-    """What is wrong with an answer, whatever it says.
+    """Return the faults of an answer's form, whatever its content.
 
     Args:
-        ends: by the model's own word, within `MAX_TOKENS`.
+        ends: whether the model ended the answer itself, within `MAX_TOKENS`.
     """
-    found: list[Fault] = []
+    faults: list[Fault] = []
     if not ends:
-        found.append("never ends")
+        faults.append("never ends")
     if FAMILIES.escaped(answer) != answer or _TURN.search(answer):
-        found.append("writes control words")
-    if _runs(answer) & (_runs(SYSTEM) | _runs(question)):
-        found.append("repeats the prompt")
+        faults.append("writes control words")
+    if _word_runs(answer) & (_word_runs(SYSTEM) | _word_runs(question)):
+        faults.append("repeats the prompt")
     if not any(character.isalnum() for character in answer):
-        found.append("says nothing")
-    return tuple(found)
+        faults.append("says nothing")
+    return tuple(faults)
 
 
 def ask_whether_it_chats(server: RunningServer) -> ChatAbility:
@@ -108,12 +107,12 @@ def ask_whether_it_chats(server: RunningServer) -> ChatAbility:
         TwinError: it does not answer.
     """
     headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
-    # a large base takes minutes for an answer; one that has died closes the connection
+    # a large base takes minutes for an answer; a dead server closes the connection
     with httpx.Client(headers=headers, trust_env=False, timeout=None) as client:
-        return ChatAbility(tuple(_asked(client, server, question) for question in QUESTIONS))
+        return ChatAbility(tuple(_ask(client, server, question) for question in QUESTIONS))
 
 
-def _asked(client: httpx.Client, server: RunningServer, question: str) -> tuple[Fault, ...]:
+def _ask(client: httpx.Client, server: RunningServer, question: str) -> tuple[Fault, ...]:
     body: dict[str, Any] = {
         "model": server.alias,
         "messages": [
@@ -138,7 +137,7 @@ def _asked(client: httpx.Client, server: RunningServer, question: str) -> tuple[
 
 
 def instruct_variant(name: str) -> str:
-    """How the instruct variant of a base is named where its family does as usual; empty: no guess.
+    """Guess the name of a base's instruct variant by its family's convention; empty if unknown.
 
     `google/gemma-3-270m` → `google/gemma-3-270m-it`, `Qwen/Qwen3-0.6B-Base` → `Qwen/Qwen3-0.6B`,
     `HuggingFaceTB/SmolLM2-135M` → `HuggingFaceTB/SmolLM2-135M-Instruct`.
@@ -160,6 +159,6 @@ def instruct_variant(name: str) -> str:
     return f"{owner}{slash}{variant}" if is_hub_id else variant
 
 
-def _runs(text: str) -> set[tuple[str, ...]]:
+def _word_runs(text: str) -> set[tuple[str, ...]]:
     words: Sequence[str] = re.findall(r"\w+", text.lower())
     return {tuple(words[at : at + REPEATED_WORDS]) for at in range(len(words) - REPEATED_WORDS + 1)}

@@ -1,7 +1,7 @@
-"""An answer model at an address, as a server of the fleet: asked now and then if it is there.
+"""An answer model at an address, as a member of the fleet that is checked periodically.
 
-Scope: when it is asked, what a missing answer does. Out of scope: servers of ours
-(`fleet_member.py`), asking once (`named_server.py`).
+Scope: the interval of the checks, the effect of a failed one. Out of scope: this home's servers
+(`fleet_member.py`), one check (`named_server.py`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from twin_resources.models.serving.named_server import named_server
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.settings import Settings
 
-# A paid address is not asked more often than that; what fails in between, the gateway answers by
-# the base model at once.
+# Limits the requests to a paid address. If it fails in between, the gateway's base model answers.
 LOOK_EVERY_S = 15.0
-LOOK_AT_MOST_S = 3.0  # the fleet waits for it
+LOOK_AT_MOST_S = 3.0  # the fleet waits for this check
 
 
 class NamedMember:
-    """The answer model at an address as the fleet sees it; as `fleet_member.FleetMember`, without a
-    process: it is ready while it answers."""
+    """An answer model at an address; like `fleet_member.FleetMember`, but without a process: it is
+    ready while the address answers."""
 
     def __init__(self, key: str, wanted: WantedServer, *, settings: Settings) -> None:
         self.key = key
@@ -33,7 +32,7 @@ class NamedMember:
         self._next_look = float("-inf")
 
     def step(self, now: float) -> None:
-        """Look, when it is time for that."""
+        """Check the address if the interval has passed."""
         if now < self._next_look:
             return
         try:
@@ -54,7 +53,7 @@ class NamedMember:
         return self.leaving_since is not None
 
     def ask_to_end(self) -> None:
-        """It is not ours."""
+        """Do nothing: another owner's server is not ended."""
 
     def end(self) -> None:
         self.server = None

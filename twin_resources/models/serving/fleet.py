@@ -1,18 +1,17 @@
-"""`python -m twin_resources.models.serving.fleet`: the model servers that the policy wants.
+"""`python -m twin_resources.models.serving.fleet`: run the model servers that the policy requires.
 
-Scope: following the policy, starting a new version beside the old one, publishing which
-servers answer (`servers.json`), draining and ending what nobody wants, restarting what crashed; of
-a server elsewhere (`TWIN_MODEL_SERVER_URL`), which adapters shall be loaded.
-Out of scope: one server (`model_server.py`), loading an adapter (`loaded_adapters.py`),
-which version shall be served (`registry/` decides and writes the policy), who is sent where (the
-gateway).
+Scope: following the policy, starting a new version beside the old one, publishing the servers that
+answer (`servers.json`), draining and ending unneeded servers, restarting crashed ones, and choosing
+the adapters for an external server (`TWIN_MODEL_SERVER_URL`).
+Out of scope: one server (`model_server.py`), loading an adapter (`loaded_adapters.py`), choosing
+the served version (`registry/`, which writes the policy), routing requests (the gateway).
 
     servers.json   {"schema": 1, "written_at": …,
                     "servers": {"base" | "<author>/v3": {"url", "alias", "key", "ready", "pid",
                                                          "engine", "context"}},
-                    "problems": {"<author>/v3": why it is not up}}
+                    "problems": {"<author>/v3": why it is down}}
 
-The file holds keys: it is written with mode 600 and replaced by renaming.
+The file contains keys, so it has mode 600 and is replaced by renaming.
 """
 
 from __future__ import annotations
@@ -57,12 +56,12 @@ BASE_EVERY_S = 1.0
 
 
 def version_key(author: str, version: int) -> str:
-    """Key of `servers.json` for one version: `jane/v3`."""
+    """Return the key of one version in `servers.json`: `jane/v3`."""
     return f"{author}/v{version}"
 
 
 def _served(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
-    """Every author's stable and canary version, by key; none before the first release."""
+    """Yield every author's stable and canary version with its key; none before a release."""
     for author, arms in (policy.authors if policy else {}).items():
         for served in (arms.stable, arms.canary):
             if served is not None:
@@ -70,7 +69,7 @@ def _served(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
 
 
 def wanted_versions(policy: Policy | None) -> dict[str, WantedServer]:
-    """Servers of the versions in use, by key."""
+    """Return the servers of the versions in use, by key."""
     wanted: dict[str, WantedServer] = {}
     for key, served in _served(policy):
         adapter = str(served.adapter_gguf) if served.adapter_gguf else None
@@ -80,8 +79,8 @@ def wanted_versions(policy: Policy | None) -> dict[str, WantedServer]:
 
 
 def wanted_adapters(policy: Policy | None) -> dict[str, Path | None]:
-    """PEFT folders of the versions in use, by key, for a server that answers for the whole home;
-    None: the version has none, and is looked for there by its name."""
+    """Return the PEFT folders of the versions in use, by key, for one server of the whole home;
+    None for a version without a folder, which that server must offer by its name."""
     return {
         key: peft_folder(served.folder)
         for key, served in _served(policy)
@@ -89,13 +88,13 @@ def wanted_adapters(policy: Policy | None) -> dict[str, Path | None]:
     }
 
 
-def _same(key: str, other: str) -> bool:
-    """Whether two keys are versions of one author."""
+def _same_author(key: str, other: str) -> bool:
+    """Return whether two keys are versions of one author."""
     return key.rpartition("/")[0] == other.rpartition("/")[0]
 
 
 class Fleet:
-    """Every server of one home. `step` is one round; `run` repeats it until told to stop."""
+    """Every server of one home. `step` is one round; `run` repeats it until `stop` is set."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.members: dict[str, FleetMember | NamedMember] = {}
@@ -112,17 +111,17 @@ class Fleet:
         self._published: dict[str, Any] | None = None
 
     def step(self) -> None:
-        """Follow the policy by one round and publish what has changed."""
+        """Follow the policy for one round and publish the changes."""
         self._follow_policy()
         wanted = wanted_versions(self._policy)
         if self._settings.model_server_url:
             self._step_remote(wanted_adapters(self._policy))
-            wanted = {key: what for key, what in wanted.items() if what.address}
+            wanted = {key: server for key, server in wanted.items() if server.address}
         self._step_members(wanted)
         self._publish()
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; then end every server and publish that there is none."""
+        """Work until `stop` is set; then end every server and publish an empty list."""
         try:
             while not stop.is_set():
                 self.step()
@@ -142,7 +141,7 @@ class Fleet:
         try:
             status = path.stat()
         except FileNotFoundError:
-            return  # before the first release; a policy that once was does not vanish
+            return  # before the first release; an existing policy is never deleted
         mark = (status.st_mtime_ns, status.st_ino)
         if mark == self._policy_mark:
             return
@@ -150,7 +149,7 @@ class Fleet:
             self._policy = read_policy(path)
             self._problems.pop(path.name, None)
         except (TwinError, OSError, ValueError, KeyError, TypeError) as error:
-            # the servers that are up go on: a bad file must not take the answers away
+            # running servers stay up: an unreadable file must not stop the answers
             self._problems[path.name] = f"{type(error).__name__}: {error}"
             say(f"{path} is not readable, the last good one is followed. {error}")
         self._policy_mark = mark
@@ -162,20 +161,20 @@ class Fleet:
                 self._find_base(now)
             if self._base is not None:
                 wanted[BASE] = self._base
-        for key, what in wanted.items():
+        for key, server in wanted.items():
             member = self.members.get(key)
-            if member is not None and member.wanted != what:
-                member.end()  # other files under the same key: they cannot be up side by side
+            if member is not None and member.wanted != server:
+                member.end()  # other files under the same key cannot run side by side
                 member = None
             if member is None:
-                kind = NamedMember if what.address else FleetMember
-                self.members[key] = member = kind(key, what, settings=self._settings)
+                kind = NamedMember if server.address else FleetMember
+                self.members[key] = member = kind(key, server, settings=self._settings)
             member.leaving_since = None
             member.step(now)
         for member in [self.members[key] for key in set(self.members) - set(wanted)]:
             if member.leaving_since is None:
                 # the old version stays published until its author's new ones answer
-                if all(self.members[key].server for key in wanted if _same(key, member.key)):
+                if all(self.members[key].server for key in wanted if _same_author(key, member.key)):
                     member.leaving_since = now
                 else:
                     member.step(now)
@@ -223,7 +222,7 @@ class Fleet:
                 self._remote[key] = RunningServer(url, alias, secret, None, engine)
         for key in (before - {BASE, *versions}) & offered:
             # the old version stays published until its author's new ones answer
-            if any(_same(key, name) for name in self._remote_problems):
+            if any(_same_author(key, name) for name in self._remote_problems):
                 self._remote[key] = RunningServer(url, key, secret, None, engine)
 
     def _publish(self) -> None:
@@ -239,7 +238,7 @@ class Fleet:
                     "ready": True,
                     "pid": server.pid,
                     "engine": server.engine,
-                    # of a server elsewhere the base model's own, which the gateway looks up
+                    # for an external server the gateway looks up the base model's own
                     "context": CONTEXT_TOKENS if server.pid is not None else 0,
                 }
                 for key, server in (servers | self._remote).items()

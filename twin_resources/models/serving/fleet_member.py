@@ -1,7 +1,7 @@
-"""One server of the fleet: loading, ready, failed and started again, draining, ended.
+"""One server of the fleet: loading, ready, failed and restarted, draining, ended.
 
-Scope: the life of one server process, a look at a time, never waiting.
-Out of scope: which servers there shall be (`fleet.py`), the process (`model_server.py`).
+Scope: the states of one server process, checked step by step without waiting.
+Out of scope: choosing the servers (`fleet.py`), the process (`model_server.py`).
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.settings import Settings
 
 HEALTH_EVERY_S = 5.0
-# Of a server that does not answer: busy, it uses the processor, and readers wait for a stuck one.
+# Idle time of a server that does not answer; a busy one uses the processor.
 HEALTH_IDLE_S = 30.0
-# The gateway follows servers.json within a second; a request that had chosen the old server by then
-# is on its way to it.
+# The gateway follows servers.json within a second; a request that chose the old server by then is
+# still on its way.
 DRAIN_AT_LEAST_S = 5.0
 DRAIN_AT_MOST_S = 300.0
 MAX_PAUSE_S = 30.0
-END_WITHIN_S = 5.0  # the supervisor waits 8 s for the fleet before it kills
+END_WITHIN_S = 5.0  # the supervisor kills the fleet after 8 s
 
 
 @dataclass(frozen=True)
 class WantedServer:
-    """One server that shall be up: the base alone, base and adapter of a version, or what answers
-    at an address (`https://…/v1#model`), which is not ours to start."""
+    """One required server: the base alone, base and adapter of a version, or an address
+    (`https://…/v1#model`), whose server the fleet does not start."""
 
     base_gguf: str
     adapter_gguf: str | None = None
@@ -38,7 +38,7 @@ class WantedServer:
 
 
 def retry_pause(failures: int) -> float:
-    """Seconds until a server that failed this often in a row is started again: 1, 2, 4 … 30."""
+    """Return the seconds before a restart after this many failures in a row: 1, 2, 4 … 30."""
     return min(2.0 ** (failures - 1), MAX_PAUSE_S)
 
 
@@ -55,11 +55,11 @@ class FleetMember:
         self._process: ServerProcess | None = None
         self._failures = 0
         self._retry_at = 0.0
-        self._progress: ProgramProgress | None = None  # since it answered last
-        self._asked_at = 0.0
+        self._progress: ProgramProgress | None = None  # since the last response
+        self._checked_at = 0.0
 
     def step(self, now: float) -> None:
-        """Move on by one look: start, become ready, or notice that it has failed."""
+        """Check once: start the server, mark it ready, or record that it has failed."""
         try:
             if self._process is None:
                 if now >= self._retry_at:
@@ -67,24 +67,24 @@ class FleetMember:
             elif self.server is None:
                 self._become_ready(self._process)
             else:
-                self._look_after(self._process, now)
+                self._check_health(self._process, now)
         except TwinError as error:
             self._fail(str(error), now)
 
     def drained(self, now: float) -> bool:
-        """Whether a leaving server may end: nobody asks any more, or it was given long enough.
+        """Return whether a leaving server may end: it is idle, or the time limit has passed.
 
-        One that does not say how many ask is busy: it answers its metrics between two steps of the
-        model, and a long prompt is one step.
+        A server that does not report its requests counts as busy: it answers for metrics only
+        between two steps of the model, and a long prompt is one step.
         """
         if self.leaving_since is None:
             return False
-        gone = now - self.leaving_since
-        if self._process is None or self.server is None or gone > DRAIN_AT_MOST_S:
+        elapsed = now - self.leaving_since
+        if self._process is None or self.server is None or elapsed > DRAIN_AT_MOST_S:
             return True
         try:
-            return gone > DRAIN_AT_LEAST_S and self._process.busy() == 0
-        except TwinError:  # it has ended by itself
+            return elapsed > DRAIN_AT_LEAST_S and self._process.busy() == 0
+        except TwinError:  # the process has ended
             return True
 
     def ask_to_end(self) -> None:
@@ -113,10 +113,10 @@ class FleetMember:
             self.server, self.problem, self._failures, self._progress = server, "", 0, None
             say(f"{self.key} is ready at {server.url}, warmed up in {seconds:.2f} s")
 
-    def _look_after(self, process: ServerProcess, now: float) -> None:
-        if not process.has_ended() and now - self._asked_at < HEALTH_EVERY_S:
+    def _check_health(self, process: ServerProcess, now: float) -> None:
+        if not process.has_ended() and now - self._checked_at < HEALTH_EVERY_S:
             return
-        self._asked_at = now
+        self._checked_at = now
         if process.running() is not None:
             self._progress = None
             return
@@ -126,7 +126,7 @@ class FleetMember:
             raise TwinError(
                 f"serve {self.key}",
                 found=f"no answer, {why}",
-                next_step=f"read {process.log_path}; it is started again",
+                next_step=f"read {process.log_path}; the fleet restarts it",
             )
 
     def _fail(self, problem: str, now: float) -> None:
@@ -138,6 +138,6 @@ class FleetMember:
 
 
 def say(line: str) -> None:
-    """One line with its time into the fleet's log."""
+    """Write one line with its time to the fleet's log."""
     sys.stderr.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
     sys.stderr.flush()

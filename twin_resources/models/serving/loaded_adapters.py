@@ -1,16 +1,16 @@
-"""Which of a home's adapters are loaded at the server of `TWIN_MODEL_SERVER_URL`, and for how long.
+"""Load and unload a home's adapters at the server of `TWIN_MODEL_SERVER_URL`.
 
-Scope: loading what somebody asks, keeping it while it is in use, unloading what nobody uses.
-Out of scope: the requests (`adapter_routes.py`), publishing who answers (`fleet.py`).
+Scope: loading requested adapters, keeping those in use, unloading unused ones.
+Out of scope: the requests (`adapter_routes.py`), publishing the servers (`fleet.py`).
 
 Several processes use one adapter: the fleet for readers, a gate or a trial for its questions. Each
-holds a shared lock on the adapter's lease file while it does, and only who has the file alone
-unloads. The kernel frees the lock of a killed process, so that no crash keeps an adapter loaded.
+holds a shared lock on the adapter's lease file meanwhile. Only a process that gets the exclusive
+lock unloads. The kernel frees the lock of a killed process, so no crash keeps an adapter loaded.
 
-An adapter is known by its name and by the folder that it was loaded from, which vLLM lists as
-`root`. Under a name that another folder of this home stands behind, it is loaded again; a folder
-elsewhere is somebody else's, and refused: it would answer as this author. A server that lists no
-folders is taken at its word, as one whose adapters a person loads (`--lora-modules`).
+An adapter is identified by its name and by the folder that it was loaded from, which vLLM lists as
+`root`. If the name belongs to another folder of this home, the adapter is loaded again. A folder
+outside this home is refused: another owner's adapter would answer as this author. A server that
+lists no folders is trusted, since a person loads its adapters (`--lora-modules`).
 """
 # pyright: strict
 
@@ -30,21 +30,21 @@ from twin_resources.models.serving import adapter_routes
 from twin_resources.models.serving.adapter_routes import OfferedModel
 from twin_resources.settings import Settings
 
-# A stream that had begun when its version was replaced is over by then; vLLM keeps what is loaded
-# in the processor's memory, so that an adapter which waits costs little.
+# A stream that began before its version was replaced has ended by then. vLLM keeps adapters in the
+# processor's memory, so an unused one costs little.
 DRAINED_AFTER_S = 300.0
 PEFT_FOLDER, PEFT_CONFIG = "adapter", "adapter_config.json"  # of a checkpoint's folder
-_OURS = re.compile(r"[^/]+/v\d+")
+_VERSION_NAME = re.compile(r"[^/]+/v\d+")
 
 
 def peft_folder(checkpoint: str | Path) -> Path | None:
-    """The PEFT adapter in a checkpoint's folder; None: it has none (fully trained, or a name)."""
+    """Return the PEFT adapter's folder of a checkpoint, or None (fully trained, or only a name)."""
     folder = Path(checkpoint) / PEFT_FOLDER
     return folder if checkpoint and (folder / PEFT_CONFIG).is_file() else None
 
 
 def not_offered(name: str, url: str, offered: Iterable[str]) -> TwinError:
-    """What to do about a name that a server does not offer, and that nothing can be loaded for."""
+    """Create the error for a name that a server does not offer and that cannot be loaded."""
     return TwinError(
         f"serve {name} at {url}",
         found=f"it offers {', '.join(sorted(offered)) or 'nothing'}",
@@ -62,33 +62,33 @@ class AdapterServer:
         self._leases = settings.work_dir / "adapters-in-use"
 
     def path_there(self, folder: Path) -> str:
-        """A folder of this home as the server sees it (`TWIN_MODEL_SERVER_HOME`)."""
-        there = self._settings.model_server_home
-        if not there or not folder.is_relative_to(self._settings.home):
+        """Return the server's path of a folder of this home (`TWIN_MODEL_SERVER_HOME`)."""
+        server_home = self._settings.model_server_home
+        if not server_home or not folder.is_relative_to(self._settings.home):
             return str(folder)
-        return str(PurePosixPath(there) / folder.relative_to(self._settings.home).as_posix())
+        return str(PurePosixPath(server_home) / folder.relative_to(self._settings.home).as_posix())
 
     def is_of_this_home(self, model: OfferedModel) -> bool:
-        """Whether the server loaded it from a checkpoint of this home, under a version's name."""
+        """Return whether it was loaded from a checkpoint of this home, under a version's name."""
         checkpoints = PurePosixPath(self.path_there(self._settings.checkpoints_dir))
         inside = bool(model.root) and PurePosixPath(model.root).is_relative_to(checkpoints)
-        return inside and bool(model.parent) and bool(_OURS.fullmatch(model.name))
+        return inside and bool(model.parent) and bool(_VERSION_NAME.fullmatch(model.name))
 
     def offered(self) -> dict[str, OfferedModel]:
-        """As `adapter_routes.offered`."""
+        """List the models that the server offers, by name; see `adapter_routes.offered`."""
         return adapter_routes.offered(self._url, self._key)
 
     def require(
         self, name: str, folder: Path | None, *, listed: Mapping[str, OfferedModel] | None = None
     ) -> None:
-        """Have the server offer `name` from that folder. The caller holds the lease.
+        """Make the server offer `name` from that folder. The caller holds the lease.
 
         Args:
-            folder: PEFT folder; None: nothing can be loaded, a person has to.
-            listed: what it offers, asked since the lease is held; None: it is asked now.
+            folder: PEFT folder; None if only a person can load the adapter.
+            listed: models offered since the lease is held; None to list them now.
 
         Raises:
-            TwinError: it does not answer, refuses, or offers another folder under that name.
+            TwinError: the server does not answer, refuses, or offers another folder under the name.
         """
         offered = self.offered() if listed is None else listed
         known = offered.get(name)
@@ -101,8 +101,8 @@ class AdapterServer:
                 raise TwinError(
                     f"serve {name} at {self._url}",
                     found=f"under this name it serves {known.root}, not {self.path_there(folder)}",
-                    next_step="unload that one there, give each home a server of its own, or say "
-                    "in TWIN_MODEL_SERVER_HOME under which path the server sees this home",
+                    next_step="unload that adapter, give each home a server of its own, or set "
+                    "TWIN_MODEL_SERVER_HOME to the path under which the server sees this home",
                 )
             adapter_routes.unload(self._url, self._key, name=name)
         if folder is None:
@@ -110,25 +110,25 @@ class AdapterServer:
         try:
             adapter_routes.load(self._url, self._key, name=name, path=self.path_there(folder))
         except TwinError:
-            # of two that load at once the server refuses one, and both have what they want
-            again = self.offered().get(name)
-            if again is None or again.root != self.path_there(folder):
+            # of two concurrent requests the server refuses one, but the adapter is loaded
+            current = self.offered().get(name)
+            if current is None or current.root != self.path_there(folder):
                 raise
 
     def hold(self, name: str) -> IO[bytes]:
-        """Take a share of an adapter's lease: nobody unloads it until the file is closed."""
+        """Take a shared lock on an adapter's lease; it stays loaded until the file is closed."""
         stream = self._lease(name)
         fcntl.flock(stream, fcntl.LOCK_SH)
         return stream
 
     def unload_unused(self, name: str) -> bool:
-        """Unload one that nobody holds.
+        """Unload an adapter that no process holds.
 
         Returns:
-            False: somebody uses it, or what stands there is not of this home.
+            False if a process uses it, or the server's adapter is not of this home.
 
         Raises:
-            TwinError: the server does not answer, or could not let go of it.
+            TwinError: the server does not answer, or could not unload it.
         """
         with self._lease(name) as lease:
             try:
@@ -143,23 +143,23 @@ class AdapterServer:
 
     @contextmanager
     def loaded(self, name: str, folder: Path | None) -> Generator[None]:
-        """Keep an adapter loaded for as long as the context lasts; as `require`.
+        """Keep an adapter loaded for as long as the context lasts; see `require`.
 
-        Afterwards it is unloaded, unless somebody else uses it.
+        Afterwards it is unloaded, unless another process uses it.
         """
         try:
             with self.hold(name):
                 self.require(name, folder)
                 yield
         finally:
-            # what was asked is answered, and a server that keeps it is no reason to lose that: the
-            # fleet looks for such adapters, and says why one stays
+            # the answers are complete and must not be lost because unloading fails; the fleet
+            # finds such adapters later and logs why one stays
             with suppress(TwinError):
                 self.unload_unused(name)
 
     def _lease(self, name: str) -> IO[bytes]:
         self._leases.mkdir(parents=True, exist_ok=True)
-        # no author's name in a file that outlives a forgotten author
+        # a hash, because the file outlives a forgotten author
         key = hashlib.sha256(name.encode()).hexdigest()[:16]
         return (self._leases / f"{key}.lease").open("ab")
 
@@ -178,10 +178,10 @@ class _Failed:
 
 
 class FleetAdapters:
-    """What the fleet keeps loaded: the versions in use, and for a while those that were.
+    """The adapters that the fleet keeps loaded: versions in use, and recently used ones.
 
-    One look at a time, each with what is wanted then; a server that was restarted has lost all
-    adapters, and gets them again at the next look.
+    Each step receives the adapters that are wanted then. A restarted server has lost all adapters,
+    and the next step loads them again.
     """
 
     def __init__(
@@ -189,8 +189,8 @@ class FleetAdapters:
     ) -> None:
         """
         Args:
-            say: one line for the log.
-            retry_pause: seconds after so many failures in a row.
+            say: writes a line to the log.
+            retry_pause: returns the seconds to wait after a number of failures in a row.
         """
         self._server = AdapterServer(settings)
         self._say = say
@@ -200,19 +200,19 @@ class FleetAdapters:
         self._failed: dict[str, _Failed] = {}
 
     def step(self, wanted: Mapping[str, Path | None], now: float) -> dict[str, str]:
-        """Load what is wanted and absent, unload what has not been wanted for long enough.
+        """Load missing wanted adapters, and unload those that have not been wanted for a while.
 
         Args:
-            wanted: PEFT folders by version's name; None: a person loads it.
-            now: seconds of a clock that never goes back.
+            wanted: PEFT folders by version's name; None if a person loads the adapter.
+            now: seconds of a monotonic clock.
 
         Returns:
-            Why a wanted one is not there, by its name; empty: all are.
+            Why a wanted adapter is missing, by its name; empty if none is.
 
         Raises:
             TwinError: the server does not answer.
         """
-        for name in wanted:  # before the list: what it shows then, nobody unloads
+        for name in wanted:  # before listing, so that no process unloads a listed one
             self._keep(name)
         listed = self._server.offered()
         self._failed = {name: failed for name, failed in self._failed.items() if name in wanted}
@@ -222,14 +222,14 @@ class FleetAdapters:
             self._leaving[name] = _Leaving(now, self._held.pop(name))
         for name, model in listed.items():
             if name not in wanted and self._server.is_of_this_home(model):
-                # a killed gate's, or of the fleet before this one: somebody may still read from it
+                # left by a killed gate or a former fleet; a request may still use it
                 self._leaving.setdefault(name, _Leaving(now, None))
         self._unload_drained(now)
         return {name: failed.problem for name, failed in self._failed.items()}
 
     def end(self) -> None:
-        """Let go of every lease; what is loaded stays, and the next fleet finds it."""
-        leases = [*self._held.values(), *(one.lease for one in self._leaving.values())]
+        """Release every lease; adapters stay loaded, and the next fleet finds them."""
+        leases = [*self._held.values(), *(leaving.lease for leaving in self._leaving.values())]
         for lease in leases:
             if lease is not None:
                 lease.close()
@@ -237,9 +237,9 @@ class FleetAdapters:
         self._leaving.clear()
 
     def _keep(self, name: str) -> None:
-        again = self._leaving.pop(name, None)
+        leaving = self._leaving.pop(name, None)
         if name not in self._held:
-            self._held[name] = (again.lease if again else None) or self._server.hold(name)
+            self._held[name] = (leaving.lease if leaving else None) or self._server.hold(name)
 
     def _require(
         self, name: str, folder: Path | None, listed: Mapping[str, OfferedModel], now: float
@@ -270,7 +270,7 @@ class FleetAdapters:
                 if self._server.unload_unused(name):
                     self._say(f"{name} is unloaded")
             except TwinError as error:
-                leaving.since = now  # later again; it hinders nobody
+                leaving.since = now  # tried again later; a loaded adapter does no harm
                 self._say(f"{name} is not unloaded. {error}")
                 continue
             del self._leaving[name]

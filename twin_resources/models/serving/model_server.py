@@ -1,12 +1,12 @@
-"""Model servers: llama.cpp's server as a process of ours, or an OpenAI-compatible server elsewhere.
+"""Start and end model servers: a llama.cpp process, or an external OpenAI-compatible server.
 
-Scope: starting one server for one model version, waiting until it answers, ending it; the
-process itself is `model_server_process.py`.
-Out of scope: which versions shall be up (`fleet.py`), prompts, routing (the gateway).
+Scope: starting one server for one model version, waiting until it answers, ending it.
+Out of scope: the process itself (`model_server_process.py`), choosing the versions (`fleet.py`),
+prompts, routing (the gateway).
 
-One process a version: llama.cpp reuses the key-value cache between adapters of one process (51 of
-51 answers of the base came out wrong after an adapter had answered), and requests for different
-adapters wait for each other.
+Each version has its own process. llama.cpp reuses the key-value cache between adapters of one
+process (after an adapter had answered, 51 of 51 answers of the base were wrong), and requests for
+different adapters wait for each other.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ END_WITHIN_S = 10.0
 
 
 class ServerProcess:
-    """One llama.cpp server process of ours, in its own process group.
+    """One llama.cpp server process in its own process group.
 
-    The process ends itself when its parent is gone, so a killed parent leaves none behind.
+    The process exits when its parent has ended, so a killed parent leaves none behind.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ServerProcess:
         """Start the process; it is not ready yet.
 
         Args:
-            threads: 0: half of the cores.
+            threads: number of threads; 0 for half the number of cores.
 
         Raises:
             TwinError: a file of the model is missing.
@@ -87,8 +87,8 @@ class ServerProcess:
         name = re.sub(r"[^A-Za-z0-9.-]+", "-", alias)
         self.log_path = settings.logs_dir / f"model-server-{name}.log"
         folder = settings.work_dir / "model-servers"
-        for needed in (settings.logs_dir, folder):
-            needed.mkdir(parents=True, exist_ok=True)
+        for required in (settings.logs_dir, folder):
+            required.mkdir(parents=True, exist_ok=True)
         self._port_file = folder / f"{name}-{os.getpid()}-{secrets.token_hex(4)}.json"
         command = [sys.executable, "-m", "twin_resources.models.serving.model_server_process"]
         command += ["--base", str(base_gguf), "--alias", alias, "--port", str(port)]
@@ -98,7 +98,7 @@ class ServerProcess:
             command += ["--adapter", str(adapter_gguf)]
         if threads:
             command += ["--threads", str(threads)]
-        # the key goes by environment: arguments are visible to every user of the machine
+        # the key is an environment variable, because every user of the machine can see arguments
         environment = os.environ | {"TWIN_MODEL_SERVER_KEY": self.key}
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
@@ -116,10 +116,10 @@ class ServerProcess:
         return self._process.pid
 
     def running(self) -> RunningServer | None:
-        """The server, once it answers; None while it loads or does not answer.
+        """Return the server, or None while it loads or does not answer.
 
         Raises:
-            TwinError: the process has ended; the message holds the end of its log.
+            TwinError: the process has ended; the message includes the end of its log.
         """
         import httpx
 
@@ -142,12 +142,12 @@ class ServerProcess:
         return RunningServer(f"{url}/v1", self.alias, self.key, self.pid, self._engine)
 
     def wait_until_ready(self) -> RunningServer:
-        """Wait for a healthy answer, for as long as the process works.
+        """Wait for a healthy response while the process makes progress.
 
-        A server may be waited for again at any age: one that is busy misses a health check.
+        This may be called again at any time, since a busy server misses a health check.
 
         Raises:
-            TwinError: the process ended, stands still, or was waited for an hour.
+            TwinError: the process ended, made no progress, or was not ready within an hour.
         """
         progress, why = ProgramProgress(), ""
         while not why:
@@ -163,10 +163,10 @@ class ServerProcess:
         )
 
     def busy(self) -> int | None:
-        """How many requests it answers at this moment; None when it does not say in time.
+        """Return the number of requests in progress; None if the server does not respond in time.
 
         Raises:
-            TwinError: as `running`.
+            TwinError: see `running`.
         """
         import httpx
 
@@ -191,7 +191,7 @@ class ServerProcess:
         self._signal(signal.SIGTERM)
 
     def end(self, *, within_s: float = END_WITHIN_S) -> None:
-        """End the process group: SIGTERM, and SIGKILL when that was not heard."""
+        """End the process group with SIGTERM, then with SIGKILL if it has not ended in time."""
         self._signal(signal.SIGTERM)
         try:
             self._process.wait(within_s)
@@ -202,23 +202,23 @@ class ServerProcess:
         self._port_file.unlink(missing_ok=True)
 
     def log_tail(self, lines: int = 8) -> str:
-        """The last lines of the log, for an error message."""
+        """Return the last lines of the log, for an error message."""
         text = self.log_path.read_text(encoding="utf-8", errors="replace").strip()
         return " | ".join(text.splitlines()[-lines:]) or "an empty log"
 
     def _signal(self, number: int) -> None:
-        if self._process.poll() is None:  # not reaped, so the pid is still its own
+        if self._process.poll() is None:  # not reaped, so its pid cannot have been reused
             os.killpg(self._process.pid, number)
 
 
 def serve_warmed_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
-    """Ask for one token, so that the first reader does not pay for the first touch of the weights.
+    """Request one token, so that the first reader does not wait for the weights to be paged in.
 
     Returns:
-        Seconds it took; of a server that is late, and no worse for that, `timeout_s`.
+        Seconds that it took; `timeout_s` if the server is late, which is no failure.
 
     Raises:
-        TwinError: it does not answer properly.
+        TwinError: the request fails.
     """
     import httpx
 
@@ -249,33 +249,33 @@ def serve_warmed_up(server: RunningServer, *, timeout_s: float = 120.0) -> float
 
 
 class ModelServers:
-    """Servers for model versions: a process of ours each, or the one that the settings name."""
+    """Servers for model versions: a process for each, or the server that the settings name."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     @property
     def base_alias(self) -> str:
-        """What to ask for to get the base model alone, from a server of ours or the named one."""
+        """The alias of the base model alone, at this home's server or the named one."""
         return self._settings.base_model if self._settings.model_server_url else "base"
 
     @property
     def engine(self) -> str:
-        """What computes their answers, with its version, also before one runs."""
+        """Name and version of the inference engine, also before a server runs."""
         url = self._settings.model_server_url.rstrip("/")
         if url:
-            return remote_engine(url, self._settings.model_server_key, self._said_precision)
+            return remote_engine(url, self._settings.model_server_key, self._set_precision)
         return own_engine(self._settings.served_precision)
 
     @property
-    def _said_precision(self) -> str:
+    def _set_precision(self) -> str:
         return self._settings.model_server_precision
 
     def precision(self, version: ModelVersion) -> str:
-        """What the weights of a version are served in, which says how far its answers may differ
-        from the reference's (`served_precision.limits_of`)."""
+        """Return the precision in which a version is served, which decides how far its answers may
+        differ from the reference's (`served_precision.limits_of`)."""
         if self._settings.model_server_url:
-            return precision_elsewhere(self._said_precision, version.base)
+            return precision_elsewhere(self._set_precision, version.base)
         file = Path(version.base_gguf)
         return (gguf_precision(file) if file.is_file() else "") or F16
 
@@ -293,12 +293,12 @@ class ModelServers:
 
         Args:
             base_gguf: f16 GGUF of the base; may be None with `TWIN_MODEL_SERVER_URL`.
-            adapter_gguf: GGUF adapter of the version; None: the base alone.
-            alias: name of the version; with `TWIN_MODEL_SERVER_URL` that server must know it, or
+            adapter_gguf: GGUF adapter of the version; None for the base alone.
+            alias: name of the version; with `TWIN_MODEL_SERVER_URL` that server must offer it, or
                 load it from `adapter`.
-            adapter: PEFT folder of the version, for a server elsewhere, which has it loaded for as
-                long as the context lasts; None: it is looked for there by its name.
-            port: 0: any free one.
+            adapter: PEFT folder of the version, which an external server loads while the context
+                lasts; None if that server must offer the alias already.
+            port: 0 for any free port.
 
         Raises:
             TwinError: the server did not start, or the named server neither offers the alias nor
@@ -324,7 +324,7 @@ class ModelServers:
             process.end()
 
     def serve_version(self, version: ModelVersion) -> AbstractContextManager[RunningServer]:
-        """As `serve`, of a registered version, also of an answer model at an address.
+        """Serve a registered version like `serve`, including an answer model at an address.
 
         Raises:
             TwinError: the server did not start, or the address does not offer its model.
@@ -341,10 +341,10 @@ class ModelServers:
 
 
 def remote_server(settings: Settings, alias: str) -> RunningServer:
-    """The server at `settings.model_server_url`, when it offers `alias`.
+    """Return the server at `settings.model_server_url`, if it offers `alias`.
 
     Raises:
-        TwinError: it does not answer, or offers other names only.
+        TwinError: it does not answer, or does not offer the alias.
     """
     url = settings.model_server_url.rstrip("/")
     offered = offered_models(url, settings.model_server_key)
@@ -356,20 +356,20 @@ def remote_server(settings: Settings, alias: str) -> RunningServer:
 
 
 def own_engine(precision: str = F16) -> str:
-    """Name and version of the llama.cpp server that runs in processes of ours.
+    """Return name and version of the llama.cpp server of this home.
 
     Args:
-        precision: of the weights; said where it is not f16, in which nothing is lost.
+        precision: precision of the weights, included in the name unless it is f16.
     """
     return engine_name(installed_version(OWN), precision)
 
 
 def remote_engine(url: str, key: str, precision: str = "") -> str:
-    """The address of a server elsewhere, and its version where it tells one (vLLM: `/version`).
+    """Return the address of an external server, and its version if it has `/version` (vLLM).
 
     Args:
         url: ends in `/v1`.
-        precision: that a person says it serves in; empty: nobody said.
+        precision: precision that the settings name; empty if they name none.
     """
     import httpx
 
@@ -380,15 +380,15 @@ def remote_engine(url: str, key: str, precision: str = "") -> str:
         )
         root = f"{root} {answer.raise_for_status().json()['version']}"
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        pass  # OpenAI's interface has no such route: most servers do not tell
+        pass  # OpenAI's interface has no such route, so most servers lack it
     return elsewhere_name(root, precision)
 
 
 def offered_models(url: str, key: str, *, timeout_s: float = 10) -> set[str]:
-    """Names under `<url>/models`.
+    """Return the names under `<url>/models`.
 
     Raises:
-        TwinError: the server does not answer as an OpenAI-compatible one.
+        TwinError: the server does not answer like an OpenAI-compatible one.
     """
     return set(adapter_routes.offered(url, key, timeout_s=timeout_s))
 

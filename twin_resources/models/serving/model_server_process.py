@@ -1,10 +1,10 @@
-"""`python -m twin_resources.models.serving.model_server_process`: one llama.cpp server.
+"""`python -m twin_resources.models.serving.model_server_process`: run one llama.cpp server.
 
-Scope: the server's parameters and the life of its process.
-Out of scope: starting and watching it (`model_server.py`, `fleet.py`).
+Scope: the server's parameters and its process, from start to end.
+Out of scope: starting and monitoring it (`model_server.py`, `fleet.py`).
 
-The HTTP server runs in native threads (https://github.com/xorbitsai/xllamacpp); this process
-waits for SIGTERM, or for its parent to be gone.
+The HTTP server runs in native threads (https://github.com/xorbitsai/xllamacpp). This process waits
+for SIGTERM, or for the end of its parent.
 """
 # pyright: reportAttributeAccessIssue=false
 # (xllamacpp is a compiled module without type stubs)
@@ -39,7 +39,7 @@ def server_parameters(
     threads: int,
     cache_mib: int,
 ) -> CommonParams:
-    """Parameters of one version: f16 weights and cache, base plus at most one adapter."""
+    """Return the parameters for one version: f16 cache, the base and at most one adapter."""
     from xllamacpp import (
         CommonAdapterLoraInfo,
         CommonParams,
@@ -68,8 +68,8 @@ def server_parameters(
     parameters.n_threads_http = 2 * PARALLEL + 2
     parameters.reasoning_format = common_reasoning_format.COMMON_REASONING_FORMAT_NONE
     parameters.ui = False
-    parameters.endpoint_slots = False  # it shows the prompts in progress
-    parameters.endpoint_metrics = True  # requests in progress, for draining
+    parameters.endpoint_slots = False  # it would show the prompts in progress
+    parameters.endpoint_metrics = True  # number of requests in progress, for draining
     parameters.verbosity = 1
     return parameters
 
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, default=os.getppid())
     parser.add_argument("--prompt-cache-mib", type=int, default=64)
     parser.add_argument("--threads", type=int, default=compute_threads())
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -100,38 +100,38 @@ def main(arguments: list[str] | None = None) -> int:
 
     server = Server(
         server_parameters(
-            given.base,
-            given.adapter,
-            alias=given.alias,
+            options.base,
+            options.adapter,
+            alias=options.alias,
             key=key,
-            port=given.port,
-            threads=given.threads,
-            cache_mib=given.prompt_cache_mib,
+            port=options.port,
+            threads=options.threads,
+            cache_mib=options.prompt_cache_mib,
         )
     )
     address = server.listening_address
     ready = {"port": int(address.rsplit(":", 1)[1]), "pid": os.getpid()}
-    replace_file(given.port_file, json.dumps(ready))
-    # a parent that was killed sends no signal; its children are handed to another parent
-    while not stop.wait(0.5) and os.getppid() == given.parent:
+    replace_file(options.port_file, json.dumps(ready))
+    # a killed parent sends no signal, but its children then have another parent
+    while not stop.wait(0.5) and os.getppid() == options.parent:
         pass
-    given.port_file.unlink(missing_ok=True)
+    options.port_file.unlink(missing_ok=True)
     del server  # closes the port and joins the native threads
     return 0
 
 
 def compute_threads() -> int:
-    """Half of the cores that this process may use, at least one.
+    """Return half the number of cores that this process may use, at least one.
 
-    llama.cpp's threads wait for each other in a busy loop at every layer. On two cores with the
-    trainer beside it, two threads took 38 CPU seconds (134 s) for 770 tokens in and 100 out; one
-    thread took 6.9 (27 s).
+    llama.cpp's threads wait for each other in a busy loop at every layer. On two cores, beside a
+    training, 770 prompt tokens and 100 answer tokens took two threads 38 CPU seconds (134 s), and
+    one thread 6.9 (27 s).
     """
     return max(1, _cores() // 2)
 
 
 def servers_at_once() -> int:
-    """How many servers may compute at the same time without sharing a core: two, or one on one."""
+    """Return how many servers may compute without sharing a core: two, or one on a single core."""
     return max(1, _cores() // compute_threads())
 
 

@@ -1,9 +1,8 @@
-"""An answer model at an address: the server that it is.
+"""Find the server of an answer model that an address names.
 
-Scope: asking it once whether it is there. Out of scope: asking it now and then, for
-the fleet (`external_server.py`), servers of ours (`fleet_member.py`), the one server that answers
-for a whole home (`TWIN_MODEL_SERVER_URL`, `model_server.py`), what a name may be
-(`answer_model.py`).
+Scope: checking once that it is available. Out of scope: checking it periodically for the fleet
+(`external_server.py`), this home's servers (`fleet_member.py`), the one server for a whole home
+(`TWIN_MODEL_SERVER_URL`, `model_server.py`), valid names (`answer_model.py`).
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from twin_resources.storage.weights.answer_model import address_of, offered_ids
 
 
 def named_server(settings: Settings, name: str, *, timeout_s: float = 10.0) -> RunningServer:
-    """The server behind `https://…/v1#model`.
+    """Return the server behind `https://…/v1#model`.
 
     Raises:
-        TwinError: it does not answer, or does not offer that model any more.
+        TwinError: it does not answer, or no longer offers that model.
     """
     url, model = address_of(name)
     offered = offered_ids(url, settings.answer_model_key, timeout_s=timeout_s)

@@ -1,7 +1,7 @@
-"""A model server as those who ask it know it.
+"""The address, alias and key of a running model server, for its clients.
 
-Scope: its address and names. Out of scope: starting one (`model_server.py`), finding
-the one at an address (`named_server.py`).
+Scope: the address and names. Out of scope: starting a server (`model_server.py`), finding one at an
+address (`named_server.py`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ class RunningServer:
 
     Attributes:
         url: ends in `/v1`.
-        alias: the `model` to ask for.
-        key: bearer token; empty: none.
-        pid: of the process, None when the server is not ours.
-        engine: what computes the answers, with its version: a change of it may change them.
+        alias: value of `model` in a request.
+        key: bearer token; empty for none.
+        pid: process of this home, or None for an external server.
+        engine: name and version of the inference engine; another one may give other answers.
     """
 
     url: str

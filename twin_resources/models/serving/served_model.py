@@ -1,8 +1,7 @@
-"""What the served model says: answers with their log-probabilities over the OpenAI interface.
+"""Query the served model over the OpenAI interface: answers with their log-probabilities.
 
-Scope: asking a running server, or several that serve the same model. Out of scope:
-how a server starts (`model_server.py`), how long it is waited for (`timeouts.py`), judging the
-answers.
+Scope: asking a running server, or several that serve the same model. Out of scope: starting a
+server (`model_server.py`), timeouts (`timeouts.py`), judging the answers.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import httpx
 
 ALTERNATIVES = 5
-AT_ONCE = 2  # requests in flight at one server: as many as a server of ours answers side by side
+AT_ONCE = 2  # requests in flight at one server, as many as this home's server answers in parallel
 
 Serve = Callable[[], AbstractContextManager[RunningServer]]
 Prompt = Sequence[Mapping[str, str]]
@@ -34,12 +33,11 @@ class ServedAnswer:
     """One greedy answer.
 
     Attributes:
-        text: as a reader would get it.
+        text: the answer as a reader would get it.
         tokens: ids of the answer's tokens.
         log_probabilities: for each token the most probable ids with their natural log-probability.
         seconds: from the request to the end of the answer.
-        in_step: how many tokens from the first are known to be the answer's of their places; None:
-            all.
+        in_step: number of leading tokens whose positions in the answer are certain; None if all.
     """
 
     text: str
@@ -53,7 +51,7 @@ class PromptQueue:
     """Prompts that servers of one model share: each takes the next one when it is free.
 
     Attributes:
-        answers: by position, one for each of `tokens`.
+        answers: answers by position of the prompt, one for each of `tokens`.
     """
 
     def __init__(
@@ -67,15 +65,15 @@ class PromptQueue:
     ) -> None:
         """
         Args:
-            prompts: messages each.
-            tokens: of an answer at most; several: a prompt is asked that often, at once, so that
-                what follows the first comes from a server's cache of it.
-            frequency_penalty: of the choice of tokens; their log-probabilities are those before it.
-            texts_only: without log-probabilities, which not every server reports.
+            prompts: messages of each prompt.
+            tokens: maximum length of each answer; several ask a prompt that often in a row, so that
+                a server's cache has it after the first request.
+            frequency_penalty: applied to the choice of tokens, not to their log-probabilities.
+            texts_only: omit log-probabilities, which not every server reports.
             advance: called with 1 after each answer.
         """
         self.answers: dict[int, list[ServedAnswer]] = {}
-        # As the gateway would: a row of a dataset may be older than the escaping of such tokens.
+        # Escaped as in the gateway: a row of a dataset may be older than that escaping.
         self._waiting = deque(enumerate(map(FAMILIES.escaped_messages, prompts)))
         self._count = len(prompts)
         self._tokens = tuple(tokens)
@@ -85,11 +83,11 @@ class PromptQueue:
 
     @property
     def left(self) -> int:
-        """Prompts that nobody has taken."""
+        """Number of prompts that are still waiting."""
         return len(self._waiting)
 
     def asked(self, turn: int = 0) -> list[ServedAnswer]:
-        """All answers of one turn in the order of the prompts."""
+        """Return all answers of one turn in the order of the prompts."""
         return [self.answers[position][turn] for position in range(self._count)]
 
     def work_off(
@@ -100,13 +98,12 @@ class PromptQueue:
         timeout_s: float = LIMIT_S,
         slot: int | None = None,
     ) -> None:
-        """Ask one server until nothing is left.
+        """Ask one server until no prompt is left.
 
         Args:
-            at_once: requests in flight.
-            timeout_s: of an answer, unless the server computes (`timeouts.py`).
-            slot: of a server of ours, that shall answer these prompts one after the other: what
-                they begin with stays read in it, whatever the other slots are asked. None: any.
+            at_once: number of requests in flight.
+            timeout_s: limit for an answer; longer while the server computes (`timeouts.py`).
+            slot: slot of this home's server, whose cache keeps the prompts' prefix; None for any.
 
         Raises:
             TwinError: the server has ended or refuses, or reports no token ids (llama.cpp and vLLM
@@ -119,38 +116,38 @@ class PromptQueue:
             httpx.Client(headers=headers, trust_env=False) as client,
             ThreadPoolExecutor(at_once) as pool,
         ):
-            patience = StallPolicy(server, limit_s=timeout_s)
-            where = {} if slot is None or server.pid is None else {"id_slot": slot}
-            work = [
-                pool.submit(self._work, server, client, patience, where) for _ in range(at_once)
+            policy = StallPolicy(server, limit_s=timeout_s)
+            slot_field = {} if slot is None or server.pid is None else {"id_slot": slot}
+            workers = [
+                pool.submit(self._work, server, client, policy, slot_field) for _ in range(at_once)
             ]
-            for done in work:
-                done.result()
+            for worker in workers:
+                worker.result()
 
     def _work(
         self,
         server: RunningServer,
         client: httpx.Client,
-        patience: StallPolicy,
-        where: Mapping[str, int],
+        policy: StallPolicy,
+        slot_field: Mapping[str, int],
     ) -> None:
         while True:
             try:
                 position, prompt = self._waiting.popleft()
-            except IndexError:  # another one took the last
+            except IndexError:  # another worker took the last prompt
                 return
             try:
                 answers: list[ServedAnswer] = []
                 for tokens in self._tokens:
                     body = _body(server, prompt, max_tokens=tokens, texts_only=self._texts_only)
-                    body |= where
+                    body |= slot_field
                     if self._frequency_penalty:
                         body["frequency_penalty"] = self._frequency_penalty
-                    answer = _ask(client, server, body, patience, texts_only=self._texts_only)
+                    answer = _ask(client, server, body, policy, texts_only=self._texts_only)
                     answers.append(answer)
                     self._advance(1)
             except BaseException:
-                self._waiting.clear()  # no use in asking the rest
+                self._waiting.clear()  # the other workers stop as well
                 raise
             self.answers[position] = answers
 
@@ -166,11 +163,11 @@ def ask(
     timeout_s: float = LIMIT_S,
 ) -> list[ServedAnswer]:
     """Ask every prompt once, greedily. For the arguments and errors see `PromptQueue`."""
-    pile = PromptQueue(
+    queue = PromptQueue(
         prompts, tokens=[max_tokens], frequency_penalty=frequency_penalty, advance=advance
     )
-    pile.work_off(server, at_once=at_once, timeout_s=timeout_s)
-    return pile.asked()
+    queue.work_off(server, at_once=at_once, timeout_s=timeout_s)
+    return queue.asked()
 
 
 def ask_several(
@@ -183,33 +180,33 @@ def ask_several(
     texts_only: bool = False,
     advance: Callable[[int], object] = lambda _answers: None,
 ) -> list[ServedAnswer]:
-    """As `ask`, of servers that run for that long (`serve_for`)."""
-    pile = PromptQueue(
+    """Ask every prompt once, like `ask`, with servers that run meanwhile (`serve_for`)."""
+    queue = PromptQueue(
         prompts,
         tokens=[max_tokens],
         frequency_penalty=frequency_penalty,
         texts_only=texts_only,
         advance=advance,
     )
-    serve_for(pile, serve, servers=servers)
-    return pile.asked()
+    serve_for(queue, serve, servers=servers)
+    return queue.asked()
 
 
-def serve_for(pile: PromptQueue, serve: Serve, *, servers: int) -> None:
-    """Work a pile off by servers of one model.
+def serve_for(prompts: PromptQueue, serve: Serve, *, servers: int) -> None:
+    """Answer a queue of prompts with servers of one model.
 
     Args:
         serve: starts one server of the model.
-        servers: how many at the same time; each uses half of the cores.
+        servers: maximum number of concurrent servers; each uses half of the cores.
     """
 
-    def one(_turn: int) -> None:
+    def run_server(_number: int) -> None:
         with serve() as server:
-            pile.work_off(server)
+            prompts.work_off(server)
 
-    count = max(1, min(servers, pile.left))
+    count = max(1, min(servers, prompts.left))
     with ThreadPoolExecutor(count) as pool:
-        list(pool.map(one, range(count)))
+        list(pool.map(run_server, range(count)))
 
 
 def _body(
@@ -224,7 +221,7 @@ def _body(
     if texts_only:
         return body
     body |= {"logprobs": True, "top_logprobs": ALTERNATIVES}
-    if server.pid is None:  # not ours: vLLM gives ids only when asked
+    if server.pid is None:  # vLLM returns ids only on request
         body["return_tokens_as_token_ids"] = True
     return body
 
@@ -233,19 +230,19 @@ def _ask(
     client: httpx.Client,
     server: RunningServer,
     body: Mapping[str, Any],
-    patience: StallPolicy,
+    policy: StallPolicy,
     *,
     texts_only: bool,
 ) -> ServedAnswer:
     import httpx
 
     try:
-        answer = patience.post(client, body)
+        answer = policy.post(client, body)
         choice = answer.json()["choices"][0]
         if texts_only:
             text = choice["message"]["content"] or ""
             return ServedAnswer(text, (), (), answer.elapsed.total_seconds())
-        # an answer that ends at once has no tokens, and llama.cpp then leaves `logprobs` out
+        # an answer without tokens has no `logprobs` in llama.cpp
         content = (choice.get("logprobs") or {}).get("content") or []
         if choice["message"]["content"] and not content:
             raise KeyError("logprobs")
@@ -256,7 +253,7 @@ def _ask(
                 {_token_id(other): other["logprob"] for other in entry["top_logprobs"]}
                 for entry in content
             ),
-            seconds=answer.elapsed.total_seconds(),  # of the try that succeeded
+            seconds=answer.elapsed.total_seconds(),  # of the successful request
             in_step=_in_step(content, answer.json().get("usage") or {}),
         )
     except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
@@ -268,10 +265,10 @@ def _ask(
 
 
 def _in_step(content: Sequence[Mapping[str, Any]], usage: Mapping[str, Any]) -> int | None:
-    """How many entries from the first are the tokens of their places; None: all.
+    """Count the leading entries whose positions match the answer's tokens; None if all do.
 
-    llama.cpp holds back a token that ends within a character and reports only the one that
-    completes it: from there on an entry is no longer the answer's token of its place.
+    llama.cpp omits a token that ends within a character and reports only the token that completes
+    the character. Entries from there on no longer match the answer's positions.
     """
     if int(usage.get("completion_tokens") or 0) <= len(content):
         return None
@@ -280,7 +277,7 @@ def _in_step(content: Sequence[Mapping[str, Any]], usage: Mapping[str, Any]) -> 
 
 
 def _token_id(entry: Mapping[str, Any]) -> int:
-    """llama.cpp: an `id` beside the text; vLLM: the text is `token_id:<id>`."""
+    """Read a token's id: llama.cpp reports `id`; vLLM's text is `token_id:<id>`."""
     if "id" in entry:
         return int(entry["id"])
     return int(str(entry["token"]).removeprefix("token_id:"))

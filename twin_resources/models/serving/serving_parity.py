@@ -1,16 +1,16 @@
-"""Whether llama.cpp answers as transformers does: asked before anything rests on a base model.
+"""Verify that llama.cpp answers like transformers, before a base model is used.
 
-Scope: rendered prompts, tokens, ends of turns and log-probabilities of a server beside the
-reference's, and naming what differs. Out of scope: writing the GGUF file
+Scope: comparing rendered prompts, tokens, ends of turns and log-probabilities of a server with the
+reference's, and naming the difference. Out of scope: writing the GGUF file
 (`storage/weights/kept_converter.py`), the gate's comparison of a trained version
 (`evaluation/served/parity.py`).
 
-Each is asked for by itself, so that the error can name it: a template that renders otherwise, text
-that is cut otherwise (pre-tokenizer, merges), a turn that does not end, weights that are read
-otherwise. After one token there is nothing to rotate and nothing to attend to: what differs there
-already is the embedding, the output head or a norm, what differs later only is rotary order or
-attention. Compared are the five most probable tokens behind eight places of each prompt, with the
-server's cache between them, as in serving.
+Each comparison is separate, so that the error can name the cause: a template that renders
+differently, different tokenization (pre-tokenizer, merges), a turn that does not end, or weights
+that are read differently. A single token has no rotation and no attention. A difference there is in
+the embedding, the output head or a norm; a difference only later is in rotary order or attention.
+The five most probable tokens after eight positions of each prompt are compared. The server's cache
+stays on, as in serving.
 """
 # pyright: strict, reportUnknownMemberType=false
 
@@ -33,12 +33,12 @@ from twin_resources.models.serving.served_precision import F16, limits_of
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
-PLACES = 8  # of a prompt
-BEST = 5  # tokens that are compared behind each
+PLACES = 8  # positions of each prompt
+BEST = 5  # tokens that are compared after each position
 ALONE = "after a single token already: the embedding, the output head (tied or not) or a norm"
 TOGETHER = "from the second token on: the rotary order or scaling, or attention"
 MAX_MEMORY_SHARE = 0.8
-# of a reference in bf16, whose own rounding is some .03 nats
+# for a reference in bf16, whose own rounding error is some .03 nats
 ROUNDED_LIMITS = limits_of("q8_0")
 SYSTEM = "You answer readers in the voice of Ada, from what Ada has published."
 QUESTIONS = (
@@ -59,10 +59,10 @@ class ServedProof:
     """How far a served base model is from its reference, in nats.
 
     Attributes:
-        prompts, places: how many prompts, and places of each.
+        prompts, places: number of prompts, and of positions in each.
         mean, largest: absolute differences of log-probabilities.
-        precision: of the served weights.
-        allowed_mean, allowed_largest: what they may differ by.
+        precision: precision of the served weights.
+        allowed_mean, allowed_largest: limits of `mean` and `largest`.
     """
 
     prompts: int
@@ -75,7 +75,7 @@ class ServedProof:
 
     @property
     def holds(self) -> bool:
-        # written this way round so that a number that is none does not pass
+        # in this direction, so that NaN does not pass
         return self.mean <= self.allowed_mean and self.largest <= self.allowed_largest
 
     def __str__(self) -> str:
@@ -87,9 +87,10 @@ class ServedProof:
 
 
 class TransformersReference:
-    """The model by transformers, with its PEFT adapter, if any, unmerged.
+    """The model in transformers, with its unmerged PEFT adapter, if any.
 
-    In float32, or where that does not fit into the memory that is free, as it is stored: `rounded`.
+    It computes in float32, or in the stored precision (`rounded`) if float32 does not fit into the
+    available memory.
     """
 
     def __init__(self, folder: Path, adapter: Path | None = None) -> None:
@@ -98,7 +99,7 @@ class TransformersReference:
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         stored = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-        # published in two bytes a weight; in four it is twice as large
+        # weights are published in two bytes each; float32 takes four
         self.rounded = 2 * stored > MAX_MEMORY_SHARE * psutil.virtual_memory().available
         dtype = "auto" if self.rounded else torch.float32
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
@@ -117,7 +118,7 @@ class TransformersReference:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def log_probabilities(self, tokens: Sequence[int], places: Sequence[int]) -> Any:
-        """Of what follows the tokens at these places: (places, vocabulary)."""
+        """Return the log-probabilities after these positions: (positions, vocabulary)."""
         import torch
 
         with torch.inference_mode():
@@ -139,35 +140,35 @@ def prove(
     adapter_gguf: Path | None = None,
     ends: Iterable[str] = (),
 ) -> ServedProof:
-    """Serve a GGUF file and hold what is served against its transformers folder.
+    """Serve a GGUF file and compare it with its transformers folder.
 
     Args:
-        precision: of the file; says what it may differ by.
+        precision: precision of the file, which decides the limits.
         adapter: PEFT folder of the reference.
-        adapter_gguf: the adapter beside `gguf`; None: there is none, or `gguf` holds it.
+        adapter_gguf: the adapter beside `gguf`; None if there is none, or `gguf` contains it.
         ends: texts of the tokens that must end an answer.
 
     Raises:
-        TwinError: it cannot be served, or is served otherwise; says what differs.
+        TwinError: it cannot be served, or the answers differ; the message names the difference.
     """
     process = ServerProcess(settings, gguf, adapter_gguf, alias="proof")
     try:
-        with _Asked(process.wait_until_ready()) as server:
+        with _Client(process.wait_until_ready()) as server:
             reference = TransformersReference(folder, adapter)
-            return _compared(reference, server, precision=precision, ends=ends, folder=folder)
+            return _compare(reference, server, precision=precision, ends=ends, folder=folder)
     finally:
         process.end()
 
 
-def _compared(
+def _compare(
     reference: TransformersReference,
-    server: _Asked,
+    server: _Client,
     *,
     precision: str,
     ends: Iterable[str],
     folder: Path,
 ) -> ServedProof:
-    prompts = [_same_prompt(reference, server, messages) for messages in _conversations()]
+    prompts = [_tokens_of(reference, server, messages) for messages in _conversations()]
     for end in ends:
         _require_end(reference, server, prompts[0], end)
     differences = [
@@ -190,7 +191,7 @@ def _compared(
 
 
 def _spread(length: int) -> list[int]:
-    """Places over a prompt, rising, the last among them."""
+    """Return evenly spaced positions of a prompt, ascending, with the last one."""
     return sorted({length - 1 - length * place // PLACES for place in range(PLACES)})
 
 
@@ -201,8 +202,8 @@ def _conversations() -> list[Messages]:
     ]
 
 
-def _same_prompt(reference: TransformersReference, server: _Asked, messages: Messages) -> list[int]:
-    """Tokens of a prompt that both render and cut alike."""
+def _tokens_of(reference: TransformersReference, server: _Client, messages: Messages) -> list[int]:
+    """Return a prompt's tokens, on which reference and server must agree."""
     text, served = reference.rendered(messages), server.rendered(messages)
     if text != served:
         place = _first_difference(text, served)
@@ -214,20 +215,20 @@ def _same_prompt(reference: TransformersReference, server: _Asked, messages: Mes
     tokens, cut = reference.cut(text), server.cut(text)
     if tokens != cut:
         place = _first_difference(tokens, cut)
-        wanted, found = (
+        expected, actual = (
             reference.tokenizer.convert_ids_to_tokens(side[place : place + 4])
             for side in (tokens, cut)
         )
         raise _differs(
             server.alias,
-            f"text is cut otherwise (pre-tokenizer or merges): {found} where transformers has "
-            f"{wanted}",
+            f"text is cut otherwise (pre-tokenizer or merges): {actual} where transformers has "
+            f"{expected}",
         )
     return tokens
 
 
 def _require_end(
-    reference: TransformersReference, server: _Asked, prompt: list[int], end: str
+    reference: TransformersReference, server: _Client, prompt: list[int], end: str
 ) -> None:
     token = reference.tokenizer.convert_tokens_to_ids(end)
     if not server.ends(prompt, token):
@@ -235,9 +236,9 @@ def _require_end(
 
 
 def _differences(
-    reference: TransformersReference, server: _Asked, prompt: Sequence[int], places: Sequence[int]
+    reference: TransformersReference, server: _Client, prompt: Sequence[int], places: Sequence[int]
 ) -> list[float]:
-    """Of the best tokens behind each place of a prompt."""
+    """Return the differences of the best tokens' log-probabilities after each position."""
     plain = reference.cut("a")[-1]
     expected = reference.log_probabilities(prompt, places)
     return [
@@ -248,18 +249,18 @@ def _differences(
 
 
 def _where(
-    reference: TransformersReference, server: _Asked, prompts: Sequence[Sequence[int]], limit: float
+    reference: TransformersReference, server: _Client, prompts: list[list[int]], limit: float
 ) -> str:
     alone = [
         max(_differences(reference, server, [token], [0]))
         for token in sorted({prompt[len(prompt) // 2] for prompt in prompts})
     ]
-    return TOGETHER if all(one <= limit for one in alone) else ALONE
+    return TOGETHER if all(difference <= limit for difference in alone) else ALONE
 
 
-def _first_difference(one: Sequence[Any], other: Sequence[Any]) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
+def _first_difference(left: Sequence[Any], right: Sequence[Any]) -> int:
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
 def _differs(what: object, found: str) -> TwinError:
@@ -271,8 +272,8 @@ def _differs(what: object, found: str) -> TwinError:
     )
 
 
-class _Asked:
-    """The routes of llama.cpp's server that say how it reads a prompt.
+class _Client:
+    """A client of llama.cpp's server, for the routes that show how it reads a prompt.
 
     Interface: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
     """
@@ -284,7 +285,7 @@ class _Asked:
             headers={"Authorization": f"Bearer {server.key}"}, trust_env=False, timeout=600
         )
 
-    def __enter__(self) -> _Asked:
+    def __enter__(self) -> _Client:
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -298,17 +299,17 @@ class _Asked:
         return list(self._ask("/tokenize", body)["tokens"])
 
     def ends(self, prompt: Sequence[int], token: int) -> bool:
-        """Whether an answer that begins with this token is over."""
+        """Return whether this token as the first one ends the answer."""
         body = {"prompt": list(prompt), "n_predict": 2, "logit_bias": [[token, 1e4]]}
         return self._ask("/completion", body | {"temperature": 0})["stop_type"] == "eos"
 
     def best(self, prompt: Sequence[int], plain: int) -> dict[int, float]:
-        """The best tokens behind a prompt with their log-probabilities.
+        """Return the best tokens after a prompt with their log-probabilities.
 
         Args:
-            plain: id of an ordinary letter. It is what the server is made to answer, because of a
-                token that ends a turn, or ends within a character, it reports nothing; the
-                log-probabilities are those before that.
+            plain: id of an ordinary letter, which the server is forced to answer: it reports
+                nothing for a token that ends a turn or ends within a character. The bias does not
+                change the log-probabilities.
         """
         body: dict[str, Any] = {
             "prompt": list(prompt),
@@ -317,8 +318,8 @@ class _Asked:
             "temperature": 0,
             "logit_bias": [[plain, 1e4]],
         }
-        [found] = self._ask("/completion", body)["completion_probabilities"]
-        return {int(one["id"]): _number(one) for one in found["top_logprobs"]}
+        [position] = self._ask("/completion", body)["completion_probabilities"]
+        return {int(entry["id"]): _number(entry) for entry in position["top_logprobs"]}
 
     def _ask(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -326,11 +327,11 @@ class _Asked:
             answer.raise_for_status()
             return dict(answer.json())
         except (httpx.HTTPError, json.JSONDecodeError) as error:
-            told = error.response.text[:300] if isinstance(error, httpx.HTTPStatusError) else ""
-            raise _differs(self.alias, f"{route} answers {error} {told}") from error
+            detail = error.response.text[:300] if isinstance(error, httpx.HTTPStatusError) else ""
+            raise _differs(self.alias, f"{route} answers {error} {detail}") from error
 
 
 def _number(entry: Mapping[str, Any]) -> float:
-    """JSON has no NaN: a server whose weights gave one reports null."""
+    """Read a log-probability; null stands for NaN, which JSON lacks."""
     value = entry["logprob"]
     return float("nan") if value is None else float(value)

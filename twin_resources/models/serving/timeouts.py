@@ -1,11 +1,11 @@
-"""How long one server is waited for, and what a request that failed says about it.
+"""Set the timeout of requests to a model server, and decide whether a late server is stuck.
 
-Scope: the limit of a request, the one retry, whether the server lives and computes.
-Out of scope: what is asked and how an answer is read (`served_model.py`).
+Scope: the limit of a request, the one retry, whether the server is alive and computing.
+Out of scope: the content of requests and answers (`served_model.py`).
 
-A starved machine is no broken server: beside a training and some tests an answer of seconds takes
-minutes, and giving it up loses the whole batch. What tells the two apart is the server's own CPU
-time. A server that has died is noticed at once, because its connections end with it.
+A late server may only be short of CPU time: beside a training and some tests an answer of seconds
+takes minutes, and giving up loses the whole batch. The server's own CPU time distinguishes the two
+cases. A dead server is noticed at once, because its connections close.
 """
 # pyright: strict
 
@@ -24,18 +24,18 @@ from twin_resources.models.serving.running_server import RunningServer
 if TYPE_CHECKING:
     import httpx
 
-LIMIT_S = 120.0  # of one answer; with two free cores a model of 135M takes 2 to 5
-PATIENCE = 8  # times as long, for a server that computes
-COMPUTES_S = 0.1  # CPU seconds within a limit; one that only waits for requests uses less
-PAUSE_S = 0.5  # a killed process closes its connections a moment before it counts as ended
+LIMIT_S = 120.0  # for one answer; with two free cores a model of 135M takes 2 to 5
+PATIENCE = 8  # factor of the limit for a server that computes
+COMPUTES_S = 0.1  # CPU seconds within the limit; an idle server uses less
+PAUSE_S = 0.5  # a killed process closes its connections shortly before it counts as ended
 
 
 class StallPolicy:
-    """Posts requests to one server; its requests in flight may share it.
+    """Posts requests to one server; concurrent requests may share it.
 
     Attributes:
-        limit_s: of a request, seconds without an answer. It grows to `PATIENCE` times as much with
-            the first request that takes longer while the server computes.
+        limit_s: seconds to wait for an answer. It is multiplied by `PATIENCE` after the first
+            request that takes longer while the server computes.
     """
 
     def __init__(self, server: RunningServer, *, limit_s: float = LIMIT_S) -> None:
@@ -44,11 +44,11 @@ class StallPolicy:
         self._server = server
 
     def post(self, client: httpx.Client, body: Mapping[str, Any]) -> httpx.Response:
-        """Ask once, and once more when the connection failed and the server is well.
+        """Post a request, and once more if the connection failed and the server is healthy.
 
         Raises:
-            TwinError: the server has ended or does nothing.
-            httpx.HTTPError: the second try failed as well, or the server refuses.
+            TwinError: the server has ended or does not compute.
+            httpx.HTTPError: the second attempt failed as well, or the server refuses.
         """
         import httpx
 
@@ -69,27 +69,27 @@ class StallPolicy:
             raise
 
     def _check(self, error: httpx.TransportError, limit_s: float, used_s: float) -> None:
-        """Raise a `TwinError` unless the server is well."""
+        """Raise a `TwinError` unless the server is healthy."""
         import httpx
 
         late = isinstance(error, httpx.TimeoutException)
         if not late:
             sleep(PAUSE_S)
         if self._server.pid is None:
-            offered_models(self._server.url, self._server.key)  # raises when nobody answers
+            offered_models(self._server.url, self._server.key)  # raises if it does not answer
         elif (used_s := self._cpu_seconds() - used_s) < COMPUTES_S and late:
             raise TwinError(
                 f"ask {self._server.alias} at {self._server.url}",
                 found=f"no answer within {limit_s:.0f} s, in which its process {self._server.pid} "
                 f"computed for {used_s:.2f} s",
-                next_step="see whether that process is stopped or out of memory; its log is "
+                next_step="check whether that process is stopped or out of memory; its log is "
                 "logs/model-server-*.log in the home",
             ) from error
         if late:
             self.limit_s = self._longest_s
 
     def _cpu_seconds(self) -> float:
-        """What its process has used so far; 0 of a server elsewhere.
+        """Return the CPU seconds of the server's process; 0 for an external server.
 
         Raises:
             TwinError: the process has ended.

@@ -1,4 +1,4 @@
-"""Where a training runs: starting its processes, watching them, ending all of them.
+"""Launch trainings: start their processes, monitor them, and end all of them.
 
 Scope: the protocol `TrainingLauncher` and its backends: `local` (this machine) and `ray` (a
 Ray cluster). Out of scope: the loop and the job's contents (`twin_assets/training`),

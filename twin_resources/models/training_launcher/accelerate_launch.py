@@ -1,13 +1,13 @@
-"""`accelerate launch`, in a process that imports no DeepSpeed.
+"""Run `accelerate launch` in a process that does not import DeepSpeed.
 
-Scope: what is kept out of the launcher, which starts the ranks and waits for them. Out of
+Scope: keeping DeepSpeed out of the launcher, which starts the ranks and waits for them. Out of
 scope: its arguments (`machine.py`).
 Source: `deepspeed_launcher` of
 https://github.com/huggingface/accelerate/blob/main/src/accelerate/commands/launch.py
 
-accelerate takes one name from DeepSpeed's own launcher: of the file with variables for other
-machines, which it writes only where DeepSpeed starts the ranks over ssh. That import is 5 of the
-launcher's 7.4 CPU s, and no rank is started before it is done; each rank imports DeepSpeed anyway.
+accelerate imports one name from DeepSpeed's launcher: the file of variables for other machines,
+which it writes only if DeepSpeed starts the ranks over ssh. That import takes 5 of the launcher's
+7.4 CPU s, and delays the start of the ranks, which import DeepSpeed anyway.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAMED_IN = "deepspeed.launcher.runner"
 
 
 def main() -> None:
-    """Run accelerate's launcher with this process's arguments, which keep DeepSpeed's own out of it
+    """Run accelerate's launcher with this process's arguments, which disable DeepSpeed's own
     (`--deepspeed_multinode_launcher standard`)."""
     names = ModuleType(NAMED_IN)
     vars(names)["DEEPSPEED_ENVIRONMENT_NAME"] = ".deepspeed_env"

@@ -1,7 +1,7 @@
-"""An attempt that several machines take together, as one file that all of them see.
+"""Write and read the file that describes one attempt to all machines of a training.
 
-Scope: what the file says and how it is written and read. Out of scope: running a
-share of it (`machine.py`).
+Scope: the file's content, writing and reading it. Out of scope: running a machine's share
+(`machine.py`).
 """
 # pyright: strict
 
@@ -25,10 +25,10 @@ class Attempt:
     """One attempt at a training.
 
     Attributes:
-        mark: another one each time.
-        machines: how many take part.
-        environment: for rank 0, beside the job's own.
-        forks: as of `MachineShare`; the launcher's setting, whatever a worker's own says.
+        mark: unique id of the attempt.
+        machines: number of machines.
+        environment: variables for rank 0, in addition to the job's own.
+        forks: as in `MachineShare`; the launcher's setting overrides a worker's.
     """
 
     mark: str
@@ -39,7 +39,7 @@ class Attempt:
 
 
 def write_attempt(path: Path, attempt: Attempt) -> None:
-    """Write the file (atomically, for this user alone: the environment may hold a secret)."""
+    """Write the file atomically, readable by this user alone: it may contain secrets."""
     document = {
         "schema": SCHEMA,
         "mark": attempt.mark,
@@ -52,10 +52,10 @@ def write_attempt(path: Path, attempt: Attempt) -> None:
 
 
 def read_attempt(path: Path) -> Attempt | None:
-    """What the file says; None when there is none.
+    """Read the file, or return None if there is none.
 
     Raises:
-        TwinError: another schema than this code knows.
+        TwinError: the file has another schema.
     """
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -72,5 +72,5 @@ def read_attempt(path: Path) -> Attempt | None:
         job=job_of(document["job"]),
         machines=document["machines"],
         environment=document["environment"],
-        forks=document.get("forks", True),  # written by an older release
+        forks=document.get("forks", True),  # missing in a file of an older release
     )

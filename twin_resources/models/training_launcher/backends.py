@@ -1,4 +1,4 @@
-"""Which backend a name means.
+"""Create the launcher of a training backend by its name.
 
 Scope: the choice. Out of scope: the backends (`local.py`, `ray_cluster.py`).
 """
@@ -13,10 +13,10 @@ from twin_resources.settings import Settings
 
 
 def make_launcher(backend: str, settings: Settings) -> TrainingLauncher:
-    """The launcher of a backend: `local` or `ray`; empty: `Settings.train_backend`.
+    """Create the launcher of a backend: `local`, `ray`, or `Settings.train_backend` if empty.
 
     Raises:
-        TwinError: no such backend, or what the settings say of it does not fit together.
+        TwinError: there is no such backend, or its settings are inconsistent.
     """
     name = backend or settings.train_backend
     if name == "local":

@@ -1,14 +1,14 @@
-"""The ranks of one machine, forked from one process that has imported what they need.
+"""Fork the ranks of one machine from a process that has already imported their modules.
 
-Scope: forking them, waiting for them, ending all when one has failed. Out of scope:
-which trainings are started so (`machine.py`), what is imported (the module that the job names as
-`ahead`), training. Source of the variables: torch's launcher,
+Scope: forking the ranks, waiting for them, ending all if one fails. Out of scope: choosing the
+trainings that fork (`machine.py`), the imports (the job's module `ahead`), training. Source of the
+variables: torch's launcher,
 https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables
 
-Imports are most of what a short training costs: 7 CPU s a rank on two cores, and 2 of the launcher
-that starts them. A fork copies the thread that calls it and no other, so a lock that another thread
-held would stay locked in every rank. Therefore nothing here computes, and where a library has
-started a thread all the same, each rank is a new interpreter that imports for itself.
+Imports are most of the cost of a short training: 7 CPU s for each rank on two cores, and 2 for the
+launcher. A fork copies only the calling thread, so a lock that another thread held would stay
+locked in every rank. Therefore this process does not compute. If a library has started a thread
+nevertheless, each rank is a new interpreter with its own imports.
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ from typing import Protocol, cast
 from twin_resources.models.training_launcher.reason import signal_name
 
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
-MOMENT_S = 1.0  # in which the others may say for themselves why they all stop
+MOMENT_S = 1.0  # time for the other ranks to report their own error before they are ended
 GRACE_S = 5.0
 
 
@@ -39,11 +39,11 @@ class _Ahead(Protocol):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Start the ranks and return their exit code; in each of them, run the job's module.
+    """Start the ranks, run the job's module in each, and return the exit code.
 
     Returns:
-        0 when all ended well; that of the first that did not, 128 + the signal if one killed it;
-        128 + the signal that ended this process.
+        0 if all succeeded; else the code of the first rank that failed, or 128 + the signal that
+        killed it; 128 + the signal that ended this process.
     """
     parser = argparse.ArgumentParser(description="Fork the ranks of a training.")
     parser.add_argument("--ranks", type=int, required=True)
@@ -56,9 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [chosen.module, "--job", str(chosen.job)]
     if others := other_threads():
         _say(f"no fork beside the threads {', '.join(others)}: each rank imports for itself")
-    # Blocked, they wait for `_watched` and are not lost between a fork and its first look.
+    # Blocked signals stay pending for `_wait_for_ranks`; none is lost between a fork and the wait.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDING, signal.SIGCHLD})
-    gc.freeze()  # what was imported is not looked through again, and its pages stay shared
+    gc.freeze()  # the collector skips imported objects, so that their pages stay shared
     sys.stdout.flush()
     sys.stderr.flush()
     running: dict[int, int] = {}
@@ -73,11 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _run(words, own)
             return 0
         running[pid] = rank
-    return _watched(running)
+    return _wait_for_ranks(running)
 
 
 def variables_of(rank: int, ranks: int) -> dict[str, str]:
-    """What torch's launcher tells a rank, where all are on one machine and meet in a file."""
+    """Return the variables of torch's launcher for a rank on one machine, with a file store."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -88,12 +88,12 @@ def variables_of(rank: int, ranks: int) -> dict[str, str]:
         "GROUP_RANK": "0",
         "GROUP_WORLD_SIZE": "1",
         "MASTER_ADDR": "localhost",
-        "MASTER_PORT": "0",  # DeepSpeed wants one named; nobody listens there
+        "MASTER_PORT": "0",  # DeepSpeed requires the variable; the port is not used
     }
 
 
 def other_threads() -> list[str]:
-    """Names of this process's threads beside the one that asks, as the kernel has them."""
+    """Return the kernel's names of this process's threads, except the main thread."""
     tasks = Path("/proc/self/task")
     own = os.getpid()  # the main thread has the process's number
     return sorted(
@@ -104,10 +104,10 @@ def other_threads() -> list[str]:
 
 
 def _run(words: Sequence[str], own: Mapping[str, str]) -> None:
-    """As `python -m` would; the module's SystemExit is this process's."""
+    """Run the module like `python -m`; its SystemExit ends this process."""
     os.environ.update(own)
-    # `ps` and `top` tell the ranks by it: the kernel shows a fork's variables as its parent's
-    with contextlib.suppress(OSError):  # a kernel without it: the rank trains all the same
+    # the name in `ps` and `top`, since the kernel shows a fork's variables as its parent's
+    with contextlib.suppress(OSError):  # not every kernel has it, and training does not need it
         Path("/proc/self/comm").write_text(f"rank {own['RANK']}", encoding="utf-8")
     sys.argv = list(words)
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)
@@ -118,15 +118,15 @@ def _spawn(words: Sequence[str], own: Mapping[str, str], mask: set[int]) -> int:
     return os.posix_spawn(sys.executable, command, os.environ | own, setsigmask=mask)
 
 
-def _watched(running: dict[int, int]) -> int:
-    """Wait for all ranks (by pid); when one fails or this process is told to end, end them all."""
+def _wait_for_ranks(running: dict[int, int]) -> int:
+    """Wait for all ranks (by pid); end them all if one fails or this process receives a signal."""
     code, ended = 0, False
     end_at: float | None = None
     while running:
         wait_s = 60.0 if end_at is None else max(0.0, end_at - time.monotonic())
-        told = signal.sigtimedwait({*ENDING, signal.SIGCHLD}, wait_s)
-        if told is not None and told.si_signo in ENDING:
-            code = code or 128 + told.si_signo
+        received = signal.sigtimedwait({*ENDING, signal.SIGCHLD}, wait_s)
+        if received is not None and received.si_signo in ENDING:
+            code = code or 128 + received.si_signo
             end_at = time.monotonic()
         for pid, rank in list(running.items()):
             reaped, status = os.waitpid(pid, os.WNOHANG)
@@ -135,8 +135,8 @@ def _watched(running: dict[int, int]) -> int:
             del running[pid]
             exit_code = os.waitstatus_to_exitcode(status)
             if exit_code < 0 and not ended:
-                # in the words of torch's launcher, which `reason.py` reads
-                _say(f"rank      : {rank}\nerror     : {_received(-exit_code, pid)}")
+                # in the format of torch's launcher, which `reason.py` parses
+                _say(f"rank      : {rank}\nerror     : {_signal_message(-exit_code, pid)}")
             if exit_code and not code:
                 code = exit_code if exit_code > 0 else 128 - exit_code
                 end_at = time.monotonic() + MOMENT_S
@@ -147,7 +147,7 @@ def _watched(running: dict[int, int]) -> int:
     return code
 
 
-def _received(number: int, pid: int) -> str:
+def _signal_message(number: int, pid: int) -> str:
     return f"{signal_name(number)} received by PID {pid}"
 
 

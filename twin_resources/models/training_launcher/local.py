@@ -1,4 +1,4 @@
-"""The backend `local`: the ranks of this machine, one training at a time.
+"""The backend `local`: train with the ranks of this machine, one training at a time.
 
 Scope: its lock and its attempts. Out of scope: one machine's processes
 (`machine.py`), several machines (`ray_cluster.py`).
@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher.machine import MachineShare, started, watch
+from twin_resources.models.training_launcher.machine import MachineShare, run_share, watch
 from twin_resources.models.training_launcher.training_job import (
     AttemptEnd,
     Message,
     TrainingJob,
-    only_one,
-    pass_on,
+    forward_line,
+    ignore_message,
     run_with_retry,
-    unheard,
+    training_lock,
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.storage_faults import told_when_full
@@ -51,12 +51,12 @@ class LocalLauncher:
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        write_line = on_message or unheard
+        write_line = on_message or ignore_message
         lock = self._settings.work_dir / "training.lock"
-        # two trainings beside each other on one machine take longer than one after the other
+        # two concurrent trainings on one machine take longer than two in sequence
         with (
             told_when_full(f"train {job.name}", job.folder),
-            only_one(lock, write_line, where="on this machine"),
+            training_lock(lock, write_line, where="on this machine"),
         ):
             return run_with_retry(
                 job,
@@ -74,7 +74,7 @@ class LocalLauncher:
     ) -> AttemptEnd:
         log_start = log.stat().st_size if log.is_file() else 0
         share = MachineShare(forks=self._settings.train_forks)
-        with started(job, share, log, environment=environment) as process:
+        with run_share(job, share, log, environment=environment) as process:
             return watch(
-                process, job, log, lambda line: pass_on(line, write_line), log_start=log_start
+                process, job, log, lambda line: forward_line(line, write_line), log_start=log_start
             )

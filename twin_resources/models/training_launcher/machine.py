@@ -1,9 +1,9 @@
-"""One machine's share of a training: its command, its environment, watching it, ending it.
+"""Run one machine's share of a training: its command, environment, monitoring and end.
 
-Scope: what is alike whether the share is all of it or one of several. Out of scope:
-who gives the shares out (`local.py`, `ray_driver.py`).
-Method: machine ranks as in accelerate's and torch's launchers, with a rendezvous in which machine 0
-listens, https://docs.pytorch.org/docs/stable/elastic/run.html
+Scope: the code that one machine and several have in common. Out of scope: distributing the shares
+(`local.py`, `ray_driver.py`).
+Method: machine ranks as in accelerate's and torch's launchers, with a rendezvous at machine 0,
+https://docs.pytorch.org/docs/stable/elastic/run.html
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from twin_resources.processes.process_identity import (
 )
 from twin_resources.processes.processor import bf16_is_faster
 
-OWNER_VARIABLE = "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; a rank without it stops
+OWNER_VARIABLE = "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; ranks stop when it ends
 RENDEZVOUS_VARIABLE = "TWIN_TRAINING_RENDEZVOUS"  # file through which the ranks find each other
-MARK_VARIABLE = "TWIN_TRAINING_MARK"  # in every process of one attempt, however deep
-_ROOT = Path(__file__).resolve().parents[3]  # where a checkout that is not installed lies
+MARK_VARIABLE = "TWIN_TRAINING_MARK"  # set in every process of one attempt, at any depth
+_ROOT = Path(__file__).resolve().parents[3]  # root of a checkout that is not installed
 ACCELERATE = "twin_resources.models.training_launcher.accelerate_launch"
 FORKED = "twin_resources.models.training_launcher.forked_ranks"
 POLL_S = 0.2
 GRACE_S = 5.0
-NICENESS = 10  # below the gateway and the model servers, which readers wait for
+NICENESS = 10  # lower priority than the gateway and model servers, for which readers wait
 
 
 @dataclass(frozen=True)
 class MachineShare:
-    """What one machine runs of a training; the default: all of it.
+    """The part of a training that one machine runs; by default all of it.
 
     Attributes:
-        machines: how many take part; each has the same number of ranks.
-        rank: this machine's; machine 0 has rank 0 of the training.
-        address, port: where machine 0 listens for the others.
-        forks: whether its ranks may be forked, where they can be.
+        machines: number of machines, each with the same number of ranks.
+        rank: rank of this machine; machine 0 has rank 0 of the training.
+        address, port: address at which machine 0 listens for the others.
+        forks: whether its ranks may be forked if possible.
     """
 
     machines: int = 1
@@ -64,10 +64,10 @@ class MachineShare:
 
 
 def ranks_each(job: TrainingJob, machines: int) -> int:
-    """Ranks of one machine.
+    """Return the number of ranks on one machine.
 
     Raises:
-        TwinError: they cannot be dealt evenly.
+        TwinError: the ranks cannot be divided evenly.
     """
     if machines < 1 or job.ranks % machines:
         raise TwinError(
@@ -79,13 +79,13 @@ def ranks_each(job: TrainingJob, machines: int) -> int:
 
 
 def owner_is_alive(owner: str) -> bool:
-    """Whether the process `pid:start time` still runs (a reused pid has another start time)."""
+    """Return whether the process `pid:start time` still runs; a reused pid has another time."""
     pid, _, started = owner.partition(":")
     return find(ProcessIdentity(int(pid), float(started))) is not None
 
 
 def computes_in_bf16(device: str) -> bool:
-    """Whether bf16 is computed in hardware: then 2.6 times as fast as fp32, else slower."""
+    """Return whether bf16 is computed in hardware, 2.6 times as fast as fp32; else it is slower."""
     if device == "cuda":
         import torch
 
@@ -94,10 +94,10 @@ def computes_in_bf16(device: str) -> bool:
 
 
 @contextmanager
-def started(
+def run_share(
     job: TrainingJob, share: MachineShare, log: Path, *, environment: Mapping[str, str]
 ) -> Generator[subprocess.Popen[bytes]]:
-    """Start a machine's share, its output appended to `log`; on leaving, all of it is ended."""
+    """Start a machine's share and append its output to `log`; on exit, end all its processes."""
     mark = uuid.uuid4().hex
     with log.open("ab") as stream:
         process = subprocess.Popen(
@@ -112,22 +112,21 @@ def started(
     try:
         yield process
     finally:  # also on KeyboardInterrupt and on a cancelled Dagster run
-        # torch's launcher puts each rank into a session of its own, so the process group of the
-        # command is not enough: the ranks are found by the mark in their environment.
+        # torch's launcher starts each rank in a session of its own, so the command's process group
+        # does not include them: the ranks are found by the mark in their environment.
         end_processes(marked_processes(mark, variable=MARK_VARIABLE), grace_s=GRACE_S)
         process.wait()
         _rendezvous(job, mark).unlink(missing_ok=True)
 
 
 def give_way(pid: int) -> None:
-    """Let other programs go first: this process and what it starts from now on.
+    """Lower the priority of a process and of those that it starts from now on.
 
-    Linux shares the processor between sessions first where it groups them, and a training is a
-    session of its own: then the group's number counts, not the process's (man 7 sched, autogroup).
+    With autogroups, Linux counts the niceness of a session, which a training has (man 7 sched).
     """
     niceness = min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
-    # It has ended, nothing is grouped, or the kernel took another change in the last tenth second:
-    # the training goes on at the priority that it has.
+    # The process may have ended, there may be no autogroup, or the kernel may refuse a second
+    # change within a tenth of a second. The training then keeps its priority.
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, niceness)
         Path(f"/proc/{pid}/autogroup").write_text(str(niceness), encoding="ascii")
@@ -141,7 +140,7 @@ def watch(
     *,
     log_start: int,
 ) -> AttemptEnd:
-    """`follow_log`, with each line handed to `on_line`."""
+    """Follow the log (`follow_log`) and pass each line to `on_line`."""
     lines = follow_log(process, job, log, log_start=log_start)
     while True:
         try:
@@ -157,10 +156,10 @@ def follow_log(
     *,
     log_start: int,
 ) -> Generator[str, None, AttemptEnd]:
-    """Yield each line of a share's log, until the share ends by itself or has to.
+    """Yield each line of a share's log until the share ends or exceeds a limit.
 
     Args:
-        log_start: where in the file its log begins, in bytes.
+        log_start: offset of the share's log in the file, in bytes.
     """
     start = heard = time.monotonic()
     with log.open("rb") as stream:
@@ -168,9 +167,9 @@ def follow_log(
         rest = b""
         while True:
             code = process.poll()
-            if news := stream.read():
+            if data := stream.read():
                 heard = time.monotonic()
-                *lines, rest = (rest + news).split(b"\n")
+                *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
                     yield line.decode("utf-8", "replace")
             if code is not None:
@@ -185,8 +184,8 @@ def follow_log(
 
 
 def command(job: TrainingJob, share: MachineShare) -> list[str]:
-    """The command that starts a machine's ranks."""
-    here = ranks_each(job, share.machines)
+    """Return the command that starts a machine's ranks."""
+    ranks = ranks_each(job, share.machines)
     script = ["-m", job.module, "--job", str(job.folder / "job.json")]
     precision = _precision(job)
     if job.deepspeed and share.rank == 0:
@@ -194,49 +193,49 @@ def command(job: TrainingJob, share: MachineShare) -> list[str]:
         _deepspeed_file(job).write_text(json.dumps(config, indent=2), encoding="utf-8")
     if forked(job, share):
         ahead = ["--ahead", job.ahead] if job.ahead else []
-        start = [sys.executable, "-m", FORKED, "--ranks", str(here), *ahead]
+        start = [sys.executable, "-m", FORKED, "--ranks", str(ranks), *ahead]
         return [*start, "--module", *script[1:]]
     if job.device == "cpu" and job.ranks > 1 and not job.deepspeed:
-        # accelerate's launcher starts one process then
-        start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(here)]
-        return [*start, "--nnodes", str(share.machines), *_meeting(share, torch=True), *script]
+        # accelerate's launcher would start only one process
+        start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks)]
+        return [*start, "--nnodes", str(share.machines), *_rdzv_flags(share, torch=True), *script]
     if job.device == "cpu" and job.ranks == 1 and not job.deepspeed:
-        # accelerate's launcher would import torch, 2 CPU s, to set what `environment_of` sets
+        # accelerate's launcher would import torch (2 CPU s) to set what `environment_of` sets
         return [sys.executable, *script]
     start = [sys.executable, "-m", ACCELERATE]
     if job.deepspeed:
         start += ["--use_deepspeed", "--deepspeed_config_file", str(_deepspeed_file(job))]
-        # each machine starts its own ranks: no key to another machine's shell is needed
+        # each machine starts its own ranks, so that no ssh key is needed
         start += ["--deepspeed_multinode_launcher", "standard"]
     elif job.ranks > 1:
         start += ["--multi_gpu"]
     start += ["--num_processes", str(job.ranks), "--num_machines", str(share.machines)]
     start += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
-    return [*start, "--dynamo_backend", "no", *_meeting(share, torch=False), *script]
+    return [*start, "--dynamo_backend", "no", *_rdzv_flags(share, torch=False), *script]
 
 
 def forked(job: TrainingJob, share: MachineShare) -> bool:
-    """Whether a machine's ranks are forked from one process that has imported.
+    """Return whether a machine's ranks are forked from one process that has done the imports.
 
-    Not for GPUs, since CUDA is lost in a fork, nor for several machines, whose launchers meet; not
-    on macOS, whose own libraries start threads. A rank that needs no launcher needs no fork.
+    Not for GPUs, as CUDA does not survive a fork, several machines, whose launchers must connect,
+    or macOS, whose libraries start threads. A single rank without a launcher needs no fork.
     """
-    alone = job.ranks == 1 and not job.deepspeed
-    here = share.machines == 1 and job.device == "cpu" and platform.system() == "Linux"
-    return share.forks and here and not alone
+    needs_launcher = job.ranks > 1 or bool(job.deepspeed)
+    can_fork = share.machines == 1 and job.device == "cpu" and platform.system() == "Linux"
+    return share.forks and can_fork and needs_launcher
 
 
 def _deepspeed_file(job: TrainingJob) -> Path:
     return job.folder / "deepspeed.json"
 
 
-def _meeting(share: MachineShare, *, torch: bool) -> list[str]:
-    """How the machines find each other, in the words of torch's launcher or of accelerate's."""
+def _rdzv_flags(share: MachineShare, *, torch: bool) -> list[str]:
+    """Return the rendezvous arguments of torch's launcher or of accelerate's."""
     if share.machines == 1:
-        # Ranks of one machine meet in a file: torch's own meeting point listens on every interface.
+        # Ranks of one machine use a file, because torch's TCP store listens on every interface.
         file = ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"]
         return file if torch else [*file, "--main_process_port", "0"]
-    # static: machine ranks are the ones given, so that rank 0 is where the launcher is
+    # static: the machines keep these ranks, so that rank 0 runs beside the launcher
     names = (
         ("--node_rank", "--master_addr", "--master_port")
         if torch
@@ -244,8 +243,8 @@ def _meeting(share: MachineShare, *, torch: bool) -> list[str]:
     )
     values = (str(share.rank), share.address, str(share.port))
     flags = [word for pair in zip(names, values, strict=True) for word in pair]
-    same = [] if torch else ["--same_network"]
-    return ["--rdzv_backend", "static", *same, *flags]
+    network = [] if torch else ["--same_network"]
+    return ["--rdzv_backend", "static", *network, *flags]
 
 
 def _precision(job: TrainingJob) -> str:
@@ -255,17 +254,17 @@ def _precision(job: TrainingJob) -> str:
 
 
 def environment_of(job: TrainingJob, mark: str, share: MachineShare) -> dict[str, str]:
-    """The environment of a machine's ranks; `mark` is in every process of the attempt."""
+    """Return the environment of a machine's ranks; every process of the attempt has `mark`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = job.threads_per_rank or max(1, (cores or 1) // ranks_each(job, share.machines))
     own = psutil.Process()
     values = os.environ | {
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",  # everything is on disk; nothing is looked up
+        "HF_HUB_OFFLINE": "1",  # all files are on disk
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
-        # ninja, which DeepSpeed looks for, lies beside the interpreter
+        # ninja, which DeepSpeed searches for, is beside the interpreter
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         OWNER_VARIABLE: f"{own.pid}:{own.create_time()}",
@@ -280,13 +279,13 @@ def environment_of(job: TrainingJob, mark: str, share: MachineShare) -> dict[str
         values |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     if job.device == "cpu":
         values |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
-        # with it accelerate trains without DeepSpeed, whatever else it is told, and says nothing
+        # if true, accelerate silently trains without DeepSpeed, whatever its other settings
         values["ACCELERATE_USE_CPU"] = "false" if job.deepspeed else "true"
         values["ACCELERATE_MIXED_PRECISION"] = "bf16" if _precision(job) == "bf16" else "no"
     if forked(job, share):
-        # numpy's own threads, which a rank has no use for, would begin before the fork
+        # numpy's own threads, which a rank does not need, would start before the fork
         values["OPENBLAS_NUM_THREADS"] = "1"
-        if job.deepspeed:  # as accelerate's launcher says it
+        if job.deepspeed:  # as accelerate's launcher sets it
             values["ACCELERATE_USE_DEEPSPEED"] = "true"
             values["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = str(_deepspeed_file(job))
             values["ACCELERATE_CONFIG_DS_FIELDS"] = ""
@@ -294,10 +293,10 @@ def environment_of(job: TrainingJob, mark: str, share: MachineShare) -> dict[str
 
 
 def _on_loopback(share: MachineShare) -> bool:
-    """Whether all ranks reach each other without a network."""
+    """Return whether all ranks connect over the loopback interface."""
     try:
         return ipaddress.ip_address(share.address).is_loopback
-    except ValueError:  # a name
+    except ValueError:  # a host name
         return share.address == "localhost"
 
 

@@ -1,13 +1,13 @@
-"""The backend `ray`: a training as a job of a Ray cluster, followed from here.
+"""The backend `ray`: submit a training as a job of a Ray cluster and follow it.
 
-Scope: submitting, following and stopping the job. Out of scope: what happens in the
+Scope: submitting, following and stopping the job. Out of scope: the driver inside the
 cluster (`ray_driver.py`), one machine's processes (`machine.py`), the cluster itself
 (`deploy/kubernetes`, or `ray start --head`).
 Method: Ray's jobs, https://docs.ray.io/en/latest/cluster/running-applications/job-submission/
 
-The cluster has this project installed and sees the home under the same path (a shared volume):
-samples, weights and checkpoints go through it, words and numbers through the job's log. A launcher
-that was killed leaves the job training; the next one for the same folder follows it to its end.
+The cluster has this project installed and mounts the home under the same path (a shared volume).
+Samples, weights and checkpoints are files there; messages and metrics are lines of the job's log. A
+job outlives a killed launcher; the next launcher for the same folder follows it to its end.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from twin_resources.models.training_launcher.training_job import (
     Message,
     TrainingDied,
     TrainingJob,
-    only_one,
-    pass_on,
+    forward_line,
+    ignore_message,
     run_with_retry,
-    unheard,
+    training_lock,
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.storage_faults import told_when_full
@@ -46,14 +46,14 @@ Answer = TypeVar("Answer")
 DRIVER = "twin_resources.models.training_launcher.ray_driver"
 FOLDER_KEY = "twin_training"  # metadata of a job: the folder it trains in
 POLL_S = 1.0
-LOST_S = 120.0  # how long the cluster may be out of reach
-STOP_S = 120.0  # how long a job may take to stop
-YOUNG_S = 120.0  # how long a cluster may take to accept its first job
-LATE_S = 60.0  # how long the last lines may come after the end
+LOST_S = 120.0  # time that the cluster may be unreachable
+STOP_S = 120.0  # time for a job to stop
+YOUNG_S = 120.0  # time for a new cluster to accept its first job
+LATE_S = 60.0  # delay of the last log lines after the end
 
 
 class RayLauncher:
-    """Trains on a Ray cluster: `Settings.train_machines` workers with equally many ranks."""
+    """Trains on a Ray cluster: `Settings.train_machines` workers with equal numbers of ranks."""
 
     shares_files = False
 
@@ -67,13 +67,13 @@ class RayLauncher:
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        write_line = on_message or unheard
+        write_line = on_message or ignore_message
         ranks_each(job, self._settings.train_machines)
         client = _client(self._settings.ray_address)
         lock = self._settings.work_dir / f"training-{job.name}.lock"
         with (
             told_when_full(f"train {job.name}", job.folder),
-            only_one(lock, write_line, where=f"of {job.name}"),
+            training_lock(lock, write_line, where=f"of {job.name}"),
         ):
             return run_with_retry(
                 job,
@@ -129,13 +129,13 @@ class RayLauncher:
 
 
 def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str]) -> str:
-    """Submit a job under a name that no other has; again, while the cluster may yet take it.
+    """Submit a job under a unique name, and retry while a new cluster does not accept it yet.
 
     Args:
-        client: of Ray's jobs.
+        client: a `JobSubmissionClient` of Ray.
 
     Raises:
-        RuntimeError, OSError: it does not take it.
+        RuntimeError, OSError: the cluster does not accept the job.
     """
     deadline = time.monotonic() + YOUNG_S
     while True:
@@ -143,10 +143,10 @@ def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str])
             return client.submit_job(entrypoint=entrypoint, submission_id=name, metadata=metadata)
         except (OSError, RuntimeError) as error:
             if f"{name} already exists" in str(error):
-                return name  # it was taken before, and a busy head's answer came too late
-            # a cluster that has just started answers before its head takes jobs
-            later = isinstance(error, OSError) or "No available agent" in str(error)
-            if not later or time.monotonic() > deadline:
+                return name  # accepted before, but the busy head answered too late
+            # a new cluster answers before its head accepts jobs
+            may_retry = isinstance(error, OSError) or "No available agent" in str(error)
+            if not may_retry or time.monotonic() > deadline:
                 raise
             time.sleep(POLL_S)
 
@@ -173,10 +173,10 @@ def _client(address: str) -> JobSubmissionClient:
 
 
 def _running(client: JobSubmissionClient, folder: Path) -> str | None:
-    """The job that trains in this folder now, of whichever launcher."""
-    for job in asked(client.list_jobs, what="its jobs"):
-        ours = (job.metadata or {}).get(FOLDER_KEY) == str(folder)
-        if ours and job.submission_id and not job.status.is_terminal():
+    """Return the job that trains in this folder now, whichever launcher submitted it."""
+    for job in ask_cluster(client.list_jobs, what="its jobs"):
+        is_same = (job.metadata or {}).get(FOLDER_KEY) == str(folder)
+        if is_same and job.submission_id and not job.status.is_terminal():
             return job.submission_id
     return None
 
@@ -188,26 +188,26 @@ def _follow(
     log: Path,
     write_line: Callable[[Message], None],
 ) -> AttemptEnd:
-    """Copy the job's log into `log` and pass its messages on, until the job has ended."""
+    """Copy the job's log to `log` and forward its messages, until the job has ended."""
     log_start = log.stat().st_size if log.is_file() else 0
     lines: queue.Queue[str | None] = queue.Queue()
     given_up = threading.Event()
     threading.Thread(target=tail, args=(client, submitted, lines, given_up), daemon=True).start()
-    start = heard = looked = answered = time.monotonic()
+    start = heard = checked = answered = time.monotonic()
     ended: AttemptEnd | None = None
-    with _set_at_the_end(given_up), log.open("a", encoding="utf-8") as stream:
+    with _set_on_exit(given_up), log.open("a", encoding="utf-8") as stream:
         while True:
             try:
                 line = lines.get(timeout=POLL_S)
             except queue.Empty:
                 line = ""
             else:
-                if line is None:  # the whole log has come
-                    return ended or _how(client, submitted, log_start)
+                if line is None:  # the log is complete
+                    return ended or _job_end(client, submitted, log_start)
                 heard = time.monotonic()
                 stream.write(line + "\n")
                 stream.flush()
-                pass_on(line, write_line)
+                forward_line(line, write_line)
             now = time.monotonic()
             if ended is not None:
                 if now - heard > LATE_S:
@@ -216,12 +216,12 @@ def _follow(
                 return AttemptEnd(f"no end within {job.timeout_s:.0f} s", False, log_start)
             elif now - heard > job.silence_s:
                 return AttemptEnd(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
-            elif now - looked > POLL_S:
-                looked = now
+            elif now - checked > POLL_S:
+                checked = now
                 is_terminal = _is_terminal(client, submitted)
                 answered = answered if is_terminal is None else now
                 if is_terminal:
-                    ended = _how(client, submitted, log_start)
+                    ended = _job_end(client, submitted, log_start)
                 elif now - answered > LOST_S:
                     return AttemptEnd(
                         f"no answer of the cluster for {LOST_S:.0f} s", True, log_start
@@ -231,17 +231,17 @@ def _follow(
 def tail(
     client: Any, submitted: str, lines: queue.Queue[str | None], given_up: threading.Event
 ) -> None:
-    """Put every line of the job's log into the queue, then None; or end when given up.
+    """Put every line of the job's log into the queue, then None; stop early if `given_up` is set.
 
-    A connection that breaks is made again; the log then comes from its start, and what was seen of
-    it is left out.
+    After a broken connection the log starts again from its beginning, and the lines that were read
+    before are skipped.
 
     Args:
-        client: of Ray's jobs.
+        client: a `JobSubmissionClient` of Ray.
     """
     import aiohttp
 
-    seen = 0  # characters of whole lines
+    seen = 0  # characters of the complete lines so far
 
     async def read() -> None:
         nonlocal seen
@@ -263,16 +263,16 @@ def tail(
                 if client.get_job_status(submitted).is_terminal():
                     return
             except (RuntimeError, OSError, aiohttp.ClientError):
-                time.sleep(POLL_S)  # broken off: again, from where it broke
+                time.sleep(POLL_S)  # reconnect, and continue after the last line
     finally:
         lines.put(None)
 
 
-def asked(question: Callable[[], Answer], *, what: str) -> Answer:
-    """The cluster's answer; one that does not answer is asked again for `LOST_S` seconds.
+def ask_cluster(question: Callable[[], Answer], *, what: str) -> Answer:
+    """Return the cluster's answer, asking again for `LOST_S` seconds.
 
     Raises:
-        TrainingDied: it does not answer.
+        TrainingDied: the cluster does not answer.
     """
     deadline = time.monotonic() + LOST_S
     while True:
@@ -288,17 +288,17 @@ def asked(question: Callable[[], Answer], *, what: str) -> Answer:
             time.sleep(POLL_S)
 
 
-def _how(client: JobSubmissionClient, submitted: str, log_start: int) -> AttemptEnd:
+def _job_end(client: JobSubmissionClient, submitted: str, log_start: int) -> AttemptEnd:
     from ray.job_submission import JobStatus
 
-    info = asked(lambda: client.get_job_info(submitted), what=f"how {submitted} ended")
+    info = ask_cluster(lambda: client.get_job_info(submitted), what=f"how {submitted} ended")
     message = f"Ray job {submitted} {str(info.status).lower()}"
-    # stopped: by a person, in the dashboard; succeeded: the output is there
+    # no retry for a job that a person stopped in the dashboard, or that succeeded
     return AttemptEnd(message, retry=info.status == JobStatus.FAILED, log_start=log_start)
 
 
 def _is_terminal(client: JobSubmissionClient, submitted: str) -> bool | None:
-    """Whether the job has ended; None: the cluster does not answer."""
+    """Return whether the job has ended, or None if the cluster does not answer."""
     try:
         return client.get_job_status(submitted).is_terminal()
     except (OSError, RuntimeError):
@@ -306,7 +306,7 @@ def _is_terminal(client: JobSubmissionClient, submitted: str) -> bool | None:
 
 
 @contextmanager
-def _set_at_the_end(event: threading.Event) -> Generator[None]:
+def _set_on_exit(event: threading.Event) -> Generator[None]:
     try:
         yield
     finally:
@@ -314,15 +314,15 @@ def _set_at_the_end(event: threading.Event) -> Generator[None]:
 
 
 def _stop(client: JobSubmissionClient, submitted: str) -> None:
-    """Stop the job and wait until none of its processes trains.
+    """Stop the job and wait until all its processes have ended.
 
     Raises:
-        TrainingDied: it cannot be stopped, so nothing else may train in its folder now.
+        TrainingDied: it cannot be stopped, so its folder must not be used for another training.
     """
     deadline, asked_to = time.monotonic() + STOP_S, False
     while not (ended := _is_terminal(client, submitted)):
         if ended is False and not asked_to:
-            with suppress(OSError, RuntimeError):  # a busy head: asked again
+            with suppress(OSError, RuntimeError):  # the head may be busy; the loop tries again
                 asked_to = bool(client.stop_job(submitted))
         if time.monotonic() > deadline:
             raise TrainingDied(

@@ -1,8 +1,8 @@
-"""A training inside a Ray cluster: Ray places the machines, each starts its share of the ranks.
+"""Drive a training inside a Ray cluster: place the machines and start their shares of the ranks.
 
 Scope: the job's entry point, `python -m twin_resources.models.training_launcher.ray_driver`,
-and the actor that stands for a machine. Out of scope: submitting the job
-(`ray_cluster.py`), the commands (`machine.py`).
+and the actor for one machine. Out of scope: submitting the job (`ray_cluster.py`), the commands
+(`machine.py`).
 Method: a placement group (all machines or none), and the same machine ranks as without Ray,
 https://docs.ray.io/en/latest/ray-core/scheduling/placement-group.html
 """
@@ -29,7 +29,7 @@ from twin_resources.models.training_launcher.machine import (
     MachineShare,
     follow_log,
     ranks_each,
-    started,
+    run_share,
 )
 from twin_resources.processes.process_identity import end_processes
 
@@ -38,14 +38,14 @@ END_S = 2 * GRACE_S + 5
 
 
 class RayMachine:
-    """A Ray worker that runs one machine's share; the driver makes an actor of it."""
+    """A Ray actor that runs one machine's share."""
 
     def sees(self, path: str) -> bool:
-        """Whether the job's folder is here, under the path that it has for the launcher."""
+        """Return whether this worker sees the attempt's file under the launcher's path."""
         return Path(path).is_file()
 
     def place(self) -> tuple[str, int]:
-        """Address of this worker's node, and a port that is free there now."""
+        """Return the address of this worker's node, and a port that is free there now."""
         import ray.util
 
         address = ray.util.get_node_ip_address()
@@ -54,12 +54,12 @@ class RayMachine:
             return address, free.getsockname()[1]
 
     def train(self, path: str, share: MachineShare) -> Generator[str | int]:
-        """Run the share; yields each line that its ranks print, then the exit code."""
+        """Run the share; yield each line that its ranks print, then the exit code."""
         attempt = require_attempt(Path(path))
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "log"
             environment = attempt.environment if share.rank == 0 else {}
-            with started(attempt.job, share, log, environment=environment) as process:
+            with run_share(attempt.job, share, log, environment=environment) as process:
                 ended = yield from follow_log(process, attempt.job, log, log_start=0)
                 if process.poll() is None:
                     yield ended.how
@@ -71,10 +71,10 @@ class RayMachine:
 
 
 def drive(path: Path) -> int:
-    """Train as the attempt at `path` says; returns 0 when every machine ended well.
+    """Run the attempt at `path`; returns 0 if every machine succeeded.
 
     Raises:
-        TwinError: the file is not seen here or by a worker, or the cluster made no room.
+        TwinError: the driver or a worker does not see the file, or the cluster has no room.
     """
     import ray
     from ray.exceptions import RayError
@@ -99,8 +99,8 @@ def drive(path: Path) -> int:
             ]
         )
     finally:
-        # One that died has nothing left to end; the others may still train, and are waited for one
-        # by one: a list of answers is given up at the first of them that is an error.
+        # A dead worker has no process left to end, but the others may still train. Each is awaited
+        # separately, because `ray.get` of a list stops at the first error.
         for ended in [machine.end.remote() for machine in machines]:
             with contextlib.suppress(RayError):
                 ray.get(ended, timeout=END_S)
@@ -108,7 +108,7 @@ def drive(path: Path) -> int:
 
 
 def shares_of(attempt: Attempt, address: str, port: int) -> list[MachineShare]:
-    """What each worker runs; machine 0 listens at `address` and `port`."""
+    """Return each worker's share; machine 0 listens at `address` and `port`."""
     return [
         MachineShare(attempt.machines, rank, address, port, forks=attempt.forks)
         for rank in range(attempt.machines)
@@ -116,12 +116,12 @@ def shares_of(attempt: Attempt, address: str, port: int) -> list[MachineShare]:
 
 
 def require_attempt(path: Path) -> Attempt:
-    """The attempt at `path`, with one thread a rank where the job leaves that open.
+    """Read the attempt at `path`; the default is one thread for each rank.
 
-    A worker has as many processors as its bundle, not all that its machine has.
+    A worker has only the processors of its bundle, not all of its machine.
 
     Raises:
-        TwinError: no such file here.
+        TwinError: the file does not exist here.
     """
     attempt = read_attempt(path)
     if attempt is None:
@@ -133,7 +133,7 @@ def require_attempt(path: Path) -> Attempt:
 
 
 def bundle_of(attempt: Attempt) -> dict[str, float]:
-    """What one machine takes of the cluster: a processor a thread, a GPU a rank."""
+    """Return one machine's resources: a processor for each thread, a GPU for each rank."""
     ranks = ranks_each(attempt.job, attempt.machines)
     bundle = {"CPU": float(ranks * (attempt.job.threads_per_rank or 1))}
     return bundle | ({"GPU": float(ranks)} if attempt.job.device == "cuda" else {})
@@ -148,7 +148,7 @@ def _actor(group: Any, bundle: Mapping[str, float], index: int) -> Any:
         .options(
             num_cpus=bundle["CPU"],
             num_gpus=bundle.get("GPU", 0),
-            max_concurrency=2,  # so that `end` reaches one that trains
+            max_concurrency=2,  # so that `end` can run while `train` does
             scheduling_strategy=PlacementGroupSchedulingStrategy(
                 group, placement_group_bundle_index=index
             ),
@@ -173,7 +173,7 @@ def _wait_for_room(group: Any, bundle: Mapping[str, float], attempt: Attempt) ->
 
 
 def _follow(streams: Sequence[Any]) -> int:
-    """Print what the machines say; ends with the first that fails, or when all ended well."""
+    """Print the machines' output until one fails or all have succeeded; returns the exit code."""
     import ray
     from ray.exceptions import RayActorError
 
@@ -181,7 +181,7 @@ def _follow(streams: Sequence[Any]) -> int:
     pending: list[Any] = list(streams)
     stream: Any
     while pending:
-        (stream, *_), _ = ray.wait(pending, num_returns=1)  # streams too, when one has news
+        (stream, *_), _ = ray.wait(pending, num_returns=1)  # returns a stream with a new item
         rank = rank_of[stream]
         try:
             message: Any = ray.get(next(stream))

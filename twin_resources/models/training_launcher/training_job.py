@@ -1,13 +1,13 @@
-"""What is launched, what is said while it runs, and the protocol of everything that launches.
+"""A training job, its messages, and the protocol of the launchers that run it.
 
-Scope: `TrainingJob`, `TrainingLauncher`, and what all backends do alike: one retry, and the
-words for an end. Out of scope: starting processes (`machine.py`), the backends, what a log
-says of an end (`reason.py`).
+Scope: `TrainingJob`, `TrainingLauncher`, and the code that all backends share: one retry, and the
+messages for an end. Out of scope: starting processes (`machine.py`), the backends, parsing a log
+(`reason.py`).
 
-A worker that dies is retried once; the script goes on from its last complete checkpoint. A failure
-that the script itself explains (`failure.json` in the job's folder) is not retried, nor a training
-whose output is there: it appears in one move, when everything is in it, so a rank that dies while
-it takes leave of the others has nothing left to lose.
+A training whose worker dies is retried once; the script resumes from its last complete checkpoint.
+A failure that the script itself explains (`failure.json` in the job's folder) is not retried. A
+training whose output exists is not retried either: the output is renamed into place when it is
+complete, so a rank that dies during shutdown does no harm.
 """
 # pyright: strict
 
@@ -29,28 +29,28 @@ Message = dict[str, Any]
 
 
 class TrainingDied(TwinError):
-    """The processes ended without a reason of their own: another try may go better."""
+    """The processes ended without an explained failure; another attempt may succeed."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One training, as far as starting it goes.
+    """The parameters that start one training.
 
     Attributes:
-        name: names its log file.
-        folder: holds `job.json`; `output/` is there when the training is complete. Every machine
-            that takes part sees it under this path.
+        name: name of the job, and of its log file.
+        folder: contains `job.json`; `output/` exists when the training is complete. Every machine
+            of the training sees the folder under this path.
         module: Python module that is started with `--job <folder>/job.json` on every rank.
-        ahead: module whose `import_ahead(<folder>/job.json)` imports what the ranks will, in the
-            process that they are forked from; empty: each imports for itself.
+        ahead: module whose `import_ahead(<folder>/job.json)` does the ranks' imports in the process
+            that forks them; empty if each rank imports for itself.
         ranks: number of processes.
         device: `cpu` or `cuda`.
-        threads_per_rank: None: cores / ranks of a machine.
+        threads_per_rank: None for the number of cores / ranks of a machine.
         mixed_precision: `auto`, `bf16` or `fp32`.
-        environment: set for every rank.
-        deepspeed: DeepSpeed's configuration; empty: accelerate alone.
-        timeout_s: end it after so many seconds.
-        silence_s: end it when nothing was logged for so many seconds.
+        environment: variables for every rank.
+        deepspeed: DeepSpeed's configuration; empty for accelerate alone.
+        timeout_s: time limit in seconds.
+        silence_s: seconds without a log line after which the training is ended.
     """
 
     name: str
@@ -67,12 +67,12 @@ class TrainingJob:
     silence_s: float = 1800
 
     def as_values(self) -> dict[str, Any]:
-        """For JSON; `job_of` reads it back."""
+        """Return the fields for JSON; `job_of` reads them back."""
         return asdict(self) | {"folder": str(self.folder)}
 
 
 def job_of(values: Mapping[str, Any]) -> TrainingJob:
-    """The job that `TrainingJob.as_values` described."""
+    """Create the job from the result of `TrainingJob.as_values`."""
     read: dict[str, Any] = dict(values) | {"folder": Path(values["folder"])}
     return TrainingJob(**read)
 
@@ -82,7 +82,7 @@ class TrainingLauncher(Protocol):
 
     Attributes:
         shares_files: whether rank 0 can write to this process's temporary files. Otherwise it
-            speaks to Dagster on its standard output, which comes back as messages.
+            sends Dagster's events on its standard output, which is forwarded as messages.
     """
 
     @property
@@ -99,24 +99,24 @@ class TrainingLauncher(Protocol):
 
         Args:
             on_message: called with `{"progress": {step, steps, loss, lr, tokens_per_s, rss_mb,
-                grad_norm, eta_s}}` a step, on GPUs with gpu_peak_mb; `{"text": line}` for a
-                wait, a retry, a resumption, and `{"pipes": line}` for what rank 0 says to Dagster
-                Pipes on its standard output.
-            environment: for every rank, e.g. the variables of Dagster Pipes.
+                grad_norm, eta_s}}` for each step, on GPUs with gpu_peak_mb; `{"text": line}` for a
+                wait, a retry or a resumption; and `{"pipes": line}` for an event that rank 0 sends
+                to Dagster Pipes on its standard output.
+            environment: variables for every rank, e.g. those of Dagster Pipes.
 
         Returns:
             The folder `output` of the job.
 
         Raises:
-            TrainingDied: its processes died twice; with the reason from the log, and where that is.
-            TwinError: what a retry does not mend, in the script's own words.
+            TrainingDied: the processes died twice; the message has the reason and the log's path.
+            TwinError: a failure that a retry cannot solve, with the script's own message.
         """
         ...
 
 
 @dataclass(frozen=True)
 class AttemptEnd:
-    """How an attempt ended: in words, whether another may go better, where its log starts."""
+    """The end of an attempt: a description, whether to retry, and its offset in the log."""
 
     how: str
     retry: bool
@@ -130,10 +130,10 @@ def run_with_retry(
     attempt: Callable[[Path], AttemptEnd],
     write_line: Callable[[Message], None],
 ) -> Path:
-    """Take an attempt, and another when its processes died; returns the job's output.
+    """Run an attempt, and a second one if its processes died; returns the job's output.
 
     Args:
-        attempt: is handed the log to write to.
+        attempt: runs an attempt and writes to the log that it is passed.
 
     Raises:
         As `TrainingLauncher.run`.
@@ -166,8 +166,8 @@ def run_with_retry(
 
 
 @contextmanager
-def only_one(lock: Path, log: Callable[[Message], None], *, where: str) -> Generator[None]:
-    """Hold a lock file; wait for another training that holds it, and say so."""
+def training_lock(lock: Path, log: Callable[[Message], None], *, where: str) -> Generator[None]:
+    """Hold a lock file; if another training holds it, log that and wait."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as stream:
         try:
@@ -178,12 +178,12 @@ def only_one(lock: Path, log: Callable[[Message], None], *, where: str) -> Gener
         yield
 
 
-def unheard(_message: Message) -> None:
-    """Where messages go when nobody asked for them; the log has them all the same."""
+def ignore_message(_message: Message) -> None:
+    """Discard a message that no caller requested; the log has it as well."""
 
 
-def pass_on(line: str, log: Callable[[Message], None]) -> None:
-    """Turn a line that a rank printed into a message, where it is one."""
+def forward_line(line: str, log: Callable[[Message], None]) -> None:
+    """Forward a line that a rank printed, if it is a message."""
     if line.startswith("progress {"):
         log({"progress": json.loads(line.removeprefix("progress "))})
     elif line.startswith(("resuming ", "waiting ")):
