@@ -1,14 +1,14 @@
-"""Judging a candidate: measured once, decided by the gate, the verdict stored by its hash.
+"""Judge a candidate: measure it once, apply the gate, store the verdict by checkpoint hash.
 
-Scope: finding the candidate and what it is compared with, how far the plan goes, the stored
-evaluation, the verdict, the refusal and the taking back in the registry.
+Scope: finding the candidate and the models to compare it with, choosing a first verdict or the
+whole gate, the stored evaluation, the verdict, refusal and withdrawal in the registry.
 Out of scope: measuring (`measurement.py`), deciding (`gate.py`), releasing, Dagster.
 
-A verdict is of a checkpoint and a version of the gate; its claims tell whether it is a first one or
-of the whole gate (`gate.is_whole`). The newest one counts. With a stable version to beat the whole
-gate is decided at once; without one a first verdict releases, and `complete_evaluation` takes the
-release back where the whole gate does not pass. Both are one record: that of the whole gate
-replaces the first.
+A verdict belongs to a checkpoint and a version of the gate. Its claims show whether it is a first
+verdict or one of the whole gate (`gate.is_whole`). The newest verdict counts. If a version is
+stable, the whole gate is decided at once. Otherwise a first verdict releases, and
+`complete_evaluation` withdraws the release if the whole gate does not pass. Both use one record:
+the whole gate's replaces the first.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ DATASET = "instruction_dataset"
 ACTOR = "checkpoint_evaluation"
 REPORT = "evaluation_report"
 
-# From folder and revision of a base model to the adapter of other authors beside it.
+# Find the adapter of other authors for a base model, by its folder and revision.
 FindReference = Callable[[Path, str], ReferenceAdapter | None]
 
 
 def no_reference(_base: Path, _revision: str) -> None:
-    """Where there is no adapter of other authors."""
+    """Return no adapter of other authors."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ class JudgedEvaluation:
     """An evaluation with its verdict.
 
     Attributes:
-        measured_now: false when a stored one still held.
-        experiment: where a Langfuse shows it, or why it does not; empty: none is configured, or
-            nothing was measured now.
-        taken_back: the version that was stable, and by this verdict is no longer; empty: none.
+        measured_now: false if a stored evaluation was still valid.
+        experiment: where Langfuse shows the evaluation, or why it does not; empty if Langfuse is
+            not configured, or nothing was measured now.
+        taken_back: the version that this verdict withdrew from stable; empty if none.
     """
 
     evaluation: Evaluation
@@ -100,23 +100,23 @@ class JudgedEvaluation:
 
     @property
     def whole(self) -> bool:
-        """False: a first verdict, and the rest follows."""
+        """Whether the whole gate was decided; false for a first verdict."""
         return is_whole(self.verdict.claims)
 
 
 @dataclass(frozen=True)
 class JudgingSetup:
-    """What an author's candidates are judged with.
+    """The resources and settings for judging an author's candidates.
 
     Attributes:
         checkpoints: the author's checkpoint folder.
-        token_budget: of held-out passages (`Settings.evaluation_tokens`).
-        embedder: loads it; only called when something is measured.
-        say: progress, a line each.
-        others: slugs of the instance's other authors, from whom a voice is told apart.
-        named: models that a person named as judges.
-        questions: that candidate and base are asked (`Settings.evaluation_questions`).
-        send: writes an experiment to a Langfuse (`report/experiment.py`); None: to none.
+        token_budget: tokens of held-out passages (`Settings.evaluation_tokens`).
+        embedder: loads the embedder; called only if something is measured.
+        say: receives one line of progress at a time.
+        others: slugs of the instance's other authors, against whom the voice judge is trained.
+        named: models that the operator named as judges.
+        questions: number of questions for candidate and base (`Settings.evaluation_questions`).
+        send: writes an experiment to Langfuse (`report/experiment.py`), or None for no experiment.
         reference: finds the adapter of other authors that the whole gate compares with.
     """
 
@@ -136,27 +136,27 @@ class JudgingSetup:
 
 
 def judge_candidate(judging: JudgingSetup) -> JudgedEvaluation:
-    """Judge an author's candidate, or take the stored evaluation when nothing has changed.
+    """Judge an author's candidate, or return the stored evaluation if nothing has changed.
 
-    Beside a stable version by the whole gate, without one by a first verdict. The verdict is stored
-    by checkpoint hash; a candidate that did not pass becomes `refused`.
+    The whole gate judges it if a version is stable; otherwise it gets a first verdict. The verdict
+    is stored by checkpoint hash. A candidate that does not pass becomes `refused`.
 
     Raises:
         TwinError: there is no candidate, no dataset, or the candidate cannot be served.
     """
     version, incumbent = _compared(judging)
-    # an answer model is no incumbent of the gate, but it answers: nothing is gained by haste
-    beside = judging.registry.stable(judging.author)
-    hasty = incumbent is None and not (beside is not None and beside.is_answer_model)
+    # an answer model is no incumbent of the gate, but it already answers: no hurry to release
+    stable = judging.registry.stable(judging.author)
+    first_only = incumbent is None and not (stable is not None and stable.is_answer_model)
     question = _question_of(judging, version, incumbent)
     rests_on = question.rests_on(incumbent.checkpoint if incumbent else "", GATE_VERSION)
     known = judging.registry.verdict(version.checkpoint, GATE_VERSION)
     stored = _stored(version, known, rests_on=rests_on)
-    if stored is not None and (hasty or stored.whole):
+    if stored is not None and (first_only or stored.whole):
         outcome = stored.verdict.outcome
         judging.say(f"v{version.version} was evaluated on exactly this before: {outcome}")
         return stored
-    judged = _judged_now(judging, version, question, rests_on, first=hasty)
+    judged = _judged_now(judging, version, question, rests_on, first=first_only)
     if judged.verdict.outcome != "passed" and version.state == "candidate":
         # the failed check stops `released_model` in this run, so the refusal is entered here
         reason = refusal(judged.verdict)
@@ -167,14 +167,14 @@ def judge_candidate(judging: JudgingSetup) -> JudgedEvaluation:
 
 
 def complete_evaluation(judging: JudgingSetup) -> JudgedEvaluation:
-    """The whole gate for a candidate that has a first verdict; else what is stored.
+    """Apply the whole gate to a candidate with a first verdict, or return the stored evaluation.
 
-    What does not pass is taken back: a version that is stable by a first verdict alone becomes
-    `refused`, and the base model answers again. One that has once passed the whole gate stays, as
-    does one that a person has released against it.
+    A version that is stable by a first verdict alone and does not pass becomes `refused`, and the
+    base model answers again. A version that has once passed the whole gate stays stable, as does
+    one that a person released against the gate.
 
     Raises:
-        TwinError: as `judge_candidate`; or nothing was judged yet.
+        TwinError: as `judge_candidate`, or nothing was judged yet.
     """
     registry = judging.registry
     version, incumbent = _compared(judging)
@@ -193,7 +193,7 @@ def complete_evaluation(judging: JudgingSetup) -> JudgedEvaluation:
     passed = any(is_whole(verdict.claims) and verdict.outcome == "passed" for verdict in verdicts)
     if judged.verdict.outcome == "passed" or passed:
         return judged
-    # also when this finds the verdict stored: whoever stored it may have been killed before this
+    # also for a stored verdict: the run that stored it may have been killed before this step
     version = registry.get(judging.author, version.version)
     if version.state != "stable" or version.forced:
         return judged
@@ -214,19 +214,19 @@ def _compared(judging: JudgingSetup) -> tuple[ModelVersion, ModelVersion | None]
     version = _candidate(judging.author, judging.checkpoints, judging.registry)
     incumbent = judging.registry.stable(judging.author)
     if incumbent is not None and incumbent.checkpoint == version.checkpoint:
-        incumbent = None  # nothing stands between a stable version and itself
+        incumbent = None  # a stable version is not compared with itself
     if incumbent is not None and incumbent.is_answer_model:
-        incumbent = None  # it has no weights that were trained here: a trial compares the answers
+        incumbent = None  # it has no weights trained here, so a trial compares the answers
     return version, incumbent
 
 
 def _stored(
     version: ModelVersion, known: Verdict | None, *, rests_on: str | None = None
 ) -> JudgedEvaluation | None:
-    """A stored evaluation that the verdict is of.
+    """Return the stored evaluation behind a verdict, or None if there is none.
 
     Args:
-        rests_on: that it has to rest on; None: whatever it rested on.
+        rests_on: the inputs that the evaluation must have used, or None for any.
     """
     if known is None:
         return None
@@ -275,22 +275,25 @@ def _judged_now(
     report = path.with_suffix(".md")
     write_report(report, evaluation, verdict, shown)
     judging.registry.record_verdict(verdict)
-    # last: whoever finds the record takes the newest verdict for its own
+    # written last: a reader of the record pairs it with the newest verdict
     evaluation_record.write_evaluation(path, evaluation)
     experiment = ""
     if judging.send and shown and not first:
-        experiment = _told(judging.send, verdict, evaluation, shown, judging.say)
+        experiment = _send_experiment(judging.send, verdict, evaluation, shown, judging.say)
     return JudgedEvaluation(evaluation, verdict, report, measured_now=True, experiment=experiment)
 
 
-def _told(
+def _send_experiment(
     send: SendExperiment,
     verdict: Verdict,
     evaluation: Evaluation,
     shown: Sequence[SideBySide],
     log: Callable[[str], object],
 ) -> str:
-    """Where Langfuse shows it; the verdict is stored already, and stands when it cannot be sent."""
+    """Send the experiment and return where Langfuse shows it, or why it could not be sent.
+
+    The verdict is stored already and stays valid if sending fails.
+    """
     try:
         sent = send(
             verdict, shown, rests_on=evaluation.rests_on, stated=stated(evaluation.measured)
@@ -321,14 +324,14 @@ def _question_of(
     author, tables, precision = judging.author, judging.tables, judging.servers.precision
     best = best_released(judging.registry.versions(author), candidate=version)
     if best is not None and incumbent is not None and best.checkpoint == incumbent.checkpoint:
-        best = None  # beside the incumbent it is compared with it already
+        best = None  # already compared as the incumbent
     trained_on: set[str] = set()
     for model in (version, incumbent, best):
         if model is not None:
             trained_on |= _trained_documents(author, model, tables)
     released = [
-        None if one is None else _subject(f"v{one.version}", one, precision(one))
-        for one in (incumbent, best)
+        None if model is None else _subject(f"v{model.version}", model, precision(model))
+        for model in (incumbent, best)
     ]
     base, revision = Path(version.base), _base_revision(version)
     return EvaluationSpec(
@@ -352,8 +355,11 @@ def _question_of(
 def _context(
     judging: JudgingSetup, question: EvaluationSpec, serve_base: Serve, *, first: bool
 ) -> JudgingContext:
-    """Judges and other people's texts; for a first verdict the topic score alone, since a voice
-    takes a minute and a half of the base model's answers."""
+    """Return the judges and other people's texts.
+
+    A first verdict uses the topic judge alone, because the voice judge needs a minute and a half of
+    the base model's answers.
+    """
     author, tables, named = judging.author, judging.tables, judging.named
     if first:
         material = topic_material(author, training_pairs(question.dataset))
@@ -390,7 +396,7 @@ def _subject(name: str, model: ModelVersion, precision: str) -> EvaluatedModel:
 
 
 def _base_gguf(model: ModelVersion) -> str | None:
-    """The base model's file; a fully trained version's own is not it."""
+    """Return the base model's file, also for a fully trained version."""
     return read_manifest(Path(model.folder)).base["gguf"]
 
 
@@ -399,7 +405,7 @@ def _base_revision(model: ModelVersion) -> str:
 
 
 def _trained_documents(author: str, model: ModelVersion, tables: Tables) -> set[str]:
-    """Documents of the very dataset version that a model was trained on, pinned by its tag."""
+    """Return the documents of the dataset version, pinned by tag, that a model was trained on."""
     tag: str = read_manifest(Path(model.folder)).dataset["tag"]
     trained = tables.read(
         DATASET, author, columns=["document_id"], where="split = 'train'", version=tag

@@ -1,29 +1,28 @@
-"""The gate's one plan: what is read and asked in which order, and when that is enough.
+"""Run the gate's plan: read passages and ask questions in order until the claims are decided.
 
-Scope: the order, the two places where a verdict is given, when each step is decided.
-Out of scope: claims and thresholds (`measures/`), when a claim about a mean is decided
+Scope: the order, the two points where a verdict is given, deciding when each step ends.
+Out of scope: claims and thresholds (`measures/`), deciding a claim about a mean
 (`statistics/sequential.py`), servers (`served/answer_batches.py`), the record (`measurement.py`).
 
-What can harm comes first, and whether the candidate learnt anything at all:
+Harm, and whether the candidate learnt anything at all, are measured first:
 
     1. perplexity   all compared models read the same passages, in looks; each look spends a part of
-                    5 % (`statistics/sequential.py`), and the interval of the look that stopped is
-                    the one that is told
-    2. parity       8 prompts asked twice; 20 where a bet on the mean difference is not won by then
+                    5 % (`statistics/sequential.py`), and the interval of the last look is reported
+    2. parity       8 prompts asked twice; 20 if no bet on the mean difference is won by then
     3. red team     all 36 prompts
-    4. questions    in drawn order, a few at a time, until bets have decided topic and recitation
-                    (and the voice, in the whole gate); recitation looks at every answer
-    5. the rest     instructions; what the other measures read and score
+    4. questions    in random order, a few at a time, until bets have decided topic and recitation
+                    (and the voice, in the whole gate); recitation covers every answer
+    5. the rest     instructions, and the texts that the other measures read and score
 
-Without a stable version the base model answers meanwhile, and a reader waits for the gate. So the
-plan stops after step 4 for a first verdict (`FIRST`), looks earlier, and asks the base only where
-its answers have a say. The whole gate (`WHOLE`) goes through all steps and takes the release back
-where it does not hold. A first verdict never counts as the whole one (`gate.is_whole`).
+Without a stable version the base model answers meanwhile, and a reader waits for the gate. So for a
+first verdict (`FIRST`) the plan stops after step 4, looks earlier, and asks the base only if its
+answers can change a claim. The whole gate (`WHOLE`) runs all steps; if it does not pass, the
+release is withdrawn. A first verdict never counts as the whole gate (`gate.is_whole`).
 
-Who is refused by steps 1 to 3 is asked `fewest` questions, for the report, and no more; whom topic
-or recitation refuses, none beyond that. Thirty are the fewest for a voice and for sentences that
-are judged one by one. The base with posts has the longest prompts: once its bet is won by the
-candidate, it is asked no more.
+A candidate that steps 1 to 3 refuse is asked only `fewest` questions, for the report. One that
+topic or recitation refuses is asked no more. The voice, and sentences judged one by one, need at
+least thirty questions. The base with posts has the longest prompts, so it is asked no more once
+the candidate has won its bet.
 """
 
 from __future__ import annotations
@@ -68,12 +67,13 @@ from twin_assets.evaluation.statistics.sequential import Side, planned_looks
 
 @dataclass(frozen=True)
 class GateStage:
-    """How far the plan goes before a verdict.
+    """The extent of the plan for one kind of verdict.
 
     Attributes:
-        measures: that are taken.
-        looks: after how many passages perplexity is looked at; the last look is at all of them.
-        fewest, step: held-out questions at first, and more at a time.
+        measures: measures that are taken.
+        looks: numbers of passages after which perplexity is compared; the last look is at all.
+        fewest: number of held-out questions asked first.
+        step: number of questions added at a time.
     """
 
     measures: tuple[Measure[Any], ...]
@@ -83,7 +83,7 @@ class GateStage:
 
 
 FIRST = GateStage(
-    tuple(one for one in MEASURES if any(rule.first for rule in one.claims)),
+    tuple(measure for measure in MEASURES if any(rule.first for rule in measure.claims)),
     looks=(15, 30),
     fewest=8,
     step=4,
@@ -91,17 +91,18 @@ FIRST = GateStage(
 WHOLE = GateStage(MEASURES, looks=(30, 60), fewest=30, step=5)
 LOOKS_LEVEL = 0.05  # of all looks together
 
-# The scores of the base's answers that are wanted, once some questions have been answered.
+# Return the scores of the base's answers that are needed, given the answers so far.
 ScoresOf = Callable[[PromptSet, PromptAnswers], BaseScores]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked and answered.
+    """The prompts that were asked, with their answers.
 
     Attributes:
-        prompts: of all measures, with the held-out questions that were asked.
-        answers: to them; `scores`: of the base's.
+        prompts: prompts of all measures, with the held-out questions that were asked.
+        answers: answers to the prompts.
+        scores: scores of the base's answers.
     """
 
     prompts: PromptSet
@@ -120,15 +121,15 @@ def read_until_decided(
 ) -> LikelihoodsByModel:
     """Let the compared models read passages until every claim about perplexity is decided.
 
-    Nats have no bounds to bet within. Control, general instructions and common questions are read
-    whole at the first look: the control's margin is thin, and a look in between would cost more of
-    its level than of its time.
+    Looks are used because nats are unbounded, and a bet needs bounds. Control, general instructions
+    and common questions are read whole at the first look. The control's margin is thin, so earlier
+    looks would cost more confidence than they save time.
 
     Args:
-        reading: with all held-out passages that may be read, in drawn order.
+        reading: samples with all held-out passages that may be read, in random order.
 
     Returns:
-        What they have read, with the passages that decided and the level of their intervals.
+        The likelihoods, with the passages that decided and the level of their intervals.
     """
     announced: Counter[str] = Counter()
 
@@ -152,7 +153,7 @@ def read_until_decided(
     read = read_by(reading.first(first[0]), first[1])
     for end, spent in further:
         if held_out_perplexity.is_decided(held_out_perplexity.compared(question, read)):
-            break  # and stays so
+            break
         read = read_by(reading.first(end), spent)
     if passages:
         progress.say(f"perplexity: {len(read.reading.held_out)} of {passages} passages read")
@@ -167,16 +168,17 @@ def compare_until_decided(
     clock: Clock,
     progress: ProgressLines,
 ) -> tuple[CandidateAnswers, Parity | None]:
-    """Ask the served candidate and hold its answers against transformers + PEFT.
+    """Ask the served candidate and compare its answers with those of transformers + PEFT.
 
     Args:
-        prompts: as `served_answers.parity_prompts` gives them.
+        prompts: as returned by `served_answers.parity_prompts`.
 
     Returns:
-        Its answers, and what they show; None: every answer was empty, or there was no prompt.
+        The answers and their parity. The parity is None if every answer was empty or there was no
+        prompt.
 
     Raises:
-        TwinError: it cannot be served, or does not answer as it must.
+        TwinError: the candidate cannot be served, or its answers are invalid.
     """
     answers, found = CandidateAnswers([], [], []), None
     if not prompts:
@@ -228,19 +230,19 @@ def ask_until_decided(
     """Ask candidate and base: the red team, held-out questions until they decide, the rest.
 
     Args:
-        prompts: with all held-out questions that may be asked, in drawn order.
+        prompts: prompts with all held-out questions that may be asked, in random order.
         parity: the candidate's answers to the parity set, which may recite as well.
-        refused: claims that have refused the candidate before it is asked anything.
+        refused: claims that refused the candidate before these questions.
 
     Raises:
-        TwinError: one of them cannot be served, or does not answer as it must.
+        TwinError: one of the models cannot be served, or its answers are invalid.
     """
     training = recitation.TrainingSpans(training_texts)
     some = first_questions(prompts, min(stage.fewest, len(prompts.held_out)))
     while True:
         positions, wanted = [*some.red_team, *some.held_out], scores_of(some, batches.answers)
         _ask(batches, positions, some, wanted, progress=progress)
-        # which scores of the base have a say may follow from what the candidate has answered
+        # the candidate's answers may change which scores of the base are needed
         scores = scores_of(some, batches.answers)
         _ask(batches, positions, some, scores, progress=progress)
         answers = batches.answers
@@ -266,10 +268,10 @@ def ask_until_decided(
 
 
 def first_questions(prompts: PromptSet, count: int, *, below_posts: int | None = None) -> PromptSet:
-    """The prompts of all measures with the first of their held-out questions alone.
+    """Return the prompts of all measures with only the first `count` held-out questions.
 
     Args:
-        below_posts: how many of these the base is asked below the author's posts; None: all.
+        below_posts: how many of these the base is asked with the author's posts, or None for all.
     """
     posts = prompts.with_posts[: count if below_posts is None else below_posts]
     return replace(prompts, held_out=prompts.held_out[:count], with_posts=posts)
@@ -284,9 +286,9 @@ def is_decided(
     recites: Side | None,
     voice: Voice,
 ) -> bool:
-    """Whether no claim of the held-out questions waits for more of them, or one has refused.
+    """Whether no claim needs more held-out questions, or one has refused the candidate.
 
-    A judge that there is none of waits for nothing.
+    A claim without a judge needs no questions.
     """
     if recites == "below":
         return True
@@ -315,14 +317,14 @@ def _ask(
     *,
     progress: ProgressLines,
 ) -> None:
-    """The candidate what it has not answered, the base what has no score yet."""
-    mine = [at for at in positions if at not in batches.candidate]
-    wanted = {*positions, *some.with_posts}
-    theirs = sorted(at for at in {*scores.missing()} & wanted if at not in batches.base)
-    if not mine and not theirs:
+    """Ask the candidate the unanswered prompts, and the base those without a score."""
+    of_candidate = [at for at in positions if at not in batches.candidate]
+    targets = {*positions, *some.with_posts}
+    of_base = sorted(at for at in {*scores.missing()} & targets if at not in batches.base)
+    if not of_candidate and not of_base:
         return
-    given = len(batches.candidate) + len(batches.base)
+    answered = len(batches.candidate) + len(batches.base)
     left = len({*some.instructions} - batches.candidate.keys())
-    answers = given + len(theirs) + max(len(mine), left)
+    answers = answered + len(of_base) + max(len(of_candidate), left)
     progress.expect(served_answers.OF_BOTH, answers, each_s=ANSWER_S)
-    batches.ask(mine, of_base=theirs)
+    batches.ask(of_candidate, of_base=of_base)

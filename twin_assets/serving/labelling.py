@@ -1,14 +1,14 @@
-"""Buying labels: own and paid model answer the same prompts, certified judges score both blind.
+"""Buy labels: own and paid model answer the same prompts, and certified judges score both blind.
 
-Scope: the loop over batches, what a batch asks and stores, when it ends.
-Out of scope: which prompts (`shadow_prompts.py`), the judges, the router, the account.
+Scope: the loop over batches, asking and storing a batch, deciding when to stop.
+Out of scope: choosing prompts (`shadow_prompts.py`), the judges, the router, the account.
 
-As `shadowing.py` replays versions: off the request path, a batch is committed whole, what is stored
-is never bought again, plants among the batches watch over the judges. It ends with the prompts, the
-number asked for, the sum, or a limit of the account.
+Labels are bought as `shadowing.py` replays versions: off the request path. A batch is committed
+whole, a stored label is never bought again, and planted answers in the batches check the judges.
+Buying stops when the prompts, the requested number, the sum or a limit of the account is used up.
 
-A paid answer is bought once: for labels of the next version the own model alone is asked again, and
-the judges' scores of the paid answer are taken from the earlier row (`label_rows.kept_answers`).
+A paid answer is bought once. For labels of the next version only the own model is asked again; the
+judges' scores of the paid answer come from the earlier row (`label_rows.kept_answers`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 BATCH = 10
-MAX_TOKENS = 200  # of an answer: what a reader would be charged for
+MAX_TOKENS = 200  # of an answer, as a reader would be charged for
 
 Paid = PaidAnswer | KeptAnswer
 AskOwn = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
@@ -51,13 +51,13 @@ AskOwn = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
 
 @dataclass(frozen=True)
 class LabelSources:
-    """Who answers and what is known besides.
+    """The models and lookups that a purchase uses.
 
     Attributes:
-        ask_own: answers of the stable version to rendered prompts.
-        paid: answers of the paid model.
-        embed: vectors of questions and passages.
-        readers: trace id → reader of the recorded prompts.
+        ask_own: asks the stable version rendered prompts.
+        paid: asks the paid model.
+        embed: embeds questions and passages.
+        readers: reader of each recorded prompt, by trace id.
     """
 
     ask_own: AskOwn
@@ -68,13 +68,14 @@ class LabelSources:
 
 @dataclass(frozen=True)
 class PurchaseResult:
-    """What one purchase did.
+    """The result of one run of a purchase.
 
     Attributes:
-        labels, plants: of the purchase, all that are stored.
-        new_labels, usd: of this run, and what they cost.
-        stopped: why it ended, one clause.
-        withdrawn: claims whose judge no longer tells plants apart: nothing is routed by them.
+        labels, plants: numbers of stored labels and plants of the purchase.
+        new_labels: labels of this run.
+        usd: cost of this run, in US dollars.
+        stopped: why it ended, in one clause.
+        withdrawn: claims whose judge no longer separates plants; they are not used for routing.
     """
 
     purchase: str
@@ -90,7 +91,7 @@ class PurchaseResult:
 def purchase_of(
     author: Author, version: ModelVersion, panel: Panel, *, paid: str, embedder: str
 ) -> LabelPurchase:
-    """What labels of this version are about."""
+    """Return the identity of the purchase of labels for this version."""
     sampling = [FREQUENCY_PENALTY, min(MAX_TOKENS, author.max_tokens)]
     return LabelPurchase(
         own=version.checkpoint,
@@ -115,12 +116,12 @@ def buy(
     margin: float,
     log: Callable[[str], object],
 ) -> PurchaseResult:
-    """Buy labels until they are enough, the money is, or the prompts are used up.
+    """Buy labels until there are enough, or the money or the prompts are used up.
 
     Args:
-        most_labels: of the purchase, old ones included.
-        most_usd: of this run.
-        margin: ε of the judges' plants.
+        most_labels: largest number of labels of the purchase, old ones included.
+        most_usd: largest cost of this run, in US dollars.
+        margin: ε for the judges' plants.
 
     Raises:
         TwinError: a model or a judge does not answer.
@@ -131,7 +132,7 @@ def buy(
     work = _Work(author, version, by_id(prompts), panel, purchase, sources, kept)
     known, count = _of(stored, purchase)
     waiting = [prompt for prompt in prompts if prompt.prompt_id not in known]
-    waiting.sort(key=lambda prompt: prompt.prompt_id not in kept)  # what costs nothing comes first
+    waiting.sort(key=lambda prompt: prompt.prompt_id not in kept)  # free ones first
     before, usd, stopped = count, 0.0, ""
     while not stopped:
         batch = waiting[: min(BATCH, most_labels - count)]
@@ -153,16 +154,17 @@ def buy(
             stopped = "a limit of the account is used up"
         if not answers:
             break
-        work.store([one for one in batch if one.prompt_id in answers], answers, stored, tables)
+        answered = [prompt for prompt in batch if prompt.prompt_id in answers]
+        work.store(answered, answers, stored, tables)
         stored = stored_labels(tables, author.slug)
         _, count = _of(stored, purchase)
         usd += sum(paid.usd for _, paid in answers.values() if isinstance(paid, PaidAnswer))
         log(f"{count} labels, ${usd:.4f} in this run")
-    mine = stored.filter(pl.col("purchase") == purchase.id)
+    rows = stored.filter(pl.col("purchase") == purchase.id)
     return PurchaseResult(
         purchase=purchase.id,
         labels=count,
-        plants=len(mine) - count,
+        plants=len(rows) - count,
         new_labels=count - before,
         usd=usd,
         stopped=stopped,
@@ -172,15 +174,15 @@ def buy(
 
 
 def stored_labels(tables: Tables, author: str) -> pl.DataFrame:
-    """The rows of the table, none where it is missing."""
+    """Return the rows of the label table, or no rows if it does not exist."""
     if not tables.exists(TABLE, author):
         return label_rows.no_rows()
     return tables.read(TABLE, author).select(list(label_rows.COLUMNS))
 
 
 def _of(stored: pl.DataFrame, purchase: LabelPurchase) -> tuple[set[str], int]:
-    mine = stored.filter((pl.col("purchase") == purchase.id) & (pl.col("source") != PLANT))
-    return set(mine["prompt_id"].to_list()), len(mine)
+    labels = stored.filter((pl.col("purchase") == purchase.id) & (pl.col("source") != PLANT))
+    return set(labels["prompt_id"].to_list()), len(labels)
 
 
 class _Work:
@@ -206,25 +208,25 @@ class _Work:
         self._embed, self._readers = sources.embed, sources.readers
         self._tokens = min(MAX_TOKENS, author.max_tokens)
         self._plants: dict[tuple[str, str], NegativeProbe] = {
-            (one.own.sample_id, one.kind): one
+            (plant.own.sample_id, plant.kind): plant
             for member in panel.members
             if member.certified
-            for one in member.plants
+            for plant in member.plants
         }
 
     def lost_claims(self, stored: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
-        """Claims whose judge has failed on the plants of this purchase."""
+        """Return the claims whose judge has failed on the plants of this purchase."""
         plants = plants_of(stored, purchase=self._purchase.id)
         return lost_claims(plants, self._panel.claims, margin=margin, of=OF_MODELS)
 
     def most_usd(self, prompt: ShadowPrompt) -> float:
-        """The most that a label of this prompt can cost."""
+        """Return the most that a label of this prompt can cost, in US dollars."""
         if prompt.prompt_id in self._kept:
             return 0.0
         return self._paid.most_usd(self._for_paid(prompt), max_tokens=self._tokens)
 
     def is_past_judging(self, batch: Sequence[ShadowPrompt]) -> bool:
-        """Whether answers to these could be bought that no judge could then be paid to score."""
+        """Whether the account might be unable to pay a judge for scoring this batch."""
         longest = "word " * self._tokens
         expected = [
             JudgedAnswer(
@@ -234,12 +236,12 @@ class _Work:
             for side in ("own", "paid")
         ]
         drawn = certification.plants_due(len(batch)) + 1
-        planted = [one for plant in list(self._plants.values())[:drawn] for one in plant.pair()]
+        planted = [text for plant in list(self._plants.values())[:drawn] for text in plant.pair()]
         most, left = self._panel.judges_cost([*expected, *planted])
         return left is not None and most > left
 
     def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, Paid]]:
-        """Own and paid answer by prompt; without one that the account left no money for."""
+        """Return own and paid answer by prompt, without prompts that the account cannot pay for."""
         new = [prompt for prompt in batch if prompt.prompt_id not in self._kept]
         paid = self._paid.ask([self._for_paid(prompt) for prompt in new], max_tokens=self._tokens)
         bought: list[tuple[ShadowPrompt, Paid]] = [
@@ -280,7 +282,7 @@ class _Work:
             author=self._author.slug,
             key="label_id",
             function=lambda new: self.score(new, answers),
-            version="1",  # what decides a label is in the purchase: old rows are never bought again
+            version="1",  # the purchase identifies a label, so old rows are never bought again
             schema=label_rows.COLUMNS,
             row_key="label_id",
         )
@@ -288,19 +290,19 @@ class _Work:
     def rows(
         self, batch: Sequence[ShadowPrompt], *, after: int, planted: Collection[tuple[str, str]]
     ) -> list[dict[str, object]]:
-        """A row a prompt and, drawn by hash, one a plant."""
-        entries = [(one.source, one.prompt_id, "") for one in batch]
+        """Return a row for each prompt and for each plant, which is drawn by hash."""
+        entries = [(prompt.source, prompt.prompt_id, "") for prompt in batch]
         drawn = drawn_for_batch(
             list(self._plants.values()),
             count=certification.plants_due(len(batch)),
             batch=digest(self._purchase.id, after),
             planted=planted,
         )
-        entries += [(PLANT, one.own.sample_id, one.kind) for one in drawn]
+        entries += [(PLANT, plant.own.sample_id, plant.kind) for plant in drawn]
         return [self._purchase.row(after + n, *entry) for n, entry in enumerate(entries, start=1)]
 
     def score(self, rows: pl.DataFrame, answers: Mapping[str, tuple[str, Paid]]) -> pl.DataFrame:
-        """Features, scores and prices of new rows; each judge sees all texts in one call."""
+        """Compute features, scores and prices of new rows; a judge gets all texts in one call."""
         shown: list[tuple[JudgedAnswer, JudgedAnswer | KeptAnswer]] = []
         questions: list[str] = []
         passages: list[tuple[str, ...]] = []
@@ -324,7 +326,7 @@ class _Work:
             )
             shown.append((JudgedAnswer(prompt.question, own, texts), judged))
             questions.append(prompt.question)
-            passages.append(tuple(indexed_text(one.title, one.text) for one in prompt.passages))
+            passages.append(tuple(indexed_text(p.title, p.text) for p in prompt.passages))
             bought.append(paid)
         vectors = np.asarray(self._embed(questions), np.float32)
         return rows.with_columns(
@@ -335,7 +337,7 @@ class _Work:
             pl.Series("vector", vectors.tolist(), pl.List(pl.Float32())),
             pl.Series("scores", self._scores(shown), pl.List(label_rows.SCORED)),
             *(
-                pl.Series(name, [getattr(one, name) if one else 0 for one in bought], kind)
+                pl.Series(name, [getattr(paid, name) if paid else 0 for paid in bought], kind)
                 for name, kind in (
                     ("prompt_tokens", pl.Int64()),
                     ("answer_tokens", pl.Int64()),
@@ -349,7 +351,7 @@ class _Work:
         shown: Sequence[tuple[JudgedAnswer, JudgedAnswer | KeptAnswer]],
     ) -> list[list[dict[str, object]]]:
         scores: list[list[dict[str, object]]] = [[] for _ in shown]
-        flat = [one for pair in shown for one in pair if isinstance(one, JudgedAnswer)]
+        flat = [answer for pair in shown for answer in pair if isinstance(answer, JudgedAnswer)]
         for member in self._panel.members:
             if not member.certified:
                 continue
@@ -358,12 +360,12 @@ class _Work:
             for place, (_, paid) in zip(scores, shown, strict=True):
                 own = next(scores_in_order)
                 kept = isinstance(paid, KeptAnswer)
-                said = paid.scores[claim] if kept else next(scores_in_order)
-                place.append({"claim": claim, "own": own, "paid": said})
+                paid_score = paid.scores[claim] if kept else next(scores_in_order)
+                place.append({"claim": claim, "own": own, "paid": paid_score})
         return scores
 
     def _closeness(self, vectors: np.ndarray, passages: Sequence[Sequence[str]]) -> list[float]:
-        """Cosine of each question and the best of its passages, as the retriever measures it."""
+        """Return each question's cosine with its best passage, as the retriever computes it."""
         texts = list(dict.fromkeys(text for group in passages for text in group))
         if not texts:
             return [0.0] * len(passages)
@@ -376,11 +378,15 @@ class _Work:
     def _for_paid(self, prompt: ShadowPrompt) -> list[dict[str, str]]:
         question = redact(prompt.question, region=self._author.language).text
         prompt = replace(prompt, question=question)
-        return [dict(one) for one in rendered(prompt, self._author, DEFAULT_TEMPLATE.hash)]
+        messages = rendered(prompt, self._author, DEFAULT_TEMPLATE.hash)
+        return [dict(message) for message in messages]
 
 
 def own_asker(author: Author, serve: served_model.Serve) -> AskOwn:
-    """Greedy answers of the stable version, by as many servers as there are cores for."""
+    """Return a function that asks the stable version, with as many servers as the cores allow.
+
+    Answers are greedy.
+    """
 
     def ask(messages: Sequence[Sequence[Mapping[str, str]]]) -> Sequence[str]:
         if not messages:

@@ -1,17 +1,17 @@
-"""Another author's passages as a control: what was gained on them too is format, not voice.
+"""Compare the gain on the author's passages with the gain on other authors' passages, a control.
 
-Scope: choosing passages of both authors, comparing the two gains, the claim.
-Out of scope: likelihoods (`perplexity.py`), where other people's texts come from
-(`judges/texts.py`), held-out perplexity as such (`perplexity.py`).
+Scope: choosing passages of both sides, comparing the two gains, the claim.
+Out of scope: likelihoods and held-out perplexity (`perplexity.py`), the source of other people's
+texts (`judges/texts.py`).
 
-Any training on posts makes posts likelier: their length, their prose, the prompt's wording. A model
-of somebody else's data gained half as much on this author's passages as one of the author's own. So
-base and candidate read the author's held-out passages and another author's, cut to the same length
-and asked for without context, and the author's must have become the more likely. The questions of
-either side are drafted from the passages themselves by one function: those of the instruction
-dataset hold phrases of their answers, which made the author's side the easier one.
-The two ratios are of different passages, hence independent: either side's documents are drawn for
-themselves. A further document tells more than a further passage of one.
+Any training on posts makes all posts likelier, by their length, their prose and the prompt's
+wording. A model trained on somebody else's data gained half as much on this author's passages as
+the author's own model. So base and candidate read passages of the author and of others, cut to the
+same length and asked for without context. The author's passages must gain more. One function drafts
+the questions of both sides from the passages, because the questions of the instruction dataset
+contain phrases of their answers, which made the author's side easier.
+The two ratios are of different passages and hence independent, so each side's documents are
+resampled separately. A further document adds more information than a further passage of one.
 """
 # pyright: strict
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from twin_resources.quality.judges.texts import WriterSample
 
 CLAIM = "learns_this_author"
-PASSAGES = 48  # of either side, of as many posts: what lies between is known within 5 to 7 %
+PASSAGES = 48  # of each side, from as many posts: gives the ratio within 5 to 7 %
 FEWEST = 10
 MAX_WORDS = 60
 
@@ -59,11 +59,12 @@ class Control:
     """Perplexity of the candidate divided by its base's, on both authors' passages.
 
     Attributes:
-        passages, other_passages: how many; `others` wrote the latter.
+        passages, other_passages: number of passages of each side.
+        others: names of the other authors.
         own: ratio on the author's passages; below 1 the candidate is better.
-        other: the same on the other authors' passages.
-        ratio, low, high: own / other with its 95 % interval; below 1 more was learnt of this author
-            than of any.
+        other: ratio on the other authors' passages.
+        ratio, low, high: own / other with its 95 % interval; below 1 the author's passages gained
+            more.
     """
 
     passages: int
@@ -77,9 +78,9 @@ class Control:
 
 
 def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, Any]]:
-    """Held-out passages, asked for without context, as `tokenize_samples` takes them.
+    """Return held-out passages, asked for without context, in the form of `tokenize_samples`.
 
-    Each post gives one before any gives two.
+    One passage of each post is used before a second of any.
     """
     if not passages.height:
         return []
@@ -97,11 +98,11 @@ def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, An
 def other_rows(
     passages: pl.DataFrame, hands: Sequence[WriterSample], template: Template
 ) -> list[Mapping[str, Any]]:
-    """Other people's passages, as many of each, asked for as the author's are.
+    """Return other people's passages, equally many of each, asked for as the author's are.
 
     Args:
-        passages: the author's held-out samples, whose system message is taken.
-        hands: other people.
+        passages: the author's held-out samples, whose system message is used.
+        hands: the other people's texts.
     """
     if not passages.height:
         return []
@@ -125,28 +126,28 @@ def compare(
     documents: tuple[Sequence[str], Sequence[str]],
     others: Sequence[str],
 ) -> Control:
-    """The two gains beside each other.
+    """Compare the two gains.
 
     Args:
-        own, other: (candidate, base) on the author's passages and on the others'.
-        documents: what the passages of either side are of.
-        others: who wrote the latter.
+        own, other: (candidate, base) likelihoods on the author's passages and on the others'.
+        documents: the document of each passage, for the two sides.
+        others: names of the other authors.
     """
-    apart = independent_ratio(own, other, documents=documents)
+    ratio = independent_ratio(own, other, documents=documents)
     return Control(
         passages=len(own[0].tokens),
         other_passages=len(other[0].tokens),
         others=tuple(others),
         own=perplexity_ratio(*own).value,
         other=perplexity_ratio(*other).value,
-        ratio=apart.value,
-        low=apart.low,
-        high=apart.high,
+        ratio=ratio.value,
+        low=ratio.low,
+        high=ratio.high,
     )
 
 
 def claim(control: Control) -> GateClaim:
-    """`learns_this_author`: the author's passages became likelier than anybody else's did."""
+    """Decide `learns_this_author`: the author's passages gained more than other people's."""
     detail = (
         f"perplexity against the base model {_percent(control.own)} on {control.passages} "
         f"passages of the author, {_percent(control.other)} on {control.other_passages} of "
@@ -157,10 +158,10 @@ def claim(control: Control) -> GateClaim:
 
 
 def drafted_question(text: str) -> str:
-    """What a passage answers, from the passage alone: neither title nor teacher, which one side
-    may have and the other not.
+    """Draft the question that a passage answers, from the passage alone.
 
-    No language is known of other people's texts, so that either side's wordings are English.
+    Title and teacher are not used, because only one side may have them. The language of other
+    people's texts is unknown, so the questions of both sides are in English.
     """
     passage = AnswerPassage(0, len(text), heading="", plain=text, words=len(text.split()))
     [drafted] = write_questions([passage], document_id="", title="", text=text, language="und")
@@ -168,7 +169,7 @@ def drafted_question(text: str) -> str:
 
 
 def _before(passages: pl.DataFrame, template: Template) -> list[Any]:
-    """The messages before a question: the first sample's system message."""
+    """Return the messages before a question: the first sample's system message."""
     return held_out.questions_alone(passages.head(1), template)[0][:-1]
 
 
@@ -189,19 +190,19 @@ def _row(
 
 
 def _dealt(sizes: Sequence[int], total: int) -> list[int]:
-    """How many each gives: in turn, until there are enough or nobody has more."""
-    given = [0] * len(sizes)
-    while left := [at for at, size in enumerate(sizes) if given[at] < size]:
-        wanted = total - sum(given)
-        if not wanted:
+    """Return the count taken from each, one at a time in turn, until `total` or all are used."""
+    counts = [0] * len(sizes)
+    while left := [at for at, size in enumerate(sizes) if counts[at] < size]:
+        missing = total - sum(counts)
+        if not missing:
             break
-        for at in left[:wanted]:
-            given[at] += 1
-    return given
+        for at in left[:missing]:
+            counts[at] += 1
+    return counts
 
 
 def _spread(passages: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str]]:
-    """As many passages from all over a hand's texts."""
+    """Select `count` passages, spread evenly over a writer's texts."""
     return [passages[number * len(passages) // count] for number in range(count)]
 
 
@@ -210,7 +211,7 @@ def _percent(ratio: float) -> str:
 
 
 def control_of(read: LikelihoodsByModel, candidate: str, base: str) -> Control | None:
-    """None with too few passages of either side."""
+    """Compare the gains, or return None if either side has too few passages."""
     reading = read.reading
     if min(len(reading.own), len(reading.other)) < FEWEST:
         return None
@@ -227,7 +228,7 @@ def _take(context: MeasureContext) -> Control | NotTaken | None:
     question = context.question
     control_read = control_of(context.read, question.candidate.name, question.base.name)
     if control_read is None and not context.too_few:
-        return NotTaken(f"fewer than {FEWEST} passages of either side")
+        return NotTaken(f"fewer than {FEWEST} passages on one side")
     return control_read
 
 

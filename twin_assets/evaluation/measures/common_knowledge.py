@@ -1,20 +1,20 @@
-"""Whether a tuned model still knows what its base knew: 100 questions with two options each.
+"""Measure whether a tuned model keeps common knowledge: 100 questions with two options each.
 
-Scope: reading the questions, what a model holds each option for, comparing two models, the
-claim. Out of scope: likelihoods (`perplexity.py`, `likelihoods.py`), the loss on general
-answers (`general_instructions.py`). That loss improves for nearly every tuned model: human prose
-makes human answers likelier, the wrong ones as well.
+Scope: reading the questions, the probability of each option, comparing two models, the claim.
+Out of scope: likelihoods (`perplexity.py`, `likelihoods.py`), the loss on general answers
+(`general_instructions.py`). That loss improves for nearly every tuned model, because human prose
+makes all human answers likelier, including wrong ones.
 
-No option is shown. Each is read as the answer to its question, in the base model's own chat markup
-without the twin's template, and scored by its mean log-probability a token, so that its length
-matters little. What a model holds an option for is the softmax of both scores, which moves long
-before a choice turns: of 100 choices that are right or wrong, seven that change leave an interval
-of ±.05 already. Scoring options by their likelihood: Brown et al. 2020,
-https://arxiv.org/abs/2005.14165, section 2.4.
+The prompt does not show the options. Each option is read as the answer to its question, in the base
+model's own chat markup without the twin's template. Its score is the mean log-probability per
+token, so length matters little. The probability of an option is the softmax of both scores. It
+moves long before a choice changes; counting choices, seven changes in 100 already give an interval
+of ±.05. Scoring options by likelihood: Brown et al. 2020, https://arxiv.org/abs/2005.14165,
+section 2.4.
 
-The wrong option is the one in the middle of three that SmolLM2-135M was asked about: it chooses 88
-of 100 right beside it, 69 beside the likeliest of the three, and with all four the reading took
-twice as long.
+The wrong option is the middle one of three by SmolLM2-135M's likelihood. That model chooses the
+right option 88 times in 100 against it, and 69 times against the likeliest of the three. Reading
+all four options took twice as long.
 """
 # pyright: strict
 
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 
 CLAIM = "keeps_common_knowledge"
-# A third of the way from SmolLM2-135M (.794) to guessing. A good adapter of 12,000 tokens is at
-# -.025 (-.045 to -.007), weights with half as much noise as there is weight at -.29.
+# A third of the distance from SmolLM2-135M (.794) to guessing. A good adapter of 12,000 tokens
+# measured -.025 (-.045 to -.007); weights with noise of half their size measured -.29.
 BELOW_BASE_BY = 0.1
 OPTIONS = 2
 FEWEST = 60
@@ -53,12 +53,12 @@ QUESTIONS = Path(__file__).with_name("common_choices.json")
 
 @dataclass(frozen=True)
 class CommonChoice:
-    """One question.
+    """A question with a right and a wrong option.
 
     Attributes:
-        id: `k001` …
-        kind: `animals`, `numbers` …
-        right, wrong: the options, alike in length.
+        id: such as `k001`.
+        kind: such as `animals` or `numbers`.
+        right, wrong: the options, of similar length.
     """
 
     id: str
@@ -69,18 +69,18 @@ class CommonChoice:
 
     @property
     def options(self) -> tuple[str, str]:
-        """The right one first."""
+        """Both options, the right one first."""
         return self.right, self.wrong
 
 
 @dataclass(frozen=True)
 class CommonKnowledge:
-    """What two models hold the right options for.
+    """The probabilities that two models give to the right options.
 
     Attributes:
-        candidate, base: how many right options are the likelier.
+        candidate, base: questions whose right option is the likelier.
         held, base_held: mean probability of the right option.
-        difference: held − base_held; the interval draws questions.
+        difference: held − base_held; its interval resamples questions.
     """
 
     candidate: Rate
@@ -92,13 +92,15 @@ class CommonKnowledge:
 
 @cache
 def choices() -> tuple[CommonChoice, ...]:
-    """All of them, in the order of the file."""
-    return tuple(CommonChoice(**one) for one in json.loads(QUESTIONS.read_text("utf-8")))
+    """Return all questions, in the order of the file."""
+    return tuple(CommonChoice(**row) for row in json.loads(QUESTIONS.read_text("utf-8")))
 
 
 def rows() -> list[Mapping[str, Any]]:
-    """A sample of each option, as `training.samples.tokenize_samples` takes them; the right
-    one of a question before the wrong one."""
+    """Return a sample for each option, in the form of `training.samples.tokenize_samples`.
+
+    The right option of a question comes before the wrong one.
+    """
     return [
         {
             "sample_id": f"{choice.id}/{number}",
@@ -116,21 +118,21 @@ def rows() -> list[Mapping[str, Any]]:
 def compare(
     candidate: AnswerLikelihood, base: AnswerLikelihood, *, sample_ids: Sequence[str]
 ) -> CommonKnowledge:
-    """Compare what two models hold the options for.
+    """Compare the probabilities that two models give to the options.
+
+    A question is left out if tokenization left out one of its options.
 
     Args:
-        sample_ids: of the tokenized samples behind both likelihoods, in their order.
-
-    A question of which a tokenizer has left out an option is left out.
+        sample_ids: ids of the tokenized samples behind both likelihoods, in the same order.
 
     Raises:
-        TwinError: the two were not measured on the same options, or on fewer than `FEWEST`
-            questions with all of theirs.
+        TwinError: the two were not measured on the same options, or fewer than `FEWEST` questions
+            have both options.
     """
     asked = _complete(sample_ids)
     if candidate.tokens != base.tokens or len(asked) < FEWEST:
         raise TwinError(
-            "compare what two models know of what everybody knows",
+            "compare the common knowledge of two models",
             found=f"{len(candidate.tokens)} and {len(base.tokens)} options, {len(asked)} questions",
             next_step=f"measure both on the same samples of `rows`, {FEWEST} questions or more",
         )
@@ -149,7 +151,7 @@ def compare(
 
 
 def _complete(sample_ids: Sequence[str]) -> dict[str, list[int]]:
-    """Question → where its options stand, the right one first."""
+    """Map each question to the positions of its options, the right one first."""
     places = {name: at for at, name in enumerate(sample_ids)}
     named = {
         choice.id: [f"{choice.id}/{number}" for number in range(OPTIONS)] for choice in choices()
@@ -162,15 +164,18 @@ def _complete(sample_ids: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _shares(model: AnswerLikelihood, at: Sequence[int]) -> list[float]:
-    """What is held of each of the options; they sum to 1."""
-    scores = [-model.negative_log_likelihoods[one] / model.tokens[one] for one in at]
-    held = [math.exp(score - max(scores)) for score in scores]
-    return [one / sum(held) for one in held]
+    """Return the probability of each option; they sum to 1."""
+    scores = [-model.negative_log_likelihoods[i] / model.tokens[i] for i in at]
+    weights = [math.exp(score - max(scores)) for score in scores]
+    return [weight / sum(weights) for weight in weights]
 
 
 def claim(knowledge: CommonKnowledge) -> GateClaim:
-    """`keeps_common_knowledge`: the right options are held .1 less likely at most, interval
-    included; a base that cannot tell them from the others has nothing to lose."""
+    """Decide `keeps_common_knowledge`.
+
+    It passes if the right options are at most .1 less likely, interval included, or if the base
+    chooses no better than chance.
+    """
     chance = 1.0 / OPTIONS
     detail = (
         f"right options of {knowledge.candidate.of} questions held {knowledge.held.value:.3f} "

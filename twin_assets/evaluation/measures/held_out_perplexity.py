@@ -1,7 +1,7 @@
-"""Held-out perplexity of the candidate beside the base's and those of released versions.
+"""Compare the candidate's held-out perplexity with the base's and those of released versions.
 
-Scope: the comparison, its two claims, its table. Out of scope: perplexity as such
-(`likelihood/perplexity.py`), which passages are read (`sequential_plan.py`).
+Scope: the comparison, its two claims, its table. Out of scope: computing perplexity
+(`likelihood/perplexity.py`), choosing the passages to read (`sequential_plan.py`).
 """
 # pyright: strict
 
@@ -30,11 +30,11 @@ class PerplexityRatio:
     """Perplexity of the candidate divided by another model's, on the same passages.
 
     Attributes:
-        name: of the other model.
-        perplexity: of the other model.
-        ratio, low, high: below 1 the candidate is better; an interval at `level`.
-        level: .95; more where the passages were looked at before all of them were read.
-        passages: read; None: all that there are.
+        name: name of the other model.
+        perplexity: perplexity of the other model.
+        ratio, low, high: the ratio with its interval at `level`; below 1 the candidate is better.
+        level: .95, or more if a look was taken before all passages were read.
+        passages: number of passages read, or None for all.
     """
 
     name: str
@@ -51,14 +51,14 @@ class HeldOutPerplexity:
     """Perplexities on held-out passages.
 
     Attributes:
-        passages: held-out ones in no compared training set.
-        perplexity: of the candidate; None with too few passages.
-        base: None with too few passages.
-        incumbent: None also when no version is stable.
-        incumbent_name: `v3`, or empty when no version is stable.
-        best: the best version that ever answered; None where it is the incumbent.
-        best_name: `v1`, empty where it is the incumbent or there is none; None: measured by a gate
-            before `gate-9`, which took the ratio for met whatever its interval.
+        passages: number of held-out passages in no compared training set.
+        perplexity: perplexity of the candidate, or None with too few passages.
+        base: ratio to the base, or None with too few passages.
+        incumbent: ratio to the stable version; None also if no version is stable.
+        incumbent_name: such as `v3`, or empty if no version is stable.
+        best: ratio to the best version that ever answered, or None if that is the incumbent.
+        best_name: such as `v1`, or empty if there is none or it is the incumbent. None means
+            measured before `gate-9`, which compared the ratio without its interval.
     """
 
     passages: int
@@ -71,13 +71,13 @@ class HeldOutPerplexity:
 
     @property
     def released(self) -> dict[str, PerplexityRatio | None]:
-        """Name → ratio of each released version that the candidate is compared with."""
+        """Ratio to each released version that the candidate is compared with, by name."""
         pairs = ((self.incumbent_name, self.incumbent), (self.best_name, self.best))
         return {name: ratio for name, ratio in pairs if name}
 
 
 def undecided_of_few(name: str, passages: int, threshold: float | None) -> GateClaim:
-    """A claim that too few passages leave open."""
+    """Return a claim that is undecided because there are too few passages."""
     detail = (
         f"not decided: {passages} held-out passages, {MIN_PASSAGES} are needed; "
         "import more posts, or release by hand"
@@ -86,24 +86,24 @@ def undecided_of_few(name: str, passages: int, threshold: float | None) -> GateC
 
 
 def compared(question: EvaluationSpec, read: LikelihoodsByModel) -> HeldOutPerplexity:
-    """The candidate beside the others, on the passages that were read."""
-    mine = read.held_out(question.candidate.name)
+    """Compare the candidate with the other models, on the passages that were read."""
+    candidate = read.held_out(question.candidate.name)
     return HeldOutPerplexity(
         passages=read.reading.found,
-        perplexity=mine.perplexity if mine else None,
-        base=_ratio(question.base, read, mine),
-        incumbent=_ratio(question.incumbent, read, mine),
+        perplexity=candidate.perplexity if candidate else None,
+        base=_ratio(question.base, read, candidate),
+        incumbent=_ratio(question.incumbent, read, candidate),
         incumbent_name=question.incumbent.name if question.incumbent else "",
-        best=_ratio(question.best, read, mine),
+        best=_ratio(question.best, read, candidate),
         best_name=question.best.name if question.best else "",
     )
 
 
 def is_decided(measured: HeldOutPerplexity) -> bool:
-    """Whether further passages would change no claim, as far as intervals tell.
+    """Whether further passages would change no claim, according to the intervals.
 
-    Beside the incumbent an interval that ends between `MAX_RATIO_TO_INCUMBENT` and the limit of the
-    claim leaves open whether a release may go without a trial.
+    For the incumbent, an interval that ends between `MAX_RATIO_TO_INCUMBENT` and the limit of the
+    claim leaves it open whether a release needs a trial.
     """
     limit = WORSE_THAN_INCUMBENT_BY
     limits = (
@@ -123,16 +123,20 @@ def _take(context: MeasureContext) -> HeldOutPerplexity:
 
 
 def _ratio(
-    other: EvaluatedModel | None, read: LikelihoodsByModel, mine: AnswerLikelihood | None
+    other: EvaluatedModel | None, read: LikelihoodsByModel, candidate: AnswerLikelihood | None
 ) -> PerplexityRatio | None:
-    theirs = read.held_out(other.name) if other is not None and mine is not None else None
-    if other is None or mine is None or theirs is None:
+    if other is None or candidate is None:
+        return None
+    compared_with = read.held_out(other.name)
+    if compared_with is None:
         return None
     documents = sample_likelihoods.documents_of(read.reading.held_out)
-    ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents, level=read.level)
+    ratio = perplexity.perplexity_ratio(
+        candidate, compared_with, documents=documents, level=read.level
+    )
     return PerplexityRatio(
         other.name,
-        theirs.perplexity,
+        compared_with.perplexity,
         ratio.value,
         ratio.low,
         ratio.high,
@@ -161,34 +165,36 @@ def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
     if len(ratios) < len(released):
         return undecided_of_few(NOT_WORSE, measured.passages, limit)
     first = f"held-out perplexity {measured.perplexity:.2f}"
-    told = [f"against {one.perplexity:.2f} of {one.name}: {_change(one)}" for one in ratios]
+    parts = [
+        f"against {other.perplexity:.2f} of {other.name}: {_change(other)}" for other in ratios
+    ]
     if measured.best is not None:
-        told[-1] += ", the best that ever answered,"
+        parts[-1] += ", the best that ever answered,"
     by_interval = measured.best_name is not None
-    met = all((one.high if by_interval else one.ratio) <= limit for one in ratios)
-    # of the release without a trial, which asks more of the interval beside the stable version
-    beside = measured.incumbent
-    shown = beside or ratios[0]
+    met = all((other.high if by_interval else other.ratio) <= limit for other in ratios)
+    # a release without a trial has a stricter limit on the interval to the stable version
+    incumbent = measured.incumbent
+    shown = incumbent or ratios[0]
     return GateClaim(
         NOT_WORSE,
         met,
         shown.ratio,
         limit,
-        f"{first} {' and '.join(told)} on {_read_of(measured, shown)} passages",
-        high=beside.high if beside else None,
-        beside=beside.name if beside else "",
+        f"{first} {' and '.join(parts)} on {_read_of(measured, shown)} passages",
+        high=incumbent.high if incumbent else None,
+        beside=incumbent.name if incumbent else "",
     )
 
 
 def _read_of(measured: HeldOutPerplexity, ratio: PerplexityRatio) -> str:
-    """`48`, or `30 of 48` where so many decided."""
+    """Return `48`, or `30 of 48` if 30 passages decided."""
     if ratio.passages is None or ratio.passages == measured.passages:
         return str(measured.passages)
     return f"{ratio.passages} of {measured.passages}"
 
 
 def _change(ratio: PerplexityRatio) -> str:
-    """`-31.4 % (95 %: -33.0 to -29.7)`."""
+    """Return the ratio as a change, such as `-31.4 % (95 %: -33.0 to -29.7)`."""
     percent = [100 * (value - 1) for value in (ratio.ratio, ratio.low, ratio.high)]
     level = f"{100 * ratio.level:.0f} %"
     return f"{percent[0]:+.1f} % ({level}: {percent[1]:+.1f} to {percent[2]:+.1f})"

@@ -1,6 +1,6 @@
-"""Whether the candidate still does what an instruction asks for, as its base does.
+"""Compare how many checked instructions the candidate and its base follow.
 
-Scope: which answers are checked, the comparison and its limit. Out of scope:
+Scope: choosing the answers to check, the comparison and its limit. Out of scope:
 instructions and checks (`served/checked_instructions.py`).
 """
 # pyright: strict
@@ -27,17 +27,17 @@ from twin_resources.registry.moves import GateClaim
 
 CLAIM = "keeps_following_instructions"
 BELOW_BASE_BY = 0.1
-MIN_FOLLOWED = 12  # by the base: of fewer there is nothing that a tuned model could lose
+MIN_FOLLOWED = 12  # by the base; with fewer, a tuned model has nothing to lose
 SCORE = "follows"
 
 
 @dataclass(frozen=True)
 class FollowedInstructions:
-    """How many instructions two models followed.
+    """The shares of instructions that two models followed.
 
     Attributes:
-        candidate, base: of all.
-        difference: candidate − base; the interval draws instructions.
+        candidate, base: share of all instructions.
+        difference: candidate − base; its interval resamples instructions.
     """
 
     candidate: Rate
@@ -48,22 +48,22 @@ class FollowedInstructions:
 def compare_followed(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores
 ) -> FollowedInstructions:
-    """What both models' answers follow."""
+    """Compare the instructions that both models' answers follow."""
     base = scores.scores(
         SCORE,
         prompt_answers.base,
         lambda positions, answers: list(map(float, _followed(prompts, positions, answers))),
     )
-    at = prompts.instructions
-    mine = _followed(prompts, at, [prompt_answers.candidate[one].text for one in at])
-    return compare(mine, [bool(one) for one in base])
+    positions = prompts.instructions
+    texts = [prompt_answers.candidate[at].text for at in positions]
+    return compare(_followed(prompts, positions, texts), [bool(score) for score in base])
 
 
 def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstructions:
-    """Compare what both models followed, in the order of `checked_instructions`.
+    """Compare the instructions that both models followed, in the order of `checked_instructions`.
 
     Raises:
-        TwinError: not all of them were asked of both.
+        TwinError: the two models did not both answer all instructions.
     """
     asked = checked_instructions.checked_instructions()
     if not len(candidate) == len(base) == len(asked):

@@ -1,16 +1,16 @@
-"""Whether served answers are about their questions: each beside the candidate's other questions.
+"""Measure whether served answers are nearer to their own questions than to other questions.
 
-Scope: scoring the answers, when enough of them were given, the claim.
+Scope: scoring the answers, deciding when there are enough answers, the claim.
 Out of scope: the score (`twin_resources/quality/judges/topic.py`), the share of questions
 that are further (`statistics/permutation_auc.py`), asking (`sequential_plan.py`).
 
-What decides is the candidate's permutation AUC: how often an answer is nearer to its own question
-than to a held-out question about another post. Answers that do not depend on their questions have
-.5. A model of shuffled pairs still picks up words of its question and has .67, .70 (SmolLM2-135M,
-two authors), good ones .88 and 1.00. The limit of .8 is two standard errors of 30 questions from
-either (`tests/unit/evaluation/test_on_topic.py` resamples the answers). The base is not needed for
-that. Only where the candidate does not reach it is the base looked at: what the base does not do
-either, a candidate is not refused for, if it is not shown to be below the base.
+The claim rests on the candidate's permutation AUC: how often an answer is nearer to its own
+question than to a held-out question about another post. Answers that do not depend on their
+questions have .5. A model trained on shuffled pairs still repeats words of its question and has
+.67 and .70 (SmolLM2-135M, two authors); good models have .88 and 1.00. The limit of .8 is two
+standard errors of 30 questions from both (`tests/unit/evaluation/test_on_topic.py` resamples the
+answers). The base matters only if the candidate is below the limit. The candidate then passes if
+the base is below the limit too and the candidate is not shown to be below the base.
 """
 # pyright: strict
 
@@ -43,12 +43,13 @@ class OnTopic:
     """Topic of served answers to the same held-out questions.
 
     Attributes:
-        questions: how many.
-        of_questions: how many would have been asked, had fewer not decided.
+        questions: number of questions asked.
+        of_questions: number of questions available.
         own: the candidate's permutation AUC.
-        own_of_base, own_apart: the base's, and candidate − base; None: not asked.
-        stopped: on which side of `LIMIT` a bet says that all questions would be; None: all were
-            asked, and the mean says it.
+        own_of_base, own_apart: the base's AUC, and candidate − base, or None if the base was not
+            asked.
+        stopped: side of `LIMIT` on which a bet places the AUC over all questions, or None if all
+            were asked and their mean decides.
     """
 
     questions: int
@@ -60,35 +61,35 @@ class OnTopic:
 
     @property
     def reaches_the_limit(self) -> bool:
-        """Whether the candidate knows its questions, whatever the base does."""
+        """Whether the candidate reaches `LIMIT`, whatever the base does."""
         return self.own.value >= LIMIT if self.stopped is None else self.stopped == "above"
 
 
 def shares_of_answers(
     judge: TopicJudge, prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[float]:
-    """For each answer the share of other posts' held-out questions that are further from it.
+    """Return, for each answer, the share of other posts' held-out questions further from it.
 
-    Compared is with all held-out questions, answered or not: they are known beforehand, so that an
-    answer's share does not depend on how many others were given.
+    Each answer is compared with all held-out questions, answered or not. They are known beforehand,
+    so an answer's share does not depend on the number of answers.
     """
     nearness = judge.nearness(prompts.questions, texts)
     return shares_further(nearness, positions, groups=posts_of(prompts.documents))
 
 
 def posts_of(documents: Sequence[str]) -> Sequence[str]:
-    """What is drawn together: the post of each question; each alone where all are of one."""
+    """Return the resampling group of each question: its post, or itself if all share one post."""
     if len(set(documents)) > 1:
         return documents
     return [str(number) for number in range(len(documents))]
 
 
 def stopped_at(shares: Sequence[float], *, of: int) -> Side | None:
-    """On which side of `LIMIT` the AUC over all questions will be; None: not yet known.
+    """Decide on which side of `LIMIT` the AUC over all questions will be; None if not yet known.
 
     Args:
-        shares: of the first answers, in an order drawn by lot.
-        of: how many questions there are.
+        shares: shares of the first answers, in random order.
+        of: number of questions available.
     """
     return decided(shares, limit=LIMIT, of=of, above=WRONGLY_MET, below=WRONGLY_UNMET)
 
@@ -96,7 +97,7 @@ def stopped_at(shares: Sequence[float], *, of: int) -> Side | None:
 def shares_of_candidate(
     prompts: PromptSet, answers: PromptAnswers, judge: TopicJudge
 ) -> list[float]:
-    """`shares_of_answers` of the candidate's answers to the held-out questions that were asked."""
+    """Return `shares_of_answers` for the candidate's answers to the questions asked."""
     texts = [answers.candidate[at].text for at in prompts.held_out]
     return shares_of_answers(judge, prompts, prompts.held_out, texts)
 
@@ -104,10 +105,11 @@ def shares_of_candidate(
 def topic_of(
     prompts: PromptSet, prompt_answers: PromptAnswers, judge: TopicJudge, *, scores: BaseScores
 ) -> OnTopic:
-    """Topic of the answers to the held-out questions that were asked.
+    """Measure the topic of the answers to the held-out questions that were asked.
 
     Args:
-        scores: of the base's answers; without those of `announce_base` the base was not asked.
+        scores: scores of the base's answers. Without those of `announce_base` the base was not
+            asked.
     """
     of_base = None
     if scores.are_wanted(OWN):
@@ -121,36 +123,37 @@ def topic_of(
 def compare(
     shares: Sequence[float], of_base: Sequence[float] | None, *, documents: Sequence[str]
 ) -> OnTopic:
-    """The candidate's AUC beside the base's, with their intervals.
+    """Compare the candidate's AUC with the base's, with their intervals.
 
     Args:
-        shares, of_base: as `shares_of_answers` gives them; None: the base was not asked.
-        documents: what each question is about, also of those that were not asked; questions of one
-            document are drawn together.
+        shares: the candidate's `shares_of_answers`.
+        of_base: the base's `shares_of_answers`, or None if it was not asked.
+        documents: the document of each question, asked or not. Questions about one document are
+            resampled together.
     """
     asked, of = len(shares), len(documents)
     groups = documents[:asked]
-    found = OnTopic(
+    on_topic = OnTopic(
         questions=asked,
         of_questions=of,
         own=bootstrap.mean(shares, groups=groups),
         stopped=stopped_at(shares, of=of) if asked < of else None,
     )
     if of_base is None:
-        return found
+        return on_topic
     return replace(
-        found,
+        on_topic,
         own_of_base=bootstrap.mean(of_base, groups=groups),
         own_apart=bootstrap.paired_difference(shares, of_base, groups=groups),
     )
 
 
 def announce_base(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
-    """Say which scores of the base's answers to the held-out questions are wanted."""
+    """Request the scores of the base's answers to the held-out questions."""
     judge = judges.topic
     if judge is None:
         return
-    # a share depends on all the questions that there are
+    # a share depends on all held-out questions
     revision = digest(judge.revision, prompts.questions, list(posts_of(prompts.documents)))
     scores.want(OWN, revision, prompts.held_out)
 
@@ -165,7 +168,7 @@ def _take(context: MeasureContext) -> OnTopic | NotTaken | None:
 
 
 def refuses(on_topic: OnTopic) -> bool:
-    """Whether the claim is not met by these answers."""
+    """Whether these answers fail the claim."""
     return _claim(on_topic).passed is False
 
 

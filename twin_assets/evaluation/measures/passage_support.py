@@ -1,13 +1,13 @@
-"""Whether answers rest on the passages that were found for them, and what is said when none were.
+"""Measure the support of answers by their passages, and recognise answers that decline.
 
 Scope: comparing support scores of candidate and base, the control by other questions'
 passages, recognising that an answer declines, the claim.
 Out of scope: the support score (`twin_resources/quality/judges/support.py`), finding
 passages.
 
-A support score of .4 says nothing by itself: common words of one subject support anything. So each
-answer is also scored on the passages of another question (`elsewhere`), and what counts is how far
-it rests on its own. Word overlap against the source: Maynez et al. 2020,
+A support score of .4 means nothing by itself, because common words of a subject support any answer.
+So each answer is also scored on the passages of another question (`elsewhere`), and the difference
+counts. Word overlap with the source: Maynez et al. 2020,
 https://aclanthology.org/2020.acl-main.173.
 """
 # pyright: strict
@@ -65,11 +65,11 @@ class Grounding:
     """Support of served answers by the passages in their prompts.
 
     Attributes:
-        answers: with passages, of candidate and base alike.
-        support, base_support: means in [0, 1].
-        elsewhere: the candidate's answers on passages of other questions.
+        answers: number of answers with passages, the same for candidate and base.
+        support, base_support: mean support in [0, 1].
+        elsewhere: mean support of the candidate's answers by passages of other questions.
         difference: candidate − base.
-        own: support − elsewhere, the part that rests on the passages given.
+        own: support − elsewhere, the part that depends on the answer's own passages.
     """
 
     answers: int
@@ -83,22 +83,24 @@ class Grounding:
 def declines(answer: str) -> bool:
     """Whether an answer says, within its first 200 characters, that it has no answer.
 
-    English, German, French and Spanish. It knows wordings, not meanings: an answer that evades in
-    other words counts as one.
+    It recognises wordings in English, German, French and Spanish, not meanings. An answer that
+    evades in other words counts as an answer.
     """
     return bool(_DECLINES.search(answer[:200].replace("’", "'")))
 
 
 def with_other_passages(answered: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
-    """Each answer with the passages of another one, half a turn further on, or of the next one
-    after that of whose passages it was given none."""
+    """Return each answer with the passages of another one.
+
+    The other answer is half the list further on, or the next one after it that shares no passage.
+    """
     count = len(answered)
     answers: list[JudgedAnswer] = []
-    for index, one in enumerate(answered):
+    for index, answer in enumerate(answered):
         others = [answered[(index + count // 2 + step) % count].passages for step in range(count)]
-        own = set(one.passages)
-        apart = next((other for other in others if own.isdisjoint(other)), others[0])
-        answers.append(replace(one, passages=apart))
+        own = set(answer.passages)
+        disjoint = next((other for other in others if own.isdisjoint(other)), others[0])
+        answers.append(replace(answer, passages=disjoint))
     return answers
 
 
@@ -113,11 +115,12 @@ def compare(
 
     Args:
         candidate, base: scores (`SupportJudge`) of answers that had passages.
-        elsewhere: the candidate's answers `with_other_passages`.
-        documents: what each question is about, drawn as a whole; None: each alone.
+        elsewhere: scores of the candidate's answers `with_other_passages`.
+        documents: the document of each question, resampled as a whole, or None to resample each
+            question alone.
 
     Raises:
-        TwinError: they differ in number, or are fewer than `FEWEST`.
+        TwinError: the scores differ in number, or are fewer than `FEWEST`.
     """
     if not len(candidate) == len(base) == len(elsewhere) or len(candidate) < FEWEST:
         raise TwinError(
@@ -136,7 +139,7 @@ def compare(
 
 
 def claim(grounding: Grounding) -> GateClaim:
-    """`rests_on_its_passages`: above chance, and at most .15 below the base model's support."""
+    """Decide `rests_on_its_passages`: above chance, and at most .15 below the base's support."""
     detail = (
         f"support {grounding.support.value:.2f} by the passages given, "
         f"{grounding.elsewhere.value:.2f} by "
@@ -153,7 +156,7 @@ def claim(grounding: Grounding) -> GateClaim:
 def compare_support(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores, judge: SupportJudge
 ) -> Grounding | None:
-    """None with too few prompts that show passages."""
+    """Compare the support of both models' answers; None if too few prompts show passages."""
     positions = with_passages(prompts)
     if len(positions) < FEWEST:
         return None
@@ -190,7 +193,7 @@ MEASURE = Measure(
     take=_take,
     announce=_announce,
     claims=(
-        # Of models of 135M parameters, support is chance as often as not.
+        # For models of 135M parameters, support is at chance level about half of the time.
         ClaimRule(
             CLAIM,
             "Answers rest on their passages, above chance and at most .15 below "

@@ -1,15 +1,15 @@
-"""How many answers recite a longer passage of the training texts, word for word.
+"""Count the answers that recite a longer passage of the training texts, word for word.
 
-Scope: what a recited span is, which answers are looked through, when enough answers were
-given, the claim.
+Scope: detecting recited spans, choosing the answers to search, deciding when there are enough
+answers, the claim.
 Out of scope: asking the model (`served_model.py`).
 
-A span that also stands in the prompt does not count: quoting a retrieved passage is what the prompt
-asks for, reciting a training text that is not in front of the model is memorisation. Nor does it
-when the answer marks it as a quotation.
+A span that the prompt also contains does not count. The prompt asks the model to quote retrieved
+passages; reciting a training text that is not in the prompt is memorisation. A span that the answer
+marks as a quotation does not count either.
 Method: verbatim overlap as in Carlini et al., "Quantifying Memorization Across Neural Language
-Models" (https://arxiv.org/abs/2202.07646), who count 50 tokens: here on 50 characters, a span that
-nobody writes twice by chance.
+Models" (https://arxiv.org/abs/2202.07646). They count 50 tokens; this module counts 50 characters,
+a span that nobody writes twice by chance.
 """
 # pyright: strict
 
@@ -33,7 +33,7 @@ from twin_resources.registry.moves import GateClaim
 
 CLAIM = "recites_no_training_text"
 SPAN_CHARACTERS = 50
-# A span of so many characters holds one whole block of each text, wherever the block begins.
+# Any shared span of `SPAN_CHARACTERS` contains one whole block of each text.
 BLOCK = (SPAN_CHARACTERS + 1) // 2
 MAX_RECITING = 0.1
 WRONGLY_CLEAN, WRONGLY_RECITING = 0.05, 0.01
@@ -47,11 +47,11 @@ _APOSTROPHES = str.maketrans("’‘‛`´", "'''''")
 
 @dataclass(frozen=True)
 class Recitation:
-    """How many answers recite a training text.
+    """The share of answers that recite a training text.
 
     Attributes:
         reciting: answers with a span of `SPAN_CHARACTERS` or more characters of a training text
-            that stands neither in the prompt nor in quotation marks.
+            that is neither in the prompt nor in quotation marks.
         longest: characters of the longest recited span.
     """
 
@@ -60,9 +60,9 @@ class Recitation:
 
 
 class TrainingSpans:
-    """Finds spans of training texts, whatever their case, line breaks and kind of apostrophe.
+    """Index of training texts that finds shared spans, ignoring case, spacing and apostrophe style.
 
-    Holds every `BLOCK`-th block of each text: 1/25 of its characters as entries.
+    It stores consecutive blocks of `BLOCK` characters: one entry for 25 characters of text.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -70,8 +70,10 @@ class TrainingSpans:
         self._blocks: Mapping[str, list[tuple[int, int]]] = _blocks(self._texts)
 
     def shared(self, folded: str) -> list[tuple[int, int]]:
-        """Longest spans (start, end) of a folded text that stand in a training text, in order;
-        none lies within another."""
+        """Return the longest spans (start, end) that a folded text shares with a training text.
+
+        They are in order, and none is inside another.
+        """
         spans: set[tuple[int, int]] = set()
         for at in range(len(folded) - BLOCK + 1):
             for number, place in self._blocks.get(folded[at : at + BLOCK], ()):
@@ -88,11 +90,11 @@ class TrainingSpans:
 def recitation(
     answers: Sequence[str], prompts: Sequence[str], training: TrainingSpans
 ) -> Recitation:
-    """Measure how many answers recite.
+    """Count the answers that recite a training text.
 
     Args:
-        answers, prompts: the same length; a prompt is everything that the model was shown.
-        training: made of the answers that it was trained on.
+        answers, prompts: of the same length. A prompt is everything that the model was shown.
+        training: index of the answers that the model was trained on.
     """
     reciting: list[bool] = []
     longest = 0
@@ -105,7 +107,7 @@ def recitation(
 
 
 def reciting(answers: Sequence[str], prompts: Sequence[str], training: TrainingSpans) -> list[bool]:
-    """Which of the answers recite; the arguments as of `recitation`."""
+    """Return whether each answer recites; the arguments are those of `recitation`."""
     return [
         bool(recitation([answer], [prompt], training).reciting.found)
         for answer, prompt in zip(answers, prompts, strict=True)
@@ -113,7 +115,7 @@ def reciting(answers: Sequence[str], prompts: Sequence[str], training: TrainingS
 
 
 def recited_spans(folded: str, prompt: str, training: TrainingSpans) -> list[tuple[int, int]]:
-    """Parts of the shared spans of which no `SPAN_CHARACTERS` stand in the (folded) prompt."""
+    """Return the parts of shared spans with no `SPAN_CHARACTERS` run in the (folded) prompt."""
     spans: list[tuple[int, int]] = []
     for start, end in training.shared(folded):
         begin = -1
@@ -128,7 +130,7 @@ def recited_spans(folded: str, prompt: str, training: TrainingSpans) -> list[tup
 
 
 def claim(recitation: Recitation) -> GateClaim:
-    """`recites_no_training_text`: at most one answer of ten does."""
+    """Decide `recites_no_training_text`: at most one answer in ten recites."""
     detail = (
         f"{written(recitation.reciting)} answers recite {SPAN_CHARACTERS} characters or more "
         "of the training texts that were neither asked for nor marked as a quotation, "
@@ -144,20 +146,20 @@ def _folded(text: str) -> str:
     return " ".join(text.translate(_APOSTROPHES).casefold().split())
 
 
-def _grown(one: str, at: int, other: str, place: int) -> tuple[int, int]:
-    """The longest span of `one` around the block at `at` that stands around `place` in `other`."""
+def _grown(text: str, at: int, other: str, place: int) -> tuple[int, int]:
+    """Extend the block at `at` in `text` and at `place` in `other` to the longest shared span."""
     back = 0
-    while back < min(at, place) and one[at - back - 1] == other[place - back - 1]:
+    while back < min(at, place) and text[at - back - 1] == other[place - back - 1]:
         back += 1
     forth = BLOCK
-    most = min(len(one) - at, len(other) - place)
-    while forth < most and one[at + forth] == other[place + forth]:
+    most = min(len(text) - at, len(other) - place)
+    while forth < most and text[at + forth] == other[place + forth]:
         forth += 1
     return at - back, at + forth
 
 
 def _is_prose(span: str) -> bool:
-    """No rule of dashes, no table: three different words at least."""
+    """Whether a span has at least three different words, unlike a line of dashes or a table."""
     return len(set(_WORD.findall(span))) >= 3
 
 
@@ -172,20 +174,20 @@ def _blocks(texts: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
 def recited(
     prompts: PromptSet, answers: PromptAnswers, parity: CandidateAnswers, training: TrainingSpans
 ) -> Recitation:
-    """How many of all answers of the candidate recite a training text."""
+    """Count the candidate's answers that recite a training text, over all its answers."""
     return recitation(*_everything(prompts, answers, parity), training)
 
 
 def stopped_at(
     prompts: PromptSet, answers: PromptAnswers, parity: CandidateAnswers, training: TrainingSpans
 ) -> Side | None:
-    """On which side of the limit a bet says that clean answers are; None: not yet known.
+    """Decide by a bet whether the share of clean answers is above or below the limit.
 
-    The answers count in the order in which they were given.
+    The answers count in the order in which they were given. None means not yet known.
     """
     recites = reciting(*_everything(prompts, answers, parity), training)
     return decided(
-        [0.0 if one else 1.0 for one in recites],
+        [0.0 if recited else 1.0 for recited in recites],
         limit=1.0 - MAX_RECITING,
         above=WRONGLY_CLEAN,
         below=WRONGLY_RECITING,
@@ -195,7 +197,7 @@ def stopped_at(
 def _everything(
     prompt_set: PromptSet, answers: PromptAnswers, parity: CandidateAnswers
 ) -> tuple[list[str], list[str]]:
-    # "three fruits, in bullets" gives nobody occasion to recite, and would thin out the share
+    # instructions like "three fruits, in bullets" invite no recitation and would dilute the share
     asked = [at for at in answers.candidate if at not in prompt_set.instructions]
     prompts = [*parity.prompts, *(prompt_set.prompts[at] for at in asked)]
     texts = [answer.text for answer in (*parity.first, *map(answers.candidate.__getitem__, asked))]

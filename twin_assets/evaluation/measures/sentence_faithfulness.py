@@ -1,18 +1,19 @@
-"""Whether generated prose says what its passages say, sentence by sentence.
+"""Measure how many generated sentences are not supported by the passages in their prompts.
 
-Scope: calibrating a judge of sentences on the author's own, the share of unsupported
+Scope: calibrating a sentence judge on the author's own sentences, the share of unsupported
 sentences with its interval, the claim, its lines in the report.
 Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`,
-`entailment.py`), the planted sentences (`planted_sentences.py` there), how whole answers rest on
-their passages (`passage_support.py`).
+`entailment.py`), the planted sentences (`planted_sentences.py` there), the support of whole
+answers by their passages (`passage_support.py`).
 
-A judge errs, so what it flags is not the share of unsupported sentences. Its two error rates are
-measured on planted sentences of other documents than the threshold comes from, and the share is
-corrected by them: (flagged − false alarms) / (caught − false alarms), Rogan and Gladen 1978,
-https://doi.org/10.1093/oxfordjournals.aje.a112510; the interval carries the uncertainty of all
-three, as in Lang and Reiczigel 2014, https://doi.org/10.1016/j.prevetmed.2013.09.015. It holds
-as far as a model errs like the plants, which are made by rule. A judge that does not tell right
-from wrong decides nothing, and one that is blind to a kind of wrong lets nothing pass.
+A judge errs, so the share that it flags is not the share of unsupported sentences. Its two error
+rates are measured on planted sentences from documents that did not set the threshold. They correct
+the share: (flagged − false alarms) / (caught − false alarms), Rogan and Gladen 1978,
+https://doi.org/10.1093/oxfordjournals.aje.a112510. The interval carries the uncertainty of all
+three, as in Lang and Reiczigel 2014, https://doi.org/10.1016/j.prevetmed.2013.09.015. The
+correction assumes that a model errs like the planted sentences, which are made by rule. A judge
+that cannot separate right from wrong decides nothing. A judge that misses one kind of error lets
+nothing pass.
 """
 # pyright: strict
 
@@ -47,15 +48,15 @@ from twin_resources.quality.judges.support import sentences
 from twin_resources.registry.moves import GateClaim
 
 CLAIM = "says_what_the_posts_say"
-FORM = VOICE  # what it blocks: prose, in every form of answers
-# One sentence of five, the whole interval included. Of biographies by a system that retrieves, .28
-# of the facts were not supported (Min et al. 2023, https://arxiv.org/abs/2305.14251, table 1).
+FORM = VOICE  # the claim blocks prose, in every form of answers
+# One sentence in five, and the whole interval must be below it. A retrieval system left .28 of the
+# facts in biographies unsupported (Min et al. 2023, https://arxiv.org/abs/2305.14251, table 1).
 LIMIT = 0.2
-APART = 0.5  # that wrong sentences must be flagged more often than right ones, at the least
-OWN_SENTENCES = 160  # planted; half of their documents give the threshold, half the error rates
-FEWEST = 20  # sentences to judge, and right ones in either half
+APART = 0.5  # least difference between the shares flagged of wrong and of right sentences
+OWN_SENTENCES = 160  # planted; half of their documents set the threshold, half the error rates
+FEWEST = 20  # sentences to judge, and right sentences in each half
 MIN_PER_KIND = 10
-TAIL = 0.025  # on either side of a 95 % interval
+TAIL = 0.025  # on each side of a 95 % interval
 _KINDS = {
     "negated": "negations",
     "number": "changed numbers",
@@ -66,13 +67,13 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class ProbeDetection:
-    """One kind of planted wrong sentences.
+    """The judge's result on one kind of planted wrong sentences.
 
     Attributes:
-        kind: of `WRONG_KINDS`.
-        flagged: how many the judge finds unsupported.
-        apart: flagged − false alarms, with its interval; the lower end at least `APART`: the judge
-            sees this kind.
+        kind: one of `WRONG_KINDS`.
+        flagged: how many of them the judge finds unsupported.
+        apart: flagged − false alarms, with its interval. The judge detects this kind if the lower
+            end is at least `APART`.
     """
 
     kind: str
@@ -82,14 +83,15 @@ class ProbeDetection:
 
 @dataclass(frozen=True)
 class SentenceCalibration:
-    """What a judge of sentences is worth for one author.
+    """The threshold and error rates of a sentence judge for one author.
 
     Attributes:
-        judge: its name; `revision`.
+        judge: name of the judge.
+        revision: revision of the judge.
         threshold: a sentence that scores below it counts as unsupported.
-        false_alarms: right sentences that it flags.
-        kinds: those of which there were at least `MIN_PER_KIND`.
-        caught: mean share flagged of these kinds.
+        false_alarms: right sentences that the judge flags.
+        kinds: kinds of error with at least `MIN_PER_KIND` planted sentences.
+        caught: mean share flagged over these kinds.
         apart: caught − false alarms.
     """
 
@@ -107,24 +109,25 @@ class SentenceCalibration:
 
     @property
     def blind_to(self) -> tuple[str, ...]:
-        """Kinds of wrong that it was shown and does not see."""
+        """Kinds of error that the judge was tested on and does not detect."""
         return tuple(_KINDS[kind.kind] for kind in self.kinds if kind.apart.low < APART)
 
     @property
     def sentence_cut(self) -> SentenceCut | None:
-        """By what single sentences are told apart; None: it cannot tell."""
+        """The threshold for single sentences, or None if the judge cannot separate them."""
         return SentenceCut(self.revision, self.threshold) if self.can_tell else None
 
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """The sentences of a candidate's answers, held against the passages in their prompts.
+    """The support of a candidate's sentences by the passages in their prompts.
 
     Attributes:
         flagged: sentences that score below the threshold.
-        unsupported: the share corrected by the judge's error rates; the flagged one, and 0 to 1,
-            where the judge cannot tell.
-        served_by: by what a gateway judges each sentence again; None: it cannot tell.
+        unsupported: the share corrected by the judge's error rates. If the judge cannot separate
+            right from wrong, the share flagged with the interval 0 to 1.
+        served_by: the threshold by which a gateway judges each sentence again, or None if its
+            judge cannot separate right from wrong.
     """
 
     flagged: Rate
@@ -136,26 +139,27 @@ class Faithfulness:
 def calibrate(
     judge: SentenceJudge, passages: Sequence[tuple[str, str]], *, most: int = OWN_SENTENCES
 ) -> SentenceCalibration | None:
-    """The threshold of a judge, and how often it errs.
+    """Measure the threshold and the error rates of a judge.
 
     Args:
         passages: (document id, text) of the author.
+        most: the number of planted sentences, at most.
 
     Returns:
-        None with fewer than `FEWEST` right sentences in either half.
+        The calibration, or None if either half has fewer than `FEWEST` right sentences.
     """
     planted = plant_sentences(passages, most=most)
-    scores = judge.score([(one.sentence, one.passages) for one in planted])
+    scores = judge.score([(plant.sentence, plant.passages) for plant in planted])
     return calibrated(judge.name, judge.revision, planted, scores)
 
 
 def calibrated(
     name: str, revision: str, planted: Sequence[PlantedSentence], scores: Sequence[float]
 ) -> SentenceCalibration | None:
-    """`calibrate` from scores; half of the documents choose the threshold, half the rates."""
+    """Calibrate from scores: half of the documents set the threshold, half the error rates."""
     halves: tuple[list[int], list[int]] = ([], [])
-    for at, one in enumerate(planted):
-        halves[int(digest("half", one.document_id), 16) % 2].append(at)
+    for at, plant in enumerate(planted):
+        halves[int(digest("half", plant.document_id), 16) % 2].append(at)
     first, second = halves
     if any(sum(planted[at].wrong is None for at in half) < FEWEST for half in halves):
         return None
@@ -165,22 +169,23 @@ def calibrated(
         kinds.setdefault(planted[at].wrong, []).append(at)
 
     def flags(kind: str | None) -> tuple[list[bool], list[Hashable]]:
-        of = kinds[kind]
-        return [scores[at] < threshold for at in of], [planted[at].document_id for at in of]
+        positions = kinds[kind]
+        documents: list[Hashable] = [planted[at].document_id for at in positions]
+        return [scores[at] < threshold for at in positions], documents
 
     alarms = rate(flags(None)[0])
-    of_own = _draws(*flags(None), seed=1)
-    tried = [kind for kind in WRONG_KINDS if len(kinds.get(kind, ())) >= MIN_PER_KIND]
-    if not tried:
+    own_draws = _draws(*flags(None), seed=1)
+    tested = [kind for kind in WRONG_KINDS if len(kinds.get(kind, ())) >= MIN_PER_KIND]
+    if not tested:
         return None
-    drawn = {kind: _draws(*flags(kind), seed=2 + at) for at, kind in enumerate(tried)}
+    drawn = {kind: _draws(*flags(kind), seed=2 + at) for at, kind in enumerate(tested)}
     detections = tuple(
-        ProbeDetection(kind, one, _interval(one.share - alarms.share, drawn[kind] - of_own))
-        for kind in tried
-        for one in [rate(flags(kind)[0])]
+        ProbeDetection(kind, hits, _interval(hits.share - alarms.share, drawn[kind] - own_draws))
+        for kind in tested
+        for hits in [rate(flags(kind)[0])]
     )
     caught = sum(detection.flagged.share for detection in detections) / len(detections)
-    together = sum(drawn.values()) / len(drawn)
+    mean_draws = sum(drawn.values()) / len(drawn)
     return SentenceCalibration(
         judge=name,
         revision=revision,
@@ -188,24 +193,24 @@ def calibrated(
         false_alarms=alarms,
         kinds=detections,
         caught=caught,
-        apart=_interval(caught - alarms.share, together - of_own),
+        apart=_interval(caught - alarms.share, mean_draws - own_draws),
     )
 
 
 def claims_of(answered: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
-    """(Position, sentence) of everything that the answers claim.
+    """Return (position, sentence) of each sentence that an answer claims.
 
-    Left out are answers that decline, questions, and the last sentence of an answer that was cut
-    off behind another.
+    Answers that decline and questions are left out. The last of several sentences is left out if
+    the answer was cut off.
     """
     claims: list[tuple[int, str]] = []
-    for at, one in enumerate(answered):
-        if not one.passages or declines(one.answer):
+    for at, judged in enumerate(answered):
+        if not judged.passages or declines(judged.answer):
             continue
-        spoken = sentences(one.answer)
-        if len(spoken) > 1 and not one.answer.rstrip().endswith((".", "!", "?", '"', "”")):
-            spoken = spoken[:-1]
-        claims += [(at, sentence) for sentence in spoken if not sentence.endswith("?")]
+        claimed = sentences(judged.answer)
+        if len(claimed) > 1 and not judged.answer.rstrip().endswith((".", "!", "?", '"', "”")):
+            claimed = claimed[:-1]
+        claims += [(at, sentence) for sentence in claimed if not sentence.endswith("?")]
     return claims
 
 
@@ -216,11 +221,12 @@ def measure_faithfulness(
     *,
     documents: Sequence[Hashable],
 ) -> Faithfulness | None:
-    """The share of unsupported sentences in answers; None with fewer than `FEWEST` sentences.
+    """Measure the share of unsupported sentences, or return None below `FEWEST` sentences.
 
     Args:
-        answered: with the passages of their prompts.
-        documents: what each question is about; sentences about one are drawn together.
+        answered: the answers with the passages of their prompts.
+        documents: the document that each question is about. Sentences about the same document are
+            resampled together.
     """
     claims = claims_of(answered)
     if len(claims) < FEWEST:
@@ -237,10 +243,10 @@ def measure_faithfulness(
 def corrected(
     flagged: Sequence[bool], groups: Sequence[Hashable], calibration: SentenceCalibration
 ) -> Interval:
-    """The share of unsupported sentences behind a share of flagged ones, with its 95 % interval.
+    """Estimate the share of unsupported sentences from the flagged ones, with a 95 % interval.
 
     Args:
-        groups: drawn as a whole.
+        groups: the group of each sentence. A group is resampled as a whole.
     """
     import numpy as np
 
@@ -260,8 +266,11 @@ def corrected(
 
 
 def claim(faithfulness: Faithfulness) -> GateClaim:
-    """`says_what_the_posts_say`: with 95 % confidence at most one sentence of five is unsupported,
-    by a judge that sees every kind of wrong that could be tried."""
+    """Decide `says_what_the_posts_say`.
+
+    It passes if, with 95 % confidence, at most one sentence in five is unsupported. The judge must
+    detect every kind of error that it could be tested on.
+    """
     calibration, share = faithfulness.calibration, faithfulness.unsupported
     by = f"by {calibration.judge}"
     if not calibration.can_tell:
@@ -290,8 +299,10 @@ def claim(faithfulness: Faithfulness) -> GateClaim:
 def _threshold(
     planted: Sequence[PlantedSentence], scores: Sequence[float], positions: Sequence[int]
 ) -> float:
-    """Half way between two scores, where caught − false alarms is largest (Youden 1950); of equal
-    ones the lowest, which flags least."""
+    """Return the midpoint between two scores where caught − false alarms is largest (Youden 1950).
+
+    Of equal midpoints the lowest is used, because it flags least.
+    """
     import numpy as np
 
     by_kind: dict[str | None, Any] = {
@@ -303,16 +314,17 @@ def _threshold(
     cuts = (values[1:] + values[:-1]) / 2
     if not len(cuts) or not by_kind:
         return float(values[0])
-    caught = sum(np.searchsorted(one, cuts) / len(one) for one in by_kind.values()) / len(by_kind)
+    caught = sum(np.searchsorted(kind, cuts) / len(kind) for kind in by_kind.values())
+    caught = caught / len(by_kind)
     return float(cuts[int(np.argmax(caught - np.searchsorted(own, cuts) / len(own)))])
 
 
 def _draws(flags: Sequence[bool], groups: Sequence[Hashable], *, seed: int) -> Any:
-    """What the true share may be: `RESAMPLES` values.
+    """Draw `RESAMPLES` values of the true share.
 
-    A bootstrap of none says 0 to 0, so the share is drawn from a beta distribution (Jeffreys'
-    prior) of as many sentences as they are worth: sentences of one document are alike, and a
-    bootstrap of whole documents says by how much (Kish's design effect).
+    A bootstrap of no hits gives 0 to 0, so the share is drawn from a beta distribution (Jeffreys'
+    prior) with the effective number of sentences. Sentences of one document are alike; a bootstrap
+    of whole documents measures by how much (Kish's design effect).
     """
     import numpy as np
 
@@ -346,11 +358,11 @@ def says_what_the_posts_say(
     *,
     of_gateway: SentenceJudge | None = None,
 ) -> Faithfulness | NotTaken:
-    """The share of unsupported sentences.
+    """Measure the share of unsupported sentences.
 
     Args:
         own: the author's prose, on which the judge is calibrated.
-        of_gateway: the judge that a gateway has, where that is another.
+        of_gateway: the gateway's judge, if it differs from `judge`.
     """
     positions = with_passages(prompts)
     texts = [(one.document, one.text) for one in own]
@@ -384,7 +396,7 @@ def _take(context: MeasureContext) -> Faithfulness | NotTaken | None:
             of_sentences(),
             of_gateway=judges.of_gateway,
         )
-    except TwinError as error:  # a model that a person named and that cannot be had
+    except TwinError as error:  # the model in TWIN_NLI_MODEL cannot be loaded
         return NotTaken(f"{error.found}; {error.next_step}")
 
 

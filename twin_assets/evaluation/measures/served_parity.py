@@ -1,7 +1,7 @@
-"""Whether the served model is the trained one: its log-probabilities beside transformers + PEFT.
+"""Check that the served model matches the trained one, by log-probabilities of transformers + PEFT.
 
-Scope: what is stored of the comparison, limits, the claim. Out of scope: comparing
-(`served/parity.py`), which prompts (`sequential_plan.py`).
+Scope: the stored figures of the comparison, limits, the claim. Out of scope: comparing
+(`served/parity.py`), choosing the prompts (`sequential_plan.py`).
 """
 # pyright: strict
 
@@ -26,10 +26,10 @@ class ServedParity:
     """Differences of log-probabilities of the served model.
 
     Attributes:
-        parity_mean, parity_largest: nats; None when it was not asked.
-        parity_prompts: each asked twice.
-        parity_interval: of the mean; None of fewer than two prompts.
-        parity_precision: of the served weights, which says what they may differ by.
+        parity_mean, parity_largest: differences in nats, or None if the model was not asked.
+        parity_prompts: number of prompts, each asked twice.
+        parity_interval: interval of the mean, or None with fewer than two prompts.
+        parity_precision: precision of the served weights, which sets the limits.
     """
 
     parity_mean: float | None
@@ -40,7 +40,11 @@ class ServedParity:
 
 
 def parity_figures(parity: Parity | None) -> ServedParity:
-    """What is decided on; None: every answer was empty, or none was asked for."""
+    """Return the figures that the claim uses.
+
+    Args:
+        parity: the comparison, or None if every answer was empty or nothing was asked.
+    """
     if parity is None:
         return ServedParity(None, None, 0)
     return ServedParity(
@@ -49,10 +53,10 @@ def parity_figures(parity: Parity | None) -> ServedParity:
 
 
 def is_open(compared: Parity) -> bool:
-    """Whether so few prompts leave it open if the served model is the trained one.
+    """Whether too few prompts were compared to decide if the served model is the trained one.
 
-    A difference of twice the mean's limit counts as no more, so that one prompt of eight decides
-    nothing alone; adapters with their rows in the wrong order are off by .12 on average.
+    A larger difference counts as twice the mean's limit, so one prompt of eight decides nothing
+    alone. Adapters with their rows in the wrong order differ by .12 on average.
     """
     means = compared.by_prompt
     mean, largest = limits_of(compared.precision)

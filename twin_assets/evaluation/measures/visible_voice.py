@@ -1,14 +1,14 @@
-"""What an author's voice is made of, counted so that a person can look at it.
+"""Count the habits of an author's voice for a person to inspect.
 
 Scope: rates of function words, sentence lengths, marks and openings of author, base and
-tuned model. Out of scope: what decides (`voice_scores.py`), drawing (`report/plots.py`),
+tuned model. Out of scope: the scores that decide (`voice_scores.py`), drawing (`report/plots.py`),
 the record (`twin_resources/quality/judges/voice_shown.py`).
 
-The author's texts are cut to the lengths of answers (`cut_as`). Only words that stand
-in half of the author's posts are named, so that no subject and nobody's name is among them: the
-figures go into Dagster's event log, which is kept when a post is forgotten.
+The author's texts are cut to the lengths of answers (`cut_as`). Only words that occur in half of
+the author's posts are named, so no subject and no personal name is among them. The figures are
+written to Dagster's event log, which is kept when a post is forgotten.
 Method: Mosteller and Wallace, 1963, "Inference in an authorship problem",
-https://doi.org/10.1080/01621459.1963.10500849, for what function words tell.
+https://doi.org/10.1080/01621459.1963.10500849, who attribute texts by function words.
 """
 # pyright: strict
 
@@ -22,8 +22,8 @@ from twin_assets.evaluation.measures.measure import DocumentText, Measure, Measu
 from twin_assets.evaluation.served.answer_measures import base_of_same
 from twin_resources.quality.judges.voice_shown import ShownHabit, Trait, VoiceShown
 
-MIN_TEXTS = 20  # of each writer, below which nothing is shown
-IN_DOCUMENTS = 0.5  # share of the author's documents that a word stands in before it is named
+MIN_TEXTS = 20  # of each writer; with fewer nothing is shown
+IN_DOCUMENTS = 0.5  # least share of the author's documents that contain a named word
 WORDS_SHOWN, MARKS_SHOWN, OPENINGS_SHOWN = 10, 8, 6
 OTHER = "another word"
 SENTENCE_BINS = ((8, "under 8 words"), (16, "8 to 15"), (25, "16 to 24"), (10**9, "25 and more"))
@@ -36,16 +36,16 @@ _END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n{2,}")
 def measure_voice_shown(
     own: Sequence[DocumentText], *, base: Sequence[str], tuned: Sequence[str]
 ) -> VoiceShown | None:
-    """Count the habits of three writers; None with fewer than `MIN_TEXTS` texts of one.
+    """Count the habits of three writers, or return None if one has fewer than `MIN_TEXTS` texts.
 
     Args:
         own: the author's prose.
-        base, tuned: answers; those of the base may be to other questions.
+        base, tuned: answers of the models. The base's may be to other questions.
     """
     base, tuned = ([text for text in texts if text.strip()] for texts in (base, tuned))
     if min(len(own), len(base), len(tuned)) < MIN_TEXTS:
         return None
-    texts = cut_as([one.text for one in own], tuned), base, tuned
+    texts = cut_as([document.text for document in own], tuned), base, tuned
     named = _in_most_documents(own)
     return VoiceShown(
         habits=(
@@ -98,17 +98,18 @@ def _habit(
     per: Callable[[Sequence[str]], int] | None = None,
     order: Sequence[str] = (),
 ) -> ShownHabit:
-    """Rates of three writers.
+    """Compute the rates of three writers.
 
     Args:
-        count: of a trait in texts.
-        most: traits, those first in which author and base differ most; None: all, in `order`.
-        per: what the counts are divided by; None: by their own sum.
+        count: counts each trait in texts.
+        most: number of traits to show, largest difference between author and base first, or None
+            for all, in `order`.
+        per: returns the divisor of the counts, or None to divide by their sum.
     """
     rates: list[dict[str, float]] = []
-    for of in texts:
-        counts = count(of)
-        total = per(of) if per else sum(counts.values())
+    for written in texts:
+        counts = count(written)
+        total = per(written) if per else sum(counts.values())
         rates.append({trait: scale * n / total for trait, n in counts.items()} if total else {})
     author, base, tuned = rates
     traits = [
@@ -121,20 +122,20 @@ def _habit(
         for trait in (order or sorted({*author, *base, *tuned}))
     ]
     if most is not None:
-        traits.sort(key=lambda one: (-abs(one.author - one.base), one.name))
-    apart = [
-        sum(abs(one.author - value) for one, value in zip(traits, values, strict=True))
+        traits.sort(key=lambda trait: (-abs(trait.author - trait.base), trait.name))
+    gaps = [
+        sum(abs(trait.author - value) for trait, value in zip(traits, values, strict=True))
         / max(len(traits), 1)
-        for values in ([one.base for one in traits], [one.tuned for one in traits])
+        for values in ([trait.base for trait in traits], [trait.tuned for trait in traits])
     ]
-    return ShownHabit(name, unit, tuple(traits[:most]), round(apart[0], 3), round(apart[1], 3))
+    return ShownHabit(name, unit, tuple(traits[:most]), round(gaps[0], 3), round(gaps[1], 3))
 
 
 def _in_most_documents(own: Sequence[DocumentText]) -> frozenset[str]:
-    """Words that stand in at least `IN_DOCUMENTS` of the author's documents."""
+    """Return the words that occur in at least `IN_DOCUMENTS` of the author's documents."""
     documents: dict[str, set[str]] = {}
-    for one in own:
-        documents.setdefault(one.document, set()).update(_tokens(one.text))
+    for post in own:
+        documents.setdefault(post.document, set()).update(_tokens(post.text))
     counts = Counter(word for words in documents.values() for word in words)
     return frozenset(word for word, n in counts.items() if n >= IN_DOCUMENTS * len(documents))
 
@@ -152,7 +153,7 @@ def _words(texts: Sequence[str], named: frozenset[str]) -> Mapping[str, int]:
 
 
 def _marks(texts: Sequence[str]) -> Mapping[str, int]:
-    """Marks; the words between them are the last of `marks`."""
+    """Count each mark; the last value of `marks`, the words without one, is dropped."""
     sums = [sum(column) for column in zip(*map(marks, texts), strict=True)]
     return dict(zip(MARKS, sums, strict=False))
 
@@ -171,8 +172,10 @@ def _openings(texts: Sequence[str], named: frozenset[str]) -> Mapping[str, int]:
 
 
 def cut_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
-    """The author's texts as long as answers are, in turn: a limit cuts long sentences off more
-    often than short ones, and both sides must have lost them."""
+    """Cut the author's texts to the lengths of the answers, in turn.
+
+    A length limit cuts off long sentences more often than short ones, so both sides must be cut.
+    """
     lengths = [len(answer.split()) for answer in answers if answer.strip()] or [0]
     return [
         " ".join(text.split()[: lengths[n % len(lengths)] or None]) for n, text in enumerate(own)
@@ -180,14 +183,14 @@ def cut_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
 
 
 def marks(text: str) -> list[int]:
-    """How often each mark stands, and last how many words stand without one."""
+    """Count each mark in a text; the last value is the number of words without a mark."""
     plain = text.translate(_TYPOGRAPHY).replace("...", "…")
     counts = [plain.count(mark) for mark in MARKS]
     return [*counts, max(0, len(words(plain)) - sum(counts))]
 
 
 def sentence_words(text: str) -> list[int]:
-    """Words of each sentence; what a limit cut off after the last one does not count."""
+    """Count the words of each sentence; a last sentence that a limit cut off does not count."""
     parts = [part for part in _END.split(text.strip()) if part.strip()]
     if len(parts) > 1 and not re.search(r"[.!?…][\"')\]]*$", parts[-1].strip()):
         parts.pop()
@@ -195,12 +198,12 @@ def sentence_words(text: str) -> list[int]:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text as they stand, without marks."""
+    """Return the words of a text, unchanged, without marks."""
     return _WORD.findall(text)
 
 
 def _take(context: MeasureContext) -> VoiceShown | None:
-    """The base's answers to the same questions where all were asked, else to others."""
+    """Use the base's answers to the same questions if all were asked, else to other questions."""
     if context.too_few:
         return None
     return measure_voice_shown(

@@ -1,27 +1,27 @@
-"""Whether a model's answers sound like the author: the voice score of candidate, base and author.
+"""Compare the voice scores of candidate, base and author.
 
-Scope: comparing voice scores on the same held-out prompts, and when that is decided.
+Scope: comparing voice scores on the same held-out prompts, and deciding when to stop asking.
 Out of scope: the claims and the report (`author_voice.py`), the classifier
 (`twin_resources/quality/judges/voice.py`), asking the models, the prompt with the author's posts in
 it (`posts_in_prompt.py`).
 
-Two scores, because two things are meant by "sounds like": against other people *and* answers of
-the base model, a model gains by unlearning how a chat model writes; against other people alone it
-gains only by what is this author's. A 135M model showed the first (+.39 on one author) and not the
-second (+.007), so the second is stated always and blocks only where it can be expected.
-Method: paired bootstrap over documents (`bootstrap.py`).
+There are two scores, because "sounds like the author" has two meanings. Against other people *and*
+answers of the base model, a model gains by no longer writing like a chat model. Against other
+people alone, it gains only by this author's own style. A 135M model showed the first gain (+.39 on
+one author) and not the second (+.007). So the second is always reported, and blocks only for
+models large enough to show it. Method: paired bootstrap over documents (`bootstrap.py`).
 
-To be above the base is little: 135M models that another author of the same kind taught are, for
-they have unlearnt the chat model too. So the candidate must also have gone a fifth of the way from
-the base to the author, compared prompt by prompt with a mixture of their two scores (`to_beat`).
+A score above the base's is weak evidence: 135M models trained on another author of the same kind
+reach it too, because they also no longer write like a chat model. So the candidate must also cover
+a fifth of the distance from the base to the author. It is compared prompt by prompt with a mixture
+of their two scores (`to_beat`).
 
-A short text is scored lower than a long one of the same hand (.61 at 30 words, .88 at 60, of one
-author), so that the author's answers are cut to the length of the candidate's: `as_long_as`.
-A score is read between its floor, other people's texts that the judge has not seen, and its
-ceiling, the author's own.
+A short text scores lower than a long text by the same person (.61 at 30 words, .88 at 60, for one
+author). So the author's answers are cut to the length of the candidate's (`as_long_as`). The floor
+of a score is other people's texts that the judge has not seen; the ceiling is the author's own.
 
-How the gate uses it: `scores_of(judge, texts)` for each column that is not known yet (the base's
-may come from a former gate) → `measure_voice` → `author_voice.py`.
+The gate calls `scores_of(judge, texts)` for each column that is not known yet (the base's may come
+from a former gate), then `measure_voice`, then `author_voice.py`.
 """
 # pyright: strict
 
@@ -38,13 +38,15 @@ from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge
 
-BELOW_POSTS_BY = 0.02  # may be lost to the base model that has posts of the author in its prompt
-SHARE_OF_THE_WAY = 0.2  # from base to author, that a model which learnt this author has gone
+BELOW_POSTS_BY = (
+    0.02  # largest allowed loss to the base model with the author's posts in the prompt
+)
+SHARE_OF_THE_WAY = 0.2  # least share of the distance from base to author that a candidate covers
 BLOCKS_FROM = 1_000_000_000  # parameters of the base from which `sounds_like_this_author` blocks
-BET_LEVEL = 0.0125  # of a limit, by a bet while questions are asked
+BET_LEVEL = 0.0125  # error rate of each limit's bet while questions are asked
 LESS_LIKE_BASE = "sounds_less_like_the_base"
-LAST_LEVEL = 0.975  # of the interval when no question is left: together 2.5 % on that side
-MIN_GAP = 0.05  # between base and author, below which a share of it says nothing
+LAST_LEVEL = 0.975  # of the interval when no question is left; with the bet 2.5 % on that side
+MIN_GAP = 0.05  # between base and author; a share of a smaller gap is meaningless
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,15 @@ class Scores:
     """Voice scores of one judge, in the order of the prompts.
 
     Attributes:
-        own: of the author's own answers, as long as the candidate's (`as_long_as`).
-        base_with_posts: of the base model with posts of the author in its prompt; None: not asked.
-            Fewer than prompts where a bet on the first of them was won: the rest were not asked.
-        others: of other people's texts that the judge was not trained on, as long as the
-            candidate's answers; None: there are none.
-        others_documents: what each of them is of.
+        own: scores of the author's own answers, cut to the candidate's length (`as_long_as`).
+        candidate: scores of the candidate's answers.
+        base: scores of the base model's answers.
+        base_with_posts: scores of the base model with the author's posts in its prompt, or None if
+            it was not asked. There are fewer than prompts if a bet on the first of them was won;
+            the rest were not asked.
+        others: scores of other people's texts that the judge was not trained on, cut to the
+            candidate's length, or None if there are none.
+        others_documents: the document of each of these texts.
     """
 
     own: Sequence[float]
@@ -69,18 +74,19 @@ class Scores:
 
     @property
     def on_the_way(self) -> list[float]:
-        """`SHARE_OF_THE_WAY` from the base's score to the author's, a prompt each."""
+        """For each prompt, the score at `SHARE_OF_THE_WAY` from the base's to the author's."""
         return [
             (1.0 - SHARE_OF_THE_WAY) * base + SHARE_OF_THE_WAY * own
             for base, own in zip(self.base, self.own, strict=True)
         ]
 
     def to_beat(self, *, base_alone: bool) -> list[tuple[Sequence[float], float]]:
-        """What the candidate's scores must be above on average, each with its limit.
+        """Return the scores that the candidate must exceed on average, each with its limit.
 
         Args:
-            base_alone: above the base is enough; else as well above a part of the way to the
-                author, and not `BELOW_POSTS_BY` below the base with posts, where it was asked.
+            base_alone: compare with the base only. Otherwise the candidate must also exceed
+                `on_the_way`, and must not be more than `BELOW_POSTS_BY` below the base with posts,
+                if that was asked.
         """
         compared: list[tuple[Sequence[float], float]] = [(self.base, 0.0)]
         if not base_alone:
@@ -95,18 +101,19 @@ class VoiceCompared:
     """Mean scores under one judge, each with its interval.
 
     Attributes:
-        over_base: candidate − base; `over_posts`: candidate − base with posts in the prompt;
-            `over_way`: candidate − `Scores.on_the_way`, None: measured before `gate-12`.
-        gap_closed: share of the way from base to author that the candidate has gone; None when
-            base and author are too close to speak of a way.
-        floor: of other people's texts that the judge has not seen; None: there are none. The
-            ceiling is `own`, the author's unseen posts.
-        stopped: on which side of its limits a bet says that the candidate is (`stopped_at`).
-        last_over_base, last_over_posts, last_over_way: the lower ends of the intervals that decide
-            where no bet does, at `LAST_LEVEL`; None: measured by a gate before `gate-9` (the way:
-            `gate-12`), or not asked.
-        posts_prompts: how many prompts `over_posts` is of; None: all.
-        posts_stopped: as `stopped`, of the base with posts alone.
+        over_base: candidate − base.
+        over_posts: candidate − base with posts in the prompt.
+        over_way: candidate − `Scores.on_the_way`, or None if measured before `gate-12`.
+        gap_closed: share of the distance from base to author that the candidate covers, or None if
+            base and author are too close.
+        floor: score of other people's texts that the judge has not seen, or None if there are none.
+            The ceiling is `own`, the author's unseen posts.
+        stopped: side of its limits on which a bet places the candidate (`stopped_at`).
+        last_over_base, last_over_posts, last_over_way: lower ends, at `LAST_LEVEL`, of the
+            intervals that decide if no bet does. They are None if they were not asked, or were
+            measured before `gate-9` (`last_over_way`: before `gate-12`).
+        posts_prompts: number of prompts behind `over_posts`, or None for all.
+        posts_stopped: as `stopped`, against the base with posts only.
     """
 
     own: Interval
@@ -127,7 +134,7 @@ class VoiceCompared:
 
     @property
     def is_less_like_the_base(self) -> bool:
-        """Above the base and a part of the way, and not `BELOW_POSTS_BY` below it with posts."""
+        """Whether the candidate exceeds all that it is compared with (`Scores.to_beat`)."""
         if self.stopped is not None:
             return self.stopped == "above"
         low, low_of_posts = self.over_base.low, self.over_posts.low if self.over_posts else None
@@ -140,7 +147,7 @@ class VoiceCompared:
 
     @property
     def scale(self) -> str:
-        """What the scores lie between, for a sentence about them; empty: not measured."""
+        """The floor and ceiling of the scores as text, empty if not measured."""
         if self.floor is None:
             return ""
         return (
@@ -151,14 +158,16 @@ class VoiceCompared:
 
 @dataclass(frozen=True)
 class Voice:
-    """What the voice scores found.
+    """The result of comparing voice scores.
 
     Attributes:
         prompts: held-out prompts that candidate and base answered with the same context.
-        against_all: told apart from other people and the base model.
-        against_people: told apart from other people alone; None: there is nobody else's text.
-        why_not: why there is no score; empty when there is one.
-        of_prompts: how many would have been asked, had fewer not decided; None: no more.
+        against_all: comparison by the judge trained against other people and the base model.
+        against_people: comparison by the judge trained against other people only, or None if there
+            are no other people's texts.
+        why_not: why there is no score; empty if there is one.
+        of_prompts: number of prompts available, of which `prompts` were asked, or None if there
+            are no more.
     """
 
     prompts: int
@@ -169,20 +178,20 @@ class Voice:
 
     @property
     def count(self) -> str:
-        """`30 of 54 held-out questions`."""
+        """The number of prompts as text, such as `30 of 54 held-out questions`."""
         more = self.of_prompts is not None and self.of_prompts > self.prompts
         return f"{self.prompts}{f' of {self.of_prompts}' if more else ''} held-out questions"
 
 
 def scores_of(judge: VoiceJudge, texts: Sequence[str]) -> list[float]:
-    """Scores of answers in [0, 1]; an empty answer scores 0."""
+    """Return the score of each answer, in [0, 1]; an empty answer scores 0."""
     return judge.score_all([JudgedAnswer("", text) for text in texts])
 
 
 def as_long_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
-    """The author's texts, each cut to the number of words of the answer beside it.
+    """Cut each of the author's texts to the number of words of the corresponding answer.
 
-    An empty answer cuts nothing: it has no length to be compared at.
+    An empty answer has no length to compare at, so its text is not cut.
     """
     return [
         " ".join(text.split()[: len(answer.split()) or None])
@@ -191,17 +200,17 @@ def as_long_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
 
 
 def unseen_texts(hands: Sequence[WriterSample], answers: Sequence[str]) -> list[tuple[str, str]]:
-    """Other people's texts beside as many answers, each as long as its answer.
+    """Select other people's texts, each cut to the length of the corresponding answer.
 
     Returns:
-        (document, text), as many of each hand as there are, in turn; fewer than answers where
-        there are not so many.
+        (document, text), taken from each writer in turn. There are fewer than answers if the
+        writers have fewer texts.
     """
     named = ([(f"{hand.name}/{name}", text) for name, text in hand.passages] for hand in hands)
     turns = zip_longest(*named)
-    dealt = [one for turn in turns for one in turn if one is not None][: len(answers)]
-    cut = as_long_as([text for _, text in dealt], answers[: len(dealt)])
-    return [(document, text) for (document, _), text in zip(dealt, cut, strict=True)]
+    selected = [text for turn in turns for text in turn if text is not None][: len(answers)]
+    cut = as_long_as([text for _, text in selected], answers[: len(selected)])
+    return [(document, text) for (document, _), text in zip(selected, cut, strict=True)]
 
 
 def measure_voice(
@@ -214,9 +223,9 @@ def measure_voice(
     """Compare scores prompt by prompt.
 
     Args:
-        documents: id of the document that each prompt is about, in an order drawn by lot.
-        of_prompts: how many there are, of which these were asked.
+        documents: id of the document that each prompt is about, in random order.
         against_all, against_people: two judges' scores of the same answers.
+        of_prompts: number of prompts available, of which these were asked.
     """
     return Voice(
         prompts=len(documents),
@@ -229,13 +238,13 @@ def measure_voice(
 
 
 def stopped_at(documents: Sequence[str], scores: Scores, *, base_alone: bool) -> Side | None:
-    """Whether the candidate is above all that it must beat; None: not yet known.
+    """Decide whether the candidate exceeds all that it must beat; None if it is not yet known.
 
-    Bet is on the first prompt of each document, which are independent, as long as one likes: the
-    claim is about the author's posts, not about those that happen to be asked about.
+    The bet uses the first prompt of each document. These prompts are independent, so asking may
+    stop at any time. The claim is about all of the author's posts, not only those asked about.
 
     Args:
-        base_alone: as of `Scores.to_beat`.
+        base_alone: as in `Scores.to_beat`.
     """
     sides = [
         _side(documents, scores.candidate, other, limit)
@@ -247,9 +256,9 @@ def stopped_at(documents: Sequence[str], scores: Scores, *, base_alone: bool) ->
 
 
 def beside_posts(documents: Sequence[str], scores: Scores) -> Side | None:
-    """On which side the candidate is of the base with posts alone; as `stopped_at`.
+    """Decide as `stopped_at`, against the base with posts only.
 
-    Once it is above, that base, whose prompts are the longest, need be asked no more.
+    Once the candidate is above, that base is asked no more; its prompts are the longest.
     """
     if scores.base_with_posts is None:
         return None
@@ -257,13 +266,13 @@ def beside_posts(documents: Sequence[str], scores: Scores) -> Side | None:
 
 
 def _side(
-    documents: Sequence[str], mine: Sequence[float], other: Sequence[float], limit: float
+    documents: Sequence[str], candidate: Sequence[float], other: Sequence[float], limit: float
 ) -> Side | None:
-    """Of as many prompts as the other one was asked."""
-    some = list(enumerate(documents[: len(other)]))
-    first = sorted({name: at for at, name in reversed(some)}.values())
+    """Decide on the prompts that the other model was asked."""
+    asked = list(enumerate(documents[: len(other)]))
+    first = sorted({name: at for at, name in reversed(asked)}.values())
     return decided(
-        [(1.0 + mine[at] - other[at]) / 2.0 for at in first],
+        [(1.0 + candidate[at] - other[at]) / 2.0 for at in first],
         limit=(1.0 + limit) / 2.0,
         above=BET_LEVEL,
         below=BET_LEVEL,
@@ -271,19 +280,20 @@ def _side(
 
 
 def is_decided(voice: Voice, *, parameters: int | None) -> bool:
-    """Whether more prompts would change no claim that may refuse.
+    """Whether more prompts would change no claim that may refuse the candidate.
 
     Args:
-        parameters: of the base model; with fewer than `BLOCKS_FROM` only one of them may.
+        parameters: number of parameters of the base model. Below `BLOCKS_FROM` only the comparison
+            against all may refuse.
     """
-    wanted = [voice.against_all]
+    comparisons = [voice.against_all]
     if parameters is None or parameters >= BLOCKS_FROM:
-        wanted.append(voice.against_people)
-    return all(one is None or one.stopped is not None for one in wanted)
+        comparisons.append(voice.against_people)
+    return all(compared is None or compared.stopped is not None for compared in comparisons)
 
 
 def not_measured(prompts: int, why: str) -> Voice:
-    """No voice score, for a reason that the claims repeat."""
+    """Return a result without a voice score, for a reason that the claims repeat."""
     return Voice(prompts=prompts, why_not=why)
 
 
