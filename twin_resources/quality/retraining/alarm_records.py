@@ -163,7 +163,7 @@ def alarmed_together(connection: sa.Connection, *, at: float) -> list[str]:
     return sorted(str(author) for author in authors)
 
 
-def not_count_by(connection: sa.Connection, author: str) -> dict[str, int]:
+def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
     """Count an author's scores that never became a value, by reason: bad scores, names that the
     author's file does not map, scores above their reader's share, late scores."""
     lost = scores.c.status.in_(("bad", "capped", "late", "beyond", "new"))
