@@ -23,7 +23,7 @@ from typing import Any, cast
 from twin_assets.corpus.importers.front_matter import split_front_matter
 
 MADE_BY = "made by"
-"""Field for the user whose program saved the file: the author only if no other field names one."""
+"""Field for the user whose program saved the file; the author only if no other field names one."""
 
 _MAX_EXPANDED = 64_000_000
 _MAX_READ = 400_000

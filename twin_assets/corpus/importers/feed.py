@@ -68,7 +68,7 @@ class _Channel:
 
 
 def recognises(archive: Archive) -> bool:
-    """Return whether it is a feed, or a folder or archive that holds only feeds."""
+    """Return whether an archive is a feed, or holds only feeds."""
     return bool(_feeds(archive))
 
 
@@ -259,5 +259,5 @@ _IN_PART = RefusedExport(
     content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"
 )
 _REFUSED = (_BLOGGER, _IN_PART)
-# An entry that is missing is not deleted: a feed shows only its latest entries.
+# A missing entry is not a deleted one: a feed shows only its latest entries.
 IMPORTER = Importer(NAME, "RSS or Atom feed", recognises, read, _REFUSED, latest_only=True)

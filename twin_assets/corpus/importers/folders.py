@@ -131,7 +131,7 @@ class Folder:
 
     @cached_property
     def additions(self) -> Mapping[str, Addition]:
-        """`source_id` → the git commit that added it; computed once, when a post has no other date.
+        """`source_id` → when it was added in git; looked up once, if a post has no other date.
 
         Raises:
             GitError: git fails.
@@ -328,8 +328,10 @@ def _of_a_blog(
 
 
 def _is_headed(post: PostFile) -> bool:
-    """Return whether a file counts as headed. Non-Markdown formats that a generator reads always
-    do, since each has its own syntax for fields.
+    """Return whether a file counts as headed.
+
+    Formats other than Markdown that a generator reads always do: each has its own syntax for
+    fields.
     """
     dated = bool(date_and_title_in_name(post.source_id)[0])
     return post.headed or dated or bool(suffix_of(post.source_id))
@@ -385,9 +387,7 @@ def display(path: Path | str) -> str:
 
 
 def identity(relative: str) -> str:
-    """Return a relative path as an identifier: NFC (macOS writes NFD), undecodable bytes as
-    `\\xNN`.
-    """
+    """Return a relative path as an identifier: NFC (macOS writes NFD), invalid bytes as `\\xNN`."""
     if relative.isascii():
         return relative
     return unicodedata.normalize("NFC", os.fsencode(relative).decode("utf-8", "backslashreplace"))
@@ -451,8 +451,8 @@ def _post_file(file: str, *, source_id: str) -> PostFile:
                 digest = hashlib.sha256(size_and_time)
                 return PostFile(source_id, file, digest.hexdigest(), "too_large")
             digest, headed = hashlib.sha256(), False
-            # Read to the end: the file may grow meanwhile, and a network read may return too few
-            # bytes.
+            # Read to the end: the file may grow meanwhile, and a network read may return too
+            # little.
             while piece := os.read(opened, status.st_size + 1):
                 headed = headed or bool(_HEADED.match(piece))
                 digest.update(piece)

@@ -87,7 +87,7 @@ class BrokenFrontMatterError(ValueError):
 
 
 class _SyntaxError(BrokenFrontMatterError):
-    """The parser rejects a block within the limits on size and depth: its lines may be read."""
+    """The parser rejects a block that is within the limits, so its lines may be read."""
 
 
 def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
@@ -113,7 +113,7 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _split(text: str, *, opens: bool) -> tuple[dict[str, Any], str]:
-    """Do the work of `split_front_matter`; `opens` means that the text is the whole file."""
+    """Split `text` as `split_front_matter` does; `opens` means that it is the whole file."""
     if _JSON_OPENING.match(text):
         return _split_json(text)
     head = _fenced(text) or _closed_only(text)

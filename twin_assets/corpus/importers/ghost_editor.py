@@ -42,8 +42,7 @@ class BrokenDocumentError(ValueError):
 
 
 def without_gated_parts(page: str) -> str:
-    """Return a page's HTML for a reader without an account: no gated block, nothing below the
-    paywall.
+    """Return a page's HTML as shown without an account: no gated block, nothing below the paywall.
 
     Ghost's renderer marks both with comments.
     """

@@ -66,7 +66,7 @@ class BlamedLine:
 
 
 def is_repository(folder: Path) -> bool:
-    """Return whether git's own files are here, in a work tree or bare; checks a few names only."""
+    """Return whether git's own files are here, in a work tree or bare; check a few names only."""
     bare = (folder / "HEAD").is_file() and (folder / "objects").is_dir()
     return (folder / ".git").exists() or (bare and (folder / "refs").is_dir())
 
@@ -119,9 +119,7 @@ def additions(folder: Path) -> dict[str, Addition]:
 
 
 def _commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple[str, str]]]]:
-    """Yield each commit, newest first: its time, whether it is the first, paths added, paths
-    renamed.
-    """
+    """Yield each commit, newest first: time, whether it is the root, paths added, paths renamed."""
     words = iter(log.decode("utf-8", "surrogateescape").split("\0"))
     at, first = _moment(""), False
     added: list[str] = []

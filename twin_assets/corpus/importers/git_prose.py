@@ -266,8 +266,8 @@ def _why_not_read(whole: bytes) -> str:
 
 
 def _blocks(lines: Sequence[BlamedLine]) -> Iterator[list[BlamedLine]]:
-    """Yield paragraphs, list items, headings, tables and fenced code, each with the blank lines
-    after it.
+    """Yield paragraphs, list items, headings, tables and fenced code, with the blank lines after
+    them.
 
     Indented code is not recognised, so a blank line in it splits it into blocks that are judged
     separately.

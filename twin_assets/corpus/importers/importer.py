@@ -19,7 +19,7 @@ TO_MARKDOWN = "convert it to a folder of Markdown files (one post a file) and na
 
 
 class Read(Protocol):
-    """Yields everything in an export, one by one; a part that cannot be read is a `Skipped`."""
+    """A reader of an export: yields its parts one by one; an unreadable part is a `Skipped`."""
 
     def __call__(
         self, archive: Archive, *, include: frozenset[str]
@@ -68,13 +68,13 @@ class Importer:
     Attributes:
         name: `source` of its records (`linkedin`).
         title: its users' name for the format (`LinkedIn data export`).
-        recognises: checks an archive's content, never the archive's own name; cheap.
-        read: reads an archive; `include` is a subset of `record.OPT_INS`.
+        recognises: cheap test of an archive's content, never of the archive's own name.
+        read: reader of an archive; `include` is a subset of `record.OPT_INS`.
         refuses: exports rejected if no importer recognises an archive; the first match applies.
         beside_markdown: whether a folder with Markdown posts may be its export (a repository).
         latest_only: whether it holds only the newest posts (a feed), so that missing ones are not
             deleted.
-        digest: hashes the inputs of the records; the bytes on disk unless it is set (a commit).
+        digest: hash of the records' inputs, if these are not the bytes on disk (a commit).
     """
 
     name: str

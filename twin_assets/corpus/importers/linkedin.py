@@ -1,13 +1,12 @@
-"""Import LinkedIn's data export: posts (`Shares.csv`, `Shares_<id>.csv`) and articles
-(`Articles/`).
+"""Import LinkedIn's data export: posts (`Shares.csv`, `Shares_<id>.csv`) and `Articles/`.
 
 Scope: turning shares and articles into records.
 Out of scope: parsing the CSV (`linkedin_shares`). Messages, connections, comments and other
 people's texts are never read.
 
 Format: https://www.linkedin.com/help/linkedin/answer/a1339364, columns by name. A post's URN holds
-its identifier, and the identifier holds its time: `id >> 22` is in milliseconds and in UTC, finer
-than the column `Date` and without doubt about its zone.
+its identifier, and the identifier holds its time: `id >> 22` is in milliseconds and certainly in
+UTC, finer than the column `Date`.
 
 LinkedIn does not document who may read a post. In five exports that their owners published (945
 rows) the column `Visibility` is `MEMBER_NETWORK` in every row, including the 68 of groups, and is

@@ -100,7 +100,7 @@ def _story(page: str, name: str, *, include: frozenset[str]) -> ExportRecord | S
 
 
 def _is_response(tree: Any, body: Any, *, title: str) -> bool:
-    """Return whether it is a comment on a story: short, untitled, without a story's subtitle."""
+    """Return whether a page comments on a story: short, untitled, without a story's subtitle."""
     if _first(tree, "p-summary") is not None or _first(body, "graf--title") is not None:
         return False
     if any(body.iter("h1", "h2", "h3", "h4")):

@@ -126,7 +126,7 @@ class Archive(ABC):
         self.close()
 
     def names(self) -> tuple[str, ...]:
-        """Return POSIX paths of the regular files, sorted, NFC, without hidden files and
+        """Return sorted POSIX paths of the regular files in NFC, without hidden ones and
         `__MACOSX`.
         """
         return tuple(sorted(self._sizes))
@@ -171,8 +171,9 @@ class Archive(ABC):
         return b"".join(self.pieces(name, limit=limit))
 
     def head(self, name: str, *, count: int = _PIECE) -> bytes:
-        """Return the first `count` bytes of a member, or b"" if it cannot be read; reading it whole
-        reports the error.
+        """Return the first `count` bytes of a member, or b"" if it cannot be read.
+
+        Reading the member whole reports the error.
         """
         read = bytearray()
         try:
@@ -185,8 +186,7 @@ class Archive(ABC):
         return bytes(read[:count])
 
     def ends(self, name: str) -> bytes:
-        """Return the first 64 KiB of a member, and also the last 64 KiB if it is a plain file on
-        disk.
+        """Return the first 64 KiB of a member, and the last 64 KiB if it is a plain file on disk.
 
         Raises:
             MemberError: the member cannot be read.

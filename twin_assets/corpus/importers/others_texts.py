@@ -74,7 +74,7 @@ def _is_chat(lines: list[str]) -> bool:
 
 
 def _is_mail(lines: list[str]) -> bool:
-    """Return whether it begins with the fields of a mail: its sender and two others."""
+    """Return whether a text begins with the fields of a mail: its sender and two others."""
     names: set[str] = set()
     for line in lines[:12]:
         match = _MAIL_FIELD.match(line)

@@ -175,9 +175,7 @@ def tar_stream(path: Path) -> BinaryIO | None:
 
 
 def _directory_bytes(path: Path) -> int:
-    """Return the size of a zip's central directory (APPNOTE 4.3.16; in zip64 the fields are all
-    ones).
-    """
+    """Return the size of a zip's central directory (APPNOTE 4.3.16; all ones in zip64)."""
     length = path.stat().st_size
     with path.open("rb") as stream:
         stream.seek(max(0, length - 65_557))

@@ -1,5 +1,4 @@
-"""Find when a post was written, from the fields, paths and spellings that people and generators
-use.
+"""Find when a post was written, from the fields, paths and spellings in use.
 
 Scope: which field takes precedence, dates in paths, the order of day and month.
 Out of scope: parsing front matter (`front_matter`), names of months in languages other than
@@ -113,8 +112,7 @@ def date_of(
 
 
 def date_and_title_in_name(source_id: str) -> tuple[str, str]:
-    """Split `2009-04-16-short-url.html` into ("2009-04-16", "Short url"), or ("", …) without a
-    date.
+    """Split `2009-04-16-short-url.html` into ("2009-04-16", "Short url"); the date may be "".
 
     A page bundle (`my-post/index.md`) is named by its folder; folders may name year, month and day
     (`2019/12-28-slug.md`, `2019/12/28/slug.md`).

@@ -80,9 +80,7 @@ class PostHead:
     seal: _Seal = field(repr=False)
 
     def why_held_back(self, *folder: Mapping[str, Any]) -> str:
-        """Return the strictest reason from the file's own or its folder's fields
-        (`visibility_rules`).
-        """
+        """Return the strictest reason in the file's or its folder's fields (`visibility_rules`)."""
         return why_held_back(*(folder or (self.fields,)), *self.elsewhere)
 
 

@@ -63,7 +63,7 @@ Added = Callable[[], datetime | None]
 
 @dataclass(frozen=True)
 class Post:
-    """The fields of a `raw_posts` row that come from the file itself (`schema.RawPosts`).
+    """The fields of a `raw_posts` row that come from the file itself (`corpus_tables.RawPosts`).
 
     Attributes:
         head: what the file says about itself; the other fields derive from it.
@@ -197,7 +197,7 @@ def _content(
     """Return the body without its generator's layout, and the fields that a converter found."""
     content, converted = _converted(head)
     if why_held_back(converted) and not held:
-        raise UnreadablePostError(why_held_back(converted))  # only the converter sees these
+        raise UnreadablePostError(why_held_back(converted))  # only the converter finds these fields
     content = _without_templates(content, fields, markup=head.markup, site=site)
     if not content.strip():
         raise UnreadablePostError("empty")
@@ -247,9 +247,7 @@ def _held_by_folder(source_id: str) -> str:
 
 
 def _without_templates(content: str, fields: dict[str, Any], *, markup: str, site: Site) -> str:
-    """Return the body without its generator's layout; a folder of notes has none, whatever it
-    quotes.
-    """
+    """Return the body without its generator's layout; notes have none, whatever they quote."""
     if site.generator == "hugo":
         return without_shortcodes(content, markup=markup)
     if site.generator == "jekyll" and fields.get("render_with_liquid") is not False:

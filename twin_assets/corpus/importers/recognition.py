@@ -93,7 +93,7 @@ def importer_of(archive: Archive) -> Importer | None:
 
 
 def has_markdown_posts(archive: Archive) -> bool:
-    """Return whether it is a folder with Markdown posts besides files about the folder itself."""
+    """Return whether an archive is a folder with Markdown posts, besides files about the folder."""
     return archive.kind == "folder" and any(
         markup_of(name) == "markdown" and not is_about_the_folder(name) for name in archive.names()
     )

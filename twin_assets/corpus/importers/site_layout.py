@@ -1,5 +1,4 @@
-"""Decide which files of a folder are posts, by its layout: Jekyll, Hugo, another generator's site,
-or notes.
+"""Decide by a folder's layout which files are posts: Jekyll, Hugo, other generators, or notes.
 
 Scope: the verdict on a path.
 Out of scope: walking and reading (`folders`), what the site's configuration says
@@ -112,8 +111,9 @@ def layout_of(source_ids: Iterable[str]) -> str:
 
 
 def site_within(source_ids: Sequence[str]) -> str:
-    """Return the folder below the root that is a blog's site (`site/`), the largest if there are
-    several, or "" if none is or the root itself is a site.
+    """Return the folder below the root that is a blog's site (`site/`), or "" if there is none.
+
+    The largest of several is returned; if the root itself is a site, the result is "".
 
     Args:
         source_ids: paths of all files.
@@ -176,7 +176,7 @@ def is_generated_site(path: str) -> bool:
 
 
 def is_docusaurus(source_ids: Iterable[str]) -> bool:
-    """Return whether it is a Docusaurus site with a blog, whose other pages document a program."""
+    """Return whether it is a site of Docusaurus with a blog; its other pages document a program."""
     paths = list(source_ids)
     return any(_DOCUSAURUS.fullmatch(path) for path in paths) and any(
         path.startswith("blog/") and markup_of(path) for path in paths
@@ -257,7 +257,7 @@ def _why_no_hugo_post(source_id: str, site: Site, bundles: frozenset[str]) -> st
 
 
 def is_about_the_folder(source_id: str) -> bool:
-    """Return whether a file's name says that it is about its folder (README, LICENSE …)."""
+    """Return whether a file's name shows that it is about its folder (README, LICENSE …)."""
     name = source_id[source_id.rfind("/") + 1 :]
     # Most of 100,000 posts begin with a year: checking one letter avoids the pattern.
     return name[:1] in _FIRST_LETTERS and bool(_ABOUT_THE_FOLDER.fullmatch(name.split(".", 1)[0]))

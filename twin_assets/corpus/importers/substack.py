@@ -186,7 +186,7 @@ def _drop_what_follows(element: Any) -> None:
 
 
 def _for_paying_only(element: Any) -> bool:
-    """Return whether the editor shows a block to paying readers only (`data-dynamic-audiences`)."""
+    """Return whether a block is shown to paying readers only (`data-dynamic-audiences`)."""
     audiences = str(element.get("data-dynamic-audiences") or "").replace(" ", "").split(",")
     return all(audience.startswith(("paid", "founding")) for audience in audiences)
 

@@ -20,7 +20,7 @@ import unicodedata
 UTF_8 = "utf-8"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark begins this one
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark begins with UTF-16's
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -175,14 +175,14 @@ def _wounds(text: str) -> int:
 
 
 def _is_latin(sign: str) -> bool:
-    """Return whether it is a letter, and not a mark or ligature that Mac Roman has for umlauts."""
+    """Return whether `sign` is a letter, not one of Mac Roman's marks or ligatures for umlauts."""
     if unicodedata.category(sign) not in {"Lu", "Ll", "Lo"} or sign in "ﬁﬂ":
         return False
     return unicodedata.name(sign, "").startswith(("LATIN", "FEMININE", "MASCULINE"))
 
 
 def _is_drawn(sign: str) -> bool:
-    """Return whether prose never has it at a word's edge: a frame, a fraction, a lone accent."""
+    """Return whether prose never has `sign` at a word's edge: a frame, fraction or lone accent."""
     return unicodedata.category(sign) in {"So", "Sm", "Sk", "No", "Lm"} and sign not in "®™©°№"
 
 

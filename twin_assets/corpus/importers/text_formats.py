@@ -81,7 +81,7 @@ def as_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
 
 
 def _by_pandoc(body: bytes, reader: str) -> str:
-    """Return Markdown with pandoc's metadata as YAML; pandoc reads no other file or network."""
+    """Return Markdown with pandoc's metadata as YAML; pandoc gets no other file and no network."""
     if reader in {"docx", "odt"}:
         refuse_bomb(body)
     suggested = reader == "docx" and has_suggestions_of_others(body)

@@ -1,16 +1,17 @@
 """Decide what holds a post back, from the fields by which authors keep a post from readers.
 
-Scope: what each field's value means, in front matter, metadata and `<meta>` of every format.
+Scope: the meaning of each field's value, in front matter, metadata and `<meta>` of every format.
 Out of scope: parsing those (`front_matter`), future dates (`publication`), platforms'
 exports, which have fields of their own (their importers).
 
 Fields: https://jekyllrb.com/docs/front-matter/ (`published`),
-https://gohugo.io/content-management/front-matter/
-(`draft`, `headless`), https://docs.getpelican.com/en/latest/content.html#file-metadata (`status`),
+https://gohugo.io/content-management/front-matter/ (`draft`, `headless`),
+https://docs.getpelican.com/en/latest/content.html#file-metadata (`status`),
 https://docusaurus.io/docs/api/plugins/@docusaurus/plugin-content-blog (`draft`, `unlisted`),
 https://www.11ty.dev/docs/collections/ (`eleventyExcludeFromCollections`),
-https://help.obsidian.md/publish/publish (`publish`), https://zenn.dev/zenn/articles/zenn-cli-guide
-(`published`), https://github.com/increments/qiita-cli (`private`, `ignorePublish`).
+https://help.obsidian.md/publish/publish (`publish`),
+https://zenn.dev/zenn/articles/zenn-cli-guide (`published`),
+https://github.com/increments/qiita-cli (`private`, `ignorePublish`).
 """
 # pyright: strict
 
@@ -167,8 +168,7 @@ def _of_head(fields: Mapping[str, Any]) -> str:
 
 
 def held_back_line(line: str) -> tuple[str, str] | None:
-    """Return the key and value of a line, `key: value` or `key = value`, that would hold a post
-    back.
+    """Return the key and value of a line (`key: value`, `key = value`) that would hold a post back.
 
     This is for blocks that cannot be parsed. `password: …` in prose does not count, nor does the
     state of one task in an outline (an indented `status:: in progress`).
@@ -243,7 +243,7 @@ def _unknown(name: str, value: object) -> str:
 
 @lru_cache(maxsize=4096)
 def _likeness(name: str) -> tuple[str, bool]:
-    """Return the reason for a key that resembles one in the table, and the value that applies."""
+    """Return the reason for a key like one in the table, and the value that holds a post back."""
     key = squeezed(name)
     if key in _TABLE or key in _STATUS_KEYS:
         return "", True

@@ -4,8 +4,8 @@ Scope: items, their authors, who may read them.
 Out of scope: the text's notation (`wordpress_text`), live feeds (`feed`). Comments, which other
 people wrote, are counted and not read.
 
-Format: https://developer.wordpress.org/reference/functions/export_wp/ writes it;
-https://github.com/BenWard/tumblr2wordpress converts a Tumblr, without post numbers, with a
+Format: written by https://developer.wordpress.org/reference/functions/export_wp/;
+https://github.com/BenWard/tumblr2wordpress converts a Tumblr blog without post numbers, with a
 placeholder for the author, and with Tumblr's kinds of posts as categories.
 """
 # pyright: strict
@@ -67,7 +67,7 @@ def recognises(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield published posts; `include` may hold `drafts` and `private` (or behind a password)."""
+    """Yield published posts; `include` may hold `drafts` and `private` (also behind a password)."""
     seen: set[str] = set()
     for name in _exports(archive):
         try:

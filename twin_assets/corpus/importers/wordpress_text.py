@@ -50,7 +50,7 @@ _BEGINS_BLOCK = re.compile(rf"</?(?:{_BLOCK})[\s/>]", re.IGNORECASE)
 
 
 def as_html(content: str) -> str:
-    """Return the post's page for `content`, without the output of plug-ins."""
+    """Return `content` as the post's page shows it, without the output of plug-ins."""
     blocks = "<!-- wp:" in content
     raw_blocks: list[str] = []
 

@@ -78,9 +78,7 @@ def recognises(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield posts, threads joined. `include` may hold `replies` and `followers` (a protected
-    account).
-    """
+    """Yield posts and joined threads; `include` may hold `replies` and `followers` (protected)."""
     account = _account(archive)
     for pattern, reason in _NEVER.items():
         for where, row in _rows(archive, archive.matching(rf"data/{pattern}")):
