@@ -1,7 +1,7 @@
-"""An export as it lies on disk: a folder, a zip, a tar or one file, opened and read safely.
+"""Open an export on disk safely: a folder, a zip, a tar or a single file.
 
 Scope: `open_archive`, folders and single files.
-Out of scope: zips and tars (`packed`), what a member means (one importer a source).
+Out of scope: zips and tars (`packed`), what a member means (one importer per source).
 """
 # pyright: strict
 
@@ -35,10 +35,10 @@ _DATA = re.compile(
 
 
 def open_archive(path: Path, *, bounds: ArchiveLimits | None = None) -> Archive:
-    """Open an export, whatever its suffix says.
+    """Open an export, whatever its suffix.
 
     Raises:
-        TwinError: nothing is there, it cannot be listed, is torn, or is larger than `bounds`.
+        TwinError: it does not exist, cannot be listed, is torn, or exceeds `bounds`.
     """
     path, bounds = path.expanduser(), bounds or ArchiveLimits()
     try:
@@ -47,7 +47,7 @@ def open_archive(path: Path, *, bounds: ArchiveLimits | None = None) -> Archive:
         if not path.is_file():
             message = "no regular file" if path.exists() else "nothing at this path"
             raise TwinError(f"read {path}", found=message, next_step="name a file or folder")
-        # A tar first: with a zip as its last member it would pass for a zip.
+        # A tar first: with a zip as its last member it would look like a zip.
         if (stream := tar_stream(path)) is not None:
             return Tar(path, stream, bounds=bounds)
         if zipfile.is_zipfile(path):
@@ -95,7 +95,7 @@ class _Folder(Archive):
             waiting += [(entry.path, f"{prefix}{entry.name}/") for entry in reversed(inner)]
 
     def _list(self, entry: os.DirEntry[str], prefix: str) -> bool:
-        """List a file; of a folder, whether to look into it."""
+        """List a file, or return whether to descend into a folder."""
         name = entry.name
         if entry.is_symlink():
             self.refused["link"] += 1
@@ -114,7 +114,7 @@ class _Folder(Archive):
         return Path(self._files[name]).open("rb")
 
     def digest(self) -> str:
-        """SHA-256 over names, bytes of data files, and sizes of the others (media)."""
+        """Return the SHA-256 of names, bytes of data files, and sizes of the others (media)."""
         digest = hashlib.sha256()
         for name in self.names():
             digest.update(f"\0{name}\0{self.size(name)}\0".encode())

@@ -1,11 +1,11 @@
-"""Where a post quotes code: the parts in which a template tag is text and not layout.
+"""Split a post into prose and quoted code, in which a template tag is text and not layout.
 
-Scope: splitting a body, Markdown or HTML, into prose and code before any parser sees it (a
-template tag in a link's target keeps the parser from seeing the link).
-Out of scope: what happens to a tag (`jekyll_liquid`, `hugo_shortcodes`), cleaning.
+Scope: splitting a body, Markdown or HTML, before any parser reads it (a template tag in a link's
+target hides the link from the parser).
+Out of scope: handling a tag (`jekyll_liquid`, `hugo_shortcodes`), cleaning.
 
 Rules of https://spec.commonmark.org/0.31.2/ (fences, indented code, code spans), followed as far as
-a tag can tell the difference. Time is proportional to the text.
+they matter for a tag. Time is proportional to the text.
 """
 # pyright: strict
 
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 _FENCE = re.compile(r"[ \t]*(?:>[ \t]?)*[ \t]*(`{3,}|~{3,})")
 _INDENTED = re.compile(r"(?: {4}|\t)")
-# What can begin code within a line; the tags are those of `code_blocks.replace_highlights`.
+# Marks that can begin code within a line; the tags are those of `code_blocks.replace_highlights`.
 _TAGS = (
     r"<(?P<element>pre|code|script|style)\b"
     r"|\{%-?[ \t]*(?P<liquid>highlight|codeblock)\b"
@@ -24,12 +24,12 @@ _TAGS = (
 )
 _BEGINS = re.compile(rf"(?P<ticks>`+)|{_TAGS}", re.IGNORECASE)
 _HTML_BEGINS = re.compile(rf"(?P<ticks>(?!))|{_TAGS}", re.IGNORECASE)
-# A code span ends in its paragraph, and one that does not is no code span.
+# A code span ends within its paragraph; otherwise it is not a code span.
 _MAX_SPAN = 2_000
 
 
 def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, bool]]:
-    """Parts of `text` in order, and of each whether it is code; joined they are `text`.
+    """Yield the parts of `text` in order, each with whether it is code; joined they are `text`.
 
     Args:
         text: a body without front matter.
@@ -76,9 +76,9 @@ def _end_of_indented(text: str, position: int) -> int:
 
 
 def _prose(text: str, begins: re.Pattern[str] = _BEGINS) -> Iterator[tuple[str, bool]]:
-    """Text outside blocks of code: spans, elements and highlight tags are code, the rest is not."""
+    """Split text outside code blocks: spans, elements and highlight tags are code."""
     position = start = 0
-    never_closed: set[str] = set()  # looked for once: else each opening would search to the end
+    never_closed: set[str] = set()  # searched once: else each opening would search to the end
     while begin := begins.search(text, position):
         kind = (begin["element"] or begin["liquid"] or begin["shortcode"] or "").lower()
         end = None if kind in never_closed else _end_of(begin, text)
@@ -95,7 +95,7 @@ def _prose(text: str, begins: re.Pattern[str] = _BEGINS) -> Iterator[tuple[str, 
 
 
 def _end_of(begin: re.Match[str], text: str) -> int | None:
-    """Where the code that begins here ends; None when it never does."""
+    """Return the end of the code that begins here, or None if it never ends."""
     if ticks := begin["ticks"]:
         return _end_of_span(text, begin.end(), width=len(ticks))
     if element := begin["element"]:

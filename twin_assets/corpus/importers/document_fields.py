@@ -1,7 +1,7 @@
-"""What a document that is no plain text says of itself: Word, OpenDocument, PDF, Jupyter, HTML.
+"""Read the fields of Word, OpenDocument, PDF, Jupyter and HTML documents.
 
-Scope: its properties, and the lines at its top that are a head. Out of scope: its
-text (`text_formats`), what a field means.
+Scope: a document's properties, and the lines at its top that are a head.
+Out of scope: its text (`text_formats`), what a field means.
 
 Formats: https://ecma-international.org/publications-and-standards/standards/ecma-376/ (core
 properties), https://docs.oasis-open.org/office/OpenDocument/v1.3/,
@@ -23,7 +23,7 @@ from typing import Any, cast
 from twin_assets.corpus.importers.front_matter import split_front_matter
 
 MADE_BY = "made by"
-"""Whose program saved it: whose text it is only where nothing else says so."""
+"""Field for the user whose program saved the file; the author only if no other field names one."""
 
 _MAX_EXPANDED = 64_000_000
 _MAX_READ = 400_000
@@ -54,9 +54,9 @@ _CORE_NAMES = {
     b"dc:title": "title",
     b"cp:contentStatus": "status",
 }
-# Who made it; `dc:creator` of an OpenDocument is who saved it last.
+# The creator; an OpenDocument's `dc:creator` is the person who saved it last.
 _MADE_BY = {"docx": b"dc:creator", "odt": b"meta:initial-creator"}
-# What programs and machines write where nobody has said a name.
+# Names that programs and machines write if nobody entered one.
 _NOBODY = re.compile(
     r"(?:(?:microsoft|windows|office|user|benutzer|utilisateur|usuario|usuário|utente|gebruiker)[\s-]*)+"
     r"|(?:ms|your|the|my|hp|dell|lenovo|asus|acer|sony|toshiba|samsung|pc|home|owner|customer)"
@@ -78,13 +78,13 @@ _NO_BODY = re.compile(
 
 
 class FormatError(ValueError):
-    """A file that its format's reader refuses; the message is the reader's, in one line."""
+    """The format's reader rejects the file; the message is the reader's, on one line."""
 
 
 def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
-    """Of a .docx or .odt: when it was made, its title, its status, by whom, and its own head.
+    """Return the date, title, status and author of a .docx or .odt, and the fields of its own head.
 
-    A file that is no zip, or lacks a part, has no fields: who converts it says what is wrong.
+    A file that is not a zip, or lacks a part, has no fields: converting it reports the error.
     """
     core = _member(body, _CORE[suffix])
     fields: dict[str, Any] = {}
@@ -105,7 +105,7 @@ def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
 
 
 def has_suggestions_of_others(body: bytes) -> bool:
-    """Whether a .docx holds tracked insertions by another person than who made it."""
+    """Return whether a .docx holds tracked insertions by someone other than its creator."""
     own = [made[1] for made in _CORE_FIELD.findall(_member(body, _CORE["docx"]))
            if made[0] == _MADE_BY["docx"]]  # fmt: skip
     by = set(_INSERTED_BY.findall(_member(body, _TEXT["docx"], most=_MAX_EXPANDED)))
@@ -113,10 +113,10 @@ def has_suggestions_of_others(body: bytes) -> bool:
 
 
 def pdf_fields(body: bytes) -> dict[str, Any]:
-    """Of a PDF: title, author, date of its properties, and the head on its first page.
+    """Return a PDF's title, author and date properties, and the head on its first page.
 
     Raises:
-        FormatError: it is damaged.
+        FormatError: the file is damaged.
     """
     reader = pdf_reader(body)
     about = reader.metadata
@@ -136,7 +136,7 @@ def pdf_reader(body: bytes) -> Any:
 
 
 def pdf_errors() -> tuple[type[Exception], ...]:
-    """What a damaged file raises, its own numbers included."""
+    """Return the exceptions that a damaged file raises, including those of invalid numbers."""
     errors: Any = import_module("pypdf.errors")
     return (
         *(errors.PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError),
@@ -145,8 +145,10 @@ def pdf_errors() -> tuple[type[Exception], ...]:
 
 
 def notebook_fields(text: str) -> tuple[dict[str, Any], str]:
-    """Of a notebook: its metadata (Nikola's, too) and the front matter of its first cell, which is
-    taken out of the text that is returned; no notebook: as it is."""
+    """Return a notebook's fields and its text without them, or no fields and the text as it is.
+
+    The fields are its metadata (including Nikola's) and the front matter of its first cell.
+    """
     try:
         notebook: Any = json.loads(text)
         about: Any = notebook.get("metadata") or {}
@@ -167,8 +169,9 @@ def notebook_fields(text: str) -> tuple[dict[str, Any], str]:
 
 
 def html_fields(text: str) -> dict[str, Any]:
-    """The head in words at the top of a page, `<h1>A</h1><p>Status: Draft</p>`, and the properties
-    of a page of Notion."""
+    """Return the fields in words at the top of a page, `<h1>A</h1><p>Status: Draft</p>`, and the
+    properties of a Notion page.
+    """
     begin = _BODY.search(text)
     body = _NO_BODY.sub("", text[begin.end() if begin else 0 :][:_MAX_PER_PAGE])
     rows = ([_words(group) for group in match.groups()] for match in _OF_NOTION.finditer(body))
@@ -183,11 +186,11 @@ def _words(markup: str) -> str:
 
 
 def fields_at_the_top(lines: list[str]) -> dict[str, Any]:
-    """The head among the first lines of a document, at its very top or below its title."""
+    """Return the head among a document's first lines, at its very top or below its title."""
     lines = [line.replace("\u00a0", " ").strip() for line in lines[:_MAX_LINES]]
     while lines and not lines[0]:
         del lines[0]
-    # Each line may be a paragraph, or have one of its own for the title above it.
+    # Each line may be a paragraph, with a paragraph of its own for the title above it.
     dense = [line for line in lines if line][:_FEW_LINES]
     looks = (lines, lines[1:], dense, dense[1:])
     fields: dict[str, Any] = {}
@@ -197,17 +200,17 @@ def fields_at_the_top(lines: list[str]) -> dict[str, Any]:
 
 
 def made_by(name: str) -> Mapping[str, str]:
-    """The field `MADE_BY` of a name; none where a program stands in its place."""
+    """Return the field `MADE_BY` for a name, or no field if a program's name is in its place."""
     names = [part.strip() for part in re.split(r"[;\n\0]", name)]
     said = ", ".join(one for one in names if not _NOBODY.fullmatch(one))
     return {MADE_BY: said} if said else {}
 
 
 def refuse_bomb(body: bytes) -> None:
-    """Refuse a zip that expands without measure.
+    """Reject a zip that expands beyond the limit.
 
     Raises:
-        FormatError: it does, or is no zip.
+        FormatError: it does, or it is not a zip.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as packed:
@@ -219,9 +222,9 @@ def refuse_bomb(body: bytes) -> None:
 
 
 def _member(body: bytes, name: str, *, most: int = _MAX_READ) -> bytes:
-    """The first bytes of one part; b"" where there is none."""
+    """Return the first bytes of one part, or b"" if there is none."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as packed, packed.open(name) as stream:
             return stream.read(most)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, OSError, EOFError, RuntimeError):
-        return b""  # whoever converts it says what is wrong
+        return b""  # converting the file reports the error

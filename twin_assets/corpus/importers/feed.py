@@ -1,12 +1,12 @@
-"""RSS and Atom feeds, from a file or as `feed_download` keeps them: entries with their whole text.
+"""Import RSS and Atom feeds that hold whole texts, from a file or as `feed_download` stores them.
 
-Scope: entries, whether one is whole, what a platform adds to it.
-Out of scope: fetching (`feed_download`), WordPress's export, which looks like one.
+Scope: entries, whether an entry is whole, additions by a platform.
+Out of scope: fetching (`feed_download`), WordPress's export, which resembles a feed.
 
 Formats: https://www.rssboard.org/rss-specification, https://www.rfc-editor.org/rfc/rfc4287, and
 Blogger's export (Atom with comments, drafts and settings among the entries). feedparser
-(https://feedparser.readthedocs.io/) reads a damaged feed as far as it makes sense of it. Blogger's
-export is read whole or not at all: damage could make a post of a draft.
+(https://feedparser.readthedocs.io/) reads as much of a damaged feed as it can parse. Blogger's
+export is read whole or not at all: damage could turn a draft into a post.
 """
 # pyright: strict
 
@@ -44,7 +44,7 @@ _APPEARED = re.compile(
     r"\s*<a\b[^<>]*>[^<>]*</a>\s*\.?\s*</p>\s*\Z",
     re.IGNORECASE,
 )
-# At the end of a body: `[…]`, or a line or an element of its own that leads to the whole text.
+# At the end of a body: `[…]`, or a line or an element of its own that links to the whole text.
 _CUT_OFF = re.compile(
     r"(?:\[(?:…|\.\.\.)\]|(?:[>\n…]|\.\.\.)\s*(?:continue reading|read (?:more|on|the rest)|"
     r"weiterlesen|lire la suite|leer más)\b[^<.!?]{0,120})(?:\s|[→»›…]|<[^<>]*>)*\Z",
@@ -54,12 +54,12 @@ _ELLIPSIS = re.compile(r"(?:…|\.\.\.)\W*\Z")
 _NOBODY: dict[str, str] = {}
 _HTML = re.compile(r"<[a-zA-Z!/]")
 _BLURB_WORDS = 120
-"""A titled entry with a plain description of no more words shows what a post is about, not it."""
+"""A titled entry with a plain description of at most this many words is a summary, not the post."""
 
 
 @dataclass(frozen=True)
 class _Channel:
-    """What a feed says before its entries."""
+    """Fields of a feed that apply to all its entries."""
 
     host: str
     author: str
@@ -68,12 +68,12 @@ class _Channel:
 
 
 def recognises(archive: Archive) -> bool:
-    """Whether it is a feed, or a folder or archive of nothing but feeds."""
+    """Return whether an archive is a feed, or holds only feeds."""
     return bool(_feeds(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Whole entries; `include` may have `drafts` (Blogger's export has them)."""
+    """Yield whole entries; `include` may hold `drafts` (Blogger's export has them)."""
     seen: set[str] = set()
     for name in _feeds(archive):
         for outcome in _outcomes(archive, name, include):
@@ -90,7 +90,7 @@ def _feeds(archive: Archive) -> list[str]:
     blogger = archive.matching(r"Blogger/Blogs/.*/feed\.atom")
     if blogger:
         return blogger
-    # Beside pages or other data a feed is a copy of what is there.
+    # A feed beside pages or other data is a copy of them.
     if len(names) > 1 and not all(_SUFFIX.search(name) for name in names[:5000]):
         return []
     return [name for name in names[:5000] if _is_feed(archive, name)]
@@ -114,7 +114,7 @@ def _outcomes(
     parsed: Any = feedparser.parse(
         io.BytesIO(body), sanitize_html=False, resolve_relative_uris=False
     )
-    # An encoding that is not what the feed says counts as well, and costs nothing.
+    # An encoding other than the declared one also sets `bozo`, but it does no damage.
     damaged = parsed.bozo and not isinstance(
         parsed.bozo_exception, feedparser.CharacterEncodingOverride
     )
@@ -181,9 +181,9 @@ def _entry(
 
 
 def _body(entry: Any) -> tuple[str, str, bool]:
-    """The entry's text, its markup, and whether it came as content rather than as a summary."""
+    """Return the entry's text, its markup, and whether it came as content, not as a summary."""
     contents = [part for part in entry.get("content", ()) if str(part.get("value")).strip()]
-    # Some feeds carry a teaser and the text, both as content.
+    # Some feeds have both a teaser and the text as content.
     best: Any = max(contents, key=lambda part: len(part["value"]), default=None)
     whole = best is not None
     if best is None:
@@ -197,7 +197,7 @@ def _body(entry: Any) -> tuple[str, str, bool]:
 
 
 def _is_cut_off(words: str, content: str, *, title: str, whole: bool) -> bool:
-    """Whether an entry shows a post's beginning, or a summary, instead of the post."""
+    """Return whether an entry shows a post's beginning, or a summary, instead of the post."""
     if _CUT_OFF.search(html.unescape(content[-400:])):
         return True
     if whole:
@@ -207,7 +207,7 @@ def _is_cut_off(words: str, content: str, *, title: str, whole: bool) -> bool:
 
 
 def _blogger_reason(entry: Any) -> str:
-    """Why an entry of Blogger's export is no post; "" for a post and for every other feed."""
+    """Return why an entry of Blogger's export is not a post; "" for a post or another feed."""
     kinds = [str(tag.get("term")) for tag in entry.get("tags", ())]
     kinds = [kind.rpartition("#")[2] for kind in kinds if "/2008/kind#" in kind]
     kind = str(entry.get("blogger_type") or next(iter(kinds), "post")).lower()
@@ -229,14 +229,14 @@ def _source_id(name: str, channel: _Channel, *, title: str, published: str) -> s
 
 
 def _person(of: Any) -> str:
-    """A name; an address (RSS's `<author>` is one) is not stored."""
+    """Return a name, or "" for an e-mail address (RSS's `<author>` is one), which is not stored."""
     detail: Any = of.get("author_detail") or _NOBODY
     name = str(detail.get("name") or ("" if detail.get("email") else of.get("author") or ""))
     return "" if "@" in name else " ".join(name.split())
 
 
 def _language(of: Any) -> str:
-    """The `xml:lang` that holds for the title."""
+    """Return the `xml:lang` that applies to the title."""
     detail: Any = of.get("title_detail") or _NOBODY
     return str(detail.get("language") or "")
 
@@ -259,5 +259,5 @@ _IN_PART = RefusedExport(
     content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"
 )
 _REFUSED = (_BLOGGER, _IN_PART)
-# An entry that is there no more fell off the end: it is not deleted.
+# A missing entry is not a deleted one: a feed shows only its latest entries.
 IMPORTER = Importer(NAME, "RSS or Atom feed", recognises, read, _REFUSED, latest_only=True)

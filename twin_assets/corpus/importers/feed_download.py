@@ -1,7 +1,8 @@
-"""A feed's address → a file that `feed` reads; nothing is transferred when nothing has changed.
+"""Download a feed to a file that `feed` reads; transfer nothing if it has not changed.
 
-Scope: the kept copy. Out of scope: the conditional request (`feed_requests`),
-entries (`feed`), when to ask (a schedule), pages behind the entries: nothing is scraped.
+Scope: the stored copy.
+Out of scope: the conditional request (`feed_requests`), entries (`feed`), when to download (a
+schedule), pages that entries link to: nothing is scraped.
 """
 # pyright: strict
 
@@ -19,16 +20,16 @@ from twin_assets.corpus.importers.archive import open_archive
 from twin_resources.storage.sources.feed_response import MAX_BYTES, PollResponse, failed
 
 TIMEOUT_S = 60.0
-"""For the whole download, redirects included."""
+"""Limit for the whole download, redirects included."""
 
 
 @dataclass(frozen=True)
 class Download:
-    """The copy of a feed that is kept.
+    """The stored copy of a feed.
 
     Attributes:
-        path: of the copy, in the folder that was given; its name comes from the address alone.
-        changed: whether this download brought other bytes than the one before.
+        path: the copy's path in the given folder; its name depends on the address alone.
+        changed: whether the bytes differ from those of the previous download.
     """
 
     path: Path
@@ -37,7 +38,7 @@ class Download:
 
 @dataclass(frozen=True)
 class _Known(PollResponse):
-    """What the server said about the kept copy (beside it, as JSON)."""
+    """The server's last answer for the stored copy, in a JSON file beside it."""
 
     url: str = ""
 
@@ -45,15 +46,17 @@ class _Known(PollResponse):
 def download_feed(
     url: str, folder: Path, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIMEOUT_S
 ) -> Download:
-    """Ask for a feed and keep it in `folder`; the copy is replaced only by a whole new feed.
+    """Download a feed to `folder`; only a whole new feed replaces the stored copy.
 
     Args:
         url: `http` or `https`.
-        folder: is made when missing.
+        folder: the folder; created if missing.
+        max_bytes: largest feed that is accepted, in bytes.
+        timeout_s: limit for the whole download, in seconds.
 
     Raises:
-        TwinError: as `fetch`, or it is no feed. The copy that is there stays: a failed read is not
-            an empty one.
+        TwinError: as `fetch`, or the page is not a feed. The stored copy stays: a failed read is
+            not an empty one.
     """
     from twin_resources.storage.sources.feed_requests import fetch
 
@@ -81,7 +84,7 @@ def download_feed(
 
 
 def _read_known(path: Path, url: str) -> _Known:
-    """What is known of the copy; nothing when there is none, or it is not what was kept."""
+    """Return the stored answer, or an empty one if it is missing or does not match the copy."""
     try:
         fields: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         known = _Known(**fields)

@@ -1,6 +1,6 @@
-"""The posts of a folder, of one file or of an S3 prefix, as they lie there now.
+"""List the posts of a folder, a single file or an S3 prefix as they are now.
 
-Scope: walking a source, hashing bodies, objects by their ETag.
+Scope: walking a source, hashing bodies, identifying S3 objects by their ETag.
 Out of scope: which paths are posts (`site_layout`), what a site's configuration says
 (`site_configuration`), reading a post (`posts`), other platforms' exports (`recognition`).
 """
@@ -49,7 +49,7 @@ MACHINERY = frozenset(
     {"_site", "_layouts", "_includes", "_sass", "_data", "_plugins", "layouts", "archetypes"}
     | {"themes", "node_modules", "__pycache__", "vendor", "venv", "site-packages"}
 )
-"""Folders that hold what a site generator or a package manager wrote, never a person's posts."""
+"""Folders written by a site generator or a package manager; they never hold a person's posts."""
 
 _HIDDEN_CONFIGURATIONS = (".eleventy.js", ".eleventy.cjs", ".vuepress")
 _DEEPEST_BELOW = 5
@@ -57,22 +57,23 @@ _HEADED = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:---[ \t]*\r?\n|\+\+\+[ \t]*\r?\n|\{\s*\"|(?i:title|date):)"
 )
 
-# Not blocking: opening a pipe would wait for its writer for ever.
+# Non-blocking: opening a named pipe would otherwise wait for its writer for ever.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True)
 class PostFile:
-    """One file that is a post.
+    """A file that is a post.
 
     Attributes:
-        source_id: path in its source, `/` between parts, NFC: the same on every machine.
-        where: its path now; may hold bytes that are not UTF-8, so it is read and never stored. Of
-            an object in S3: its name under the prefix.
-        file_hash: SHA-256 of the bytes (of an object: its ETag); "" when it could not be read now.
-        problem: why it was not read (`unreadable`, `too_large`), else "".
-        headed: it begins as front matter does.
-        bucket, stored: of an object in S3.
+        source_id: path in its source, NFC, with `/` between parts; the same on every machine.
+        where: its current path, or an S3 object's name under the prefix. It may hold bytes that are
+            not UTF-8, so it is read and never stored.
+        file_hash: SHA-256 of the bytes, or an S3 object's ETag; "" if the file cannot be read now.
+        problem: why the file was not read (`unreadable`, `too_large`), or "".
+        headed: whether the file begins as front matter does.
+        bucket: the bucket of an S3 object, or "".
+        stored: the S3 object, or None.
     """
 
     source_id: str
@@ -93,10 +94,10 @@ class PostFile:
         return f"s3://{self.bucket}/{self.stored.key}" if self.stored else display(self.where)
 
     def read(self) -> tuple[bytes, str]:
-        """The bytes, and the `file_hash` that goes with them.
+        """Return the bytes and their `file_hash`.
 
         Raises:
-            OSError: it cannot be read now.
+            OSError: the file cannot be read now.
         """
         if self.stored is None:
             body = self.path.read_bytes()
@@ -109,15 +110,15 @@ class PostFile:
 
 @dataclass(frozen=True)
 class Folder:
-    """A source as it stands now: its posts, and what else was there by reason.
+    """The current state of a source: its posts, and counts of the other files by reason.
 
     Attributes:
         source: absolute path, as text.
         layout: `jekyll`, `hugo`, `blog`, `notes` or `file`.
-        posts: in order of `source_id`.
-        skipped: reason → number of files that are no posts.
+        posts: posts sorted by `source_id`.
+        skipped: reason → number of files that are not posts.
         unlisted: prefixes of `source_id` under which the folder could not be listed.
-        root: where it lies; None: in a bucket, or a single file.
+        root: the folder's path, or None for an S3 prefix or a single file.
     """
 
     source: str
@@ -130,10 +131,10 @@ class Folder:
 
     @cached_property
     def additions(self) -> Mapping[str, Addition]:
-        """`source_id` → when git got it; looked up once, where a post has no other date.
+        """`source_id` → when it was added in git; looked up once, if a post has no other date.
 
         Raises:
-            GitError: git refuses.
+            GitError: git fails.
         """
         if self.root is None or repository_of(self.root) is None:
             return {}
@@ -144,11 +145,11 @@ def scan(source: Path) -> Folder:
     """List the posts of a folder, or of a single file, and hash their bytes.
 
     Every body is read and hashed each time: a file can change without its size or time (an unpacked
-    archive, a restored backup), and 2,332 posts of 5 MB take 0.1 s. No `Path` is made of a name: at
-    100,000 posts they took more than the reading.
+    archive, a restored backup), and 2,332 posts of 5 MB take 0.1 s. Names are not turned into
+    `Path` objects: at 100,000 posts that took longer than the reading.
 
     Raises:
-        TwinError: the path does not exist, cannot be listed, or is no folder or post.
+        TwinError: the path does not exist, cannot be listed, or is neither a folder nor a post.
     """
     source = source.expanduser().resolve()
     tried = f"read the posts in {display(source)}"
@@ -176,7 +177,7 @@ def scan(source: Path) -> Folder:
 
 
 def holds_markdown(source: Path) -> bool:
-    """Whether a folder holds a post in Markdown; looks no further than the first."""
+    """Return whether a folder holds a Markdown post; stop at the first one."""
     entries = _walk(source, skipped=Counter(), unlisted=[])
     return source.is_dir() and any(
         not linked and markup_of(source_id) == "markdown" and not is_about_the_folder(source_id)
@@ -185,10 +186,10 @@ def holds_markdown(source: Path) -> bool:
 
 
 def scan_prefix(source: str) -> Folder:
-    """List the posts under an S3 prefix; an ETag says whether one changed, no byte is read.
+    """List the posts under an S3 prefix. ETags show which ones changed, so no post is read.
 
     Raises:
-        TwinError: it cannot be listed.
+        TwinError: the prefix cannot be listed.
     """
     bucket, _ = split_address(source)
     objects = {identity(one.name): one for one in list_objects(source)}
@@ -230,12 +231,12 @@ def scan_prefix(source: str) -> Folder:
 
 @dataclass(frozen=True)
 class _SitePlace:
-    """Where the site of a named folder lies: it is the folder itself, around it, or in it.
+    """The site of a named folder: the folder itself, a folder above it, or one inside it.
 
     Attributes:
-        root: the site's.
-        below: the folder's path in the site, with `/` at its end, or "".
-        within: the site's path in the folder, likewise.
+        root: the site's folder.
+        below: the named folder's path in the site, with a trailing `/`, or "".
+        within: the site's path in the named folder, with a trailing `/`, or "".
     """
 
     root: Path
@@ -249,11 +250,11 @@ class _SitePlace:
         return cls(root / within if within else root, below, within)
 
     def path_of(self, source_id: str) -> str:
-        """A file's path in the site."""
+        """Return a file's path in the site."""
         return self.below + source_id.removeprefix(self.within)
 
     def read(self, path: str) -> bytes:
-        """One of the site's files; raises `OSError`."""
+        """Read one of the site's files; raises `OSError`."""
         return (self.root / path).read_bytes()
 
 
@@ -262,7 +263,7 @@ def _scan_folder(source: Path) -> Folder:
     unlisted: list[str] = []
     candidates = list(_walk(source, skipped=skipped, unlisted=unlisted))
     place = _SitePlace.of(source, [source_id for _, source_id, _ in candidates])
-    # As they lie in their site: what is named may be `_posts`, or a folder within `content`.
+    # Paths relative to the site: the named folder may be `_posts`, or a folder within `content`.
     paths = [*_names_above(place.root), *_sections_above(place)] if place.below else []
     paths += [place.path_of(one) for _, one, _ in candidates if one.startswith(place.within)]
     if not place.below and any((place.root / name).exists() for name in _HIDDEN_CONFIGURATIONS):
@@ -285,7 +286,7 @@ def _scan_folder(source: Path) -> Folder:
             reason = why_outside(source_id)
         if reason:
             skipped[reason] += 1
-        elif source_id in posts:  # two spellings of one name that NFC makes the same
+        elif source_id in posts:  # two spellings of one name that are equal in NFC
             skipped["same name in another Unicode form"] += 1
         elif linked and _escapes(Path(file), source):
             skipped["link out of the folder"] += 1
@@ -307,10 +308,10 @@ def _scan_folder(source: Path) -> Folder:
 def _of_a_blog(
     posts: dict[str, PostFile], skipped: Counter[str], *, site: Site
 ) -> tuple[str, dict[str, PostFile]]:
-    """The posts of a site are what begins with front matter, has it from its folder (11ty), or has
-    a date in its name.
+    """Keep the posts of a site: files that begin with front matter, inherit it from their folder
+    (11ty), or have a date in their name.
 
-    Where few do, its files are notes that happen to lie beside a program.
+    If at most half of the files do, they are notes beside a program and all are kept.
     """
     scopes = tuple(scope for scope, _ in site.data if scope.endswith("/"))
 
@@ -327,15 +328,20 @@ def _of_a_blog(
 
 
 def _is_headed(post: PostFile) -> bool:
-    """A format that a generator reads besides Markdown holds its fields in its own ways."""
+    """Return whether a file counts as headed.
+
+    Formats other than Markdown that a generator reads always do: each has its own syntax for
+    fields.
+    """
     dated = bool(date_and_title_in_name(post.source_id)[0])
     return post.headed or dated or bool(suffix_of(post.source_id))
 
 
 def _site_above(source: Path) -> tuple[Path, str]:
-    """The site in whose `_posts` or `content` a folder lies, and its path there; else itself, "".
+    """Find the site whose `_posts` or `content` contains a folder.
 
-    Only what lies in such a folder is looked at from above, and only the site's own files.
+    Returns the site and the folder's path in it, or the folder itself and "". Only such folders are
+    searched upwards, and only the site's own files are read.
     """
     parts = [source.name, *(parent.name for parent in source.parents)][:_DEEPEST_BELOW]
     for depth, name in enumerate(parts):
@@ -352,19 +358,19 @@ def _below(parts: list[str]) -> str:
 
 
 def _names_above(root: Path) -> list[str]:
-    """The files beside a site's content, and of its configuration."""
+    """List the files beside a site's content and in its configuration folder."""
     names: list[str] = []
     for folder, prefix in ((root, ""), (root / "config" / "_default", "config/_default/")):
         try:
             with os.scandir(folder) as listed:
                 names += [prefix + entry.name for entry in listed if not _is_folder(entry)]
         except OSError:
-            continue  # there is no such folder, or nobody may look: it configures nothing
+            continue  # a folder that is missing or unreadable configures nothing
     return names
 
 
 def _sections_above(place: _SitePlace) -> list[str]:
-    """Hugo's section pages of the folders between the site and the named folder."""
+    """List Hugo's section pages in the folders between the site and the named folder."""
     parts = place.below.split("/")[:-2]
     folders = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
     return [
@@ -375,13 +381,13 @@ def _sections_above(place: _SitePlace) -> list[str]:
 
 
 def display(path: Path | str) -> str:
-    """A path as text that can be stored: bytes that are not UTF-8 are shown as `\\xNN`."""
+    """Return a path as text that can be stored; bytes that are not UTF-8 become `\\xNN`."""
     text = os.fspath(path)
     return text if text.isascii() else os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def identity(relative: str) -> str:
-    """A relative path as an identifier: NFC (macOS writes NFD), undecodable bytes as `\\xNN`."""
+    """Return a relative path as an identifier: NFC (macOS writes NFD), invalid bytes as `\\xNN`."""
     if relative.isascii():
         return relative
     return unicodedata.normalize("NFC", os.fsencode(relative).decode("utf-8", "backslashreplace"))
@@ -390,7 +396,7 @@ def identity(relative: str) -> str:
 def _walk(
     source: Path, *, skipped: Counter[str], unlisted: list[str]
 ) -> Iterator[tuple[str, str, bool]]:
-    """Path, `source_id`, and whether it is a link, of every file that is not hidden."""
+    """Yield the path, `source_id` and link status of every file that is not hidden."""
     waiting = [(os.fspath(source), "")]
     while waiting:
         folder, prefix = waiting.pop()
@@ -420,20 +426,20 @@ def _walk(
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False
 
 
 def _escapes(file: Path, source: Path) -> bool:
-    """Whether a link leads out of the source: `posts/x.md → ~/.ssh/id_rsa` is not a post."""
+    """Return whether a link leads out of the source: `posts/x.md → ~/.ssh/id_rsa` is not a post."""
     try:
         return not file.resolve(strict=True).is_relative_to(source)
-    except (OSError, RuntimeError):  # a dangling link, or one that leads to itself
+    except (OSError, RuntimeError):  # a dangling link, or a link to itself
         return True
 
 
 def _post_file(file: str, *, source_id: str) -> PostFile:
-    """Four calls of the system a file; a buffered stream makes nine."""
+    """Hash a file with four system calls; a buffered stream makes nine."""
     try:
         opened = os.open(file, _READ)
         try:
@@ -445,7 +451,8 @@ def _post_file(file: str, *, source_id: str) -> PostFile:
                 digest = hashlib.sha256(size_and_time)
                 return PostFile(source_id, file, digest.hexdigest(), "too_large")
             digest, headed = hashlib.sha256(), False
-            # Read until nothing comes: it may grow meanwhile, and a network's file may come short.
+            # Read to the end: the file may grow meanwhile, and a network read may return too
+            # little.
             while piece := os.read(opened, status.st_size + 1):
                 headed = headed or bool(_HEADED.match(piece))
                 digest.update(piece)

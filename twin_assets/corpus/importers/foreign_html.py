@@ -1,7 +1,7 @@
 """Remove third-party HTML from a post: embedded posts, cards, buttons, quotes.
 
-Scope: removing them from a fragment. Out of scope: Markdown from HTML
-(`html_cleaning`), one platform's own marks (its importer).
+Scope: removing them from a fragment.
+Out of scope: Markdown from HTML (`html_cleaning`), one platform's own marks (its importer).
 
 Marks: https://oembed.com (each provider's HTML), https://developer.wordpress.org/block-editor/
 (`wp-block-…`), https://ghost.org/docs/themes/content/#editor-cards (`kg-…`).
@@ -48,7 +48,7 @@ def without_foreign_parts(fragment: str) -> str:
 
 
 def inner_html(tree: Any) -> str:
-    """The fragment that a tree from `parse_html(f"<div>{fragment}</div>")` holds now."""
+    """Return the current fragment in a tree from `parse_html(f"<div>{fragment}</div>")`."""
     lxml_html: Any = import_module("lxml.html")
     body = tree.find("body")
     root = body if body is not None else tree
@@ -60,5 +60,5 @@ def inner_html(tree: Any) -> str:
 
 
 def plain_words(text: str) -> str:
-    """A title without tags and entities, in one line."""
+    """Return a title without tags and entities, on one line."""
     return " ".join(html.unescape(_TAG.sub("", text)).split())

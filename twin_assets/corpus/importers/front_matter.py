@@ -1,8 +1,8 @@
-"""Front matter of a post: YAML between `---`, TOML between `+++`, JSON, bare lines, or none.
+"""Parse a post's front matter: YAML between `---`, TOML between `+++`, JSON, or bare lines.
 
-Scope: splitting it off and parsing it, and the few fields that every generator shares.
-Out of scope: reading files, when a post was written (`post_dates`), what holds it back
-(`held_back`), cleaning.
+Scope: splitting front matter off, parsing it, and the few fields that every generator shares.
+Out of scope: reading files, when a post was written (`post_dates`), which fields hold a post back
+(`visibility_rules`), cleaning.
 
 Formats: https://jekyllrb.com/docs/front-matter/, https://gohugo.io/content-management/front-matter/
 and https://python-markdown.github.io/extensions/meta_data/ (Pelican's lines without fences).
@@ -25,26 +25,26 @@ import yaml
 from twin_assets.corpus.importers import lenient_fields
 from twin_assets.corpus.importers.visibility_rules import held_back_line, why_held_back
 
-# Jekyll closes YAML by `...` as well; gray-matter names the language behind the fence.
+# Jekyll also closes YAML with `...`; gray-matter names the language after the fence.
 _FENCE = re.compile(
     r"\A(?:(---(?:ya?ml|json)?|;;;)|(?:\+\+\+|---toml))[ \t]*\r?\n(.*?)"
     r"^(?(1)(?:---|\.\.\.|;;;)|(?:\+\+\+|---))[ \t]*(?:\r?\n|\Z)",
     re.DOTALL | re.MULTILINE,
 )
-# JBake's lines, `key=value`.
+# JBake's `key=value` lines.
 _JBAKE = re.compile(r"\A((?:[\w.-]+=[^\r\n]*\r?\n)+)~{3,}[ \t]*(?:\r?\n|\Z)")
-# A fence that misses or has too many of its marks opens a head where fields of a post follow.
+# A fence with too few or too many marks still opens a head if a post's fields follow.
 _DAMAGED = re.compile(
     r"\A(?:(-{2}|-{4,}|—+-*)|\+{2}|\+{4,})[ \t]*\r?\n(.*?)^(?:-{2,}|—+-*|\+{2,})[ \t]*(?:\r?\n|\Z)",
     re.DOTALL | re.MULTILINE,
 )
 _OPENING = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n[A-Za-z_][\w .-]*[ \t]*[:=]")
-# Generators want the fence in the first line; who wrote it below a blank one or a comment meant it.
+# Generators want the fence on the first line; authors also put it below a blank line or a comment.
 _LEAD = re.compile(r"(?:[\s\u200b\u2060\ufeff]+|<!--(?:(?!-->).){0,4000}-->)*", re.DOTALL)
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _NIKOLA = re.compile(r"^[ \t]*\.\.[ \t]+", re.MULTILINE)
-# A block whose opening is damaged: what it says must not be lost with it. A line of prose says the
-# same in code blocks only, and those begin with a fence of their own.
+# A block with a damaged opening: its fields must not be lost. Prose contains such lines only in
+# code blocks, which begin with their own fence.
 _HEAD = re.compile(r"\A(?:[^\r\n]*\S[^\r\n]*(?:\r\n?|\n|\Z)){1,200}")
 _CODE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 _CLOSED = re.compile(
@@ -53,14 +53,14 @@ _CLOSED = re.compile(
 _METADATA_LINE = re.compile(
     r"(?:[ ]{0,3}|[-*][ ]+)([^\W\d_][\w -]{0,30}?)[ \t]*(::?)(?:[ \t]+|$|(?=\w))(.*)"
 )
-# A title in Markdown, Textile or AsciiDoc, or a line that marks underline; Org's keywords.
+# A title in Markdown, Textile or AsciiDoc, an underlined title, or Org's keywords.
 _TITLE = re.compile(
     r"\A(?:(?:(?:#{1,2}|=|h1\.)[ \t]+[^\r\n]+"
     r"|(?=[^\r\n]*\w)[^\r\n]{1,300}\r?\n([=\-~^#*])\1{2,})[ \t]*\r?\n"
     r"|(?:#\+\w+:[^\r\n]*\r?\n)+)\s*"
 )
 _TITLE_MARKS = re.compile(r"\A(?:#+|=|h1\.)[ \t]+")
-_INLINE = re.compile(r"[\[<&`*_]|#\+")  # who reads the markup makes words of such a title
+_INLINE = re.compile(r"[\[<&`*_]|#\+")  # markup that only its reader can turn into a title
 _TELLING = frozenset(
     {"title", "date", "slug", "tags", "category", "categories", "author", "authors", "summary"}
     | {"modified", "status", "lang", "language", "keywords", "description", "template", "layout"}
@@ -68,13 +68,13 @@ _TELLING = frozenset(
     | {"created", "created time", "created by", "last edited time", "last edited by", "updated"}
 )
 _JSON_OPENING = re.compile(r"\A\{\s*[\"}]")
-# Sixteen aliases can repeat one node some 360 times; without a bound, nine lines of nine build a
-# billion values ("billion laughs"), and merge keys (`<<`) copy them while the block is parsed.
+# Sixteen aliases can repeat one node some 360 times. Without a limit, nine lines of nine build a
+# billion values ("billion laughs"), and merge keys (`<<`) copy them during parsing.
 _MAX_ALIASES = 16
 # libyaml's composer recurses on the C stack: 100,000 opening brackets end the process.
 _DEEPEST = 64
 _MAX_METADATA = 40
-# The names of zones that mail and older blog engines write; dateutil knows UTC and GMT by itself.
+# Zone names that mail and older blog engines write; dateutil itself handles UTC and GMT.
 _ZONES = {
     name: hours * 3600
     for hours, names in {-4: "EDT", -5: "EST CDT", -6: "CST MDT", -7: "MST PDT", -8: "PST"}.items()
@@ -83,28 +83,29 @@ _ZONES = {
 
 
 class BrokenFrontMatterError(ValueError):
-    """The block is there and cannot be parsed; the message is the parser's, in one line."""
+    """The block exists but cannot be parsed; the message is the parser's, on one line."""
 
 
 class _SyntaxError(BrokenFrontMatterError):
-    """The parser refuses a block that is neither too deep nor too large: its lines may be read."""
+    """The parser rejects a block that is within the limits, so its lines may be read."""
 
 
 def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
-    """Split `text` into its fields (empty when there is no front matter) and its body.
+    """Split `text` into its fields (empty if there is no front matter) and its body.
 
     A `---` line that opens no mapping is a thematic break and stays in the body. A block that does
-    not parse is read entry by entry (`lenient_fields`). Lines below the title (Notion) are a head
-    as well.
+    not parse is read entry by entry (`lenient_fields`). Lines below the title (Notion) are also a
+    head.
 
     Raises:
-        BrokenFrontMatterError: the block is never closed, or nests or repeats without end.
+        BrokenFrontMatterError: the block is never closed, or exceeds the limits on nesting or
+            repetition.
     """
     lead = _LEAD.match(text)
     start = text[lead.end() :] if lead else text
     said = _said_in_comments(lead[0]) if lead else {}
     fields, body = _split(start, opens=start == text)
-    if fields:  # a second head may stand below the first: Obsidian's, then Notion's or Dataview's
+    if fields:  # a second head may follow: Notion's or Dataview's below Obsidian's
         said |= _held_below_title(body)
     if said or fields or body != start:
         return said | fields, body
@@ -112,7 +113,7 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _split(text: str, *, opens: bool) -> tuple[dict[str, Any], str]:
-    """As `split_front_matter`; `opens`: the text is the whole file."""
+    """Split `text` as `split_front_matter` does; `opens` means that it is the whole file."""
     if _JSON_OPENING.match(text):
         return _split_json(text)
     head = _fenced(text) or _closed_only(text)
@@ -132,8 +133,9 @@ def _split(text: str, *, opens: bool) -> tuple[dict[str, Any], str]:
 
 
 def _said_in_comments(lead: str) -> dict[str, Any]:
-    """The head of a post in Nikola's Markdown, `.. title: A` in a comment, or what a comment above
-    the text says of its being held back."""
+    """Return the fields from comments above the text: Nikola's Markdown head (`.. title: A`), or
+    lines that hold the post back.
+    """
     fields: dict[str, Any] = {}
     for comment in _COMMENT.findall(lead):
         plain = _NIKOLA.sub("", comment).strip()
@@ -143,10 +145,10 @@ def _said_in_comments(lead: str) -> dict[str, Any]:
 
 
 def _fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], str] | None:
-    """Fields and body of a block between fences; None where there is none.
+    """Return the fields and body of a fenced block, or None if there is none.
 
     Args:
-        damaged: where it stands, or how its fences look, it is a head by its fields alone.
+        damaged: accept the block as a head by its fields alone, because of its place or its fences.
     """
     match = _FENCE.match(text)
     if match is None:
@@ -163,7 +165,7 @@ def _fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], str] |
 
 
 def _fields_of(block: str, *, is_yaml: bool) -> dict[str, Any] | None:
-    """The fields of a fenced block; None where it holds prose."""
+    """Return the fields of a fenced block, or None if it holds prose."""
     try:
         parsed = _parsed(block, is_yaml=is_yaml)
     except _SyntaxError:
@@ -173,19 +175,19 @@ def _fields_of(block: str, *, is_yaml: bool) -> dict[str, Any] | None:
         return {}
     if isinstance(parsed, dict):
         return _named(cast("dict[object, Any]", parsed))
-    # `status:draft` without a space is a scalar to YAML, and a field to who wrote it.
+    # YAML parses `status:draft`, without a space, as a scalar; its author meant a field.
     lines = _split_metadata(block.strip("\r\n") + "\n\n") if is_yaml else None
     return lines[0] if lines else None
 
 
 def _is_telling(fields: Mapping[str, Any], *, held: Mapping[str, Any]) -> bool:
-    """Whether they name a title, or two fields that posts have, or what holds the post back."""
+    """Return whether the fields name a title, two typical post fields, or a reason to hold back."""
     telling = _TELLING & fields.keys()
     return "title" in telling or len(telling) > 1 or bool(why_held_back(held))
 
 
 def _closed_only(text: str) -> tuple[dict[str, Any], str] | None:
-    """Hexo's front matter may lack the fence that opens it: fields to the first `---`."""
+    """Split Hexo front matter, which may lack the opening fence: fields up to the first `---`."""
     match = _CLOSED.match(text)
     if match is None:
         return None
@@ -194,11 +196,11 @@ def _closed_only(text: str) -> tuple[dict[str, Any], str] | None:
 
 
 def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
-    """Lines `Key: value` at the very start, up to a blank one; None where the first are prose.
+    """Split off `Key: value` lines at the very start, up to a blank line; None if they are prose.
 
-    They are metadata when each is a field (or goes on by four spaces) and they are telling
-    (`_is_telling`): `status: draft` alone is no sentence. Logseq's `key:: value` is metadata
-    whatever its key, and ends before the first line that is none.
+    They are metadata if every line is a field (or continues one with four spaces) and the fields
+    are telling (`_is_telling`): `status: draft` alone is not a sentence. Logseq's `key:: value` is
+    metadata whatever its key, and ends before the first line of another form.
     """
     fields: dict[str, Any] = {}
     last, position, is_logseq = "", 0, True
@@ -226,14 +228,14 @@ def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
 
 
 def _held_below_title(text: str) -> dict[str, Any]:
-    """What the first lines of a text say of its being held back, or those below its title."""
+    """Return the fields that hold a post back, from its first lines or those below its title."""
     text = text.lstrip()
     title = _TITLE.match(text)
     return (_held_in_words(text[title.end() :]) if title else {}) | _held_in_words(text)
 
 
 def _held_in_words(text: str) -> dict[str, Any]:
-    """What the first lines of a text without a head say of its being held back."""
+    """Return the fields that hold a post back, from the first lines of a text without a head."""
     head = _HEAD.match(text)
     if head is None or _CODE.search(head[0]):
         return {}
@@ -258,7 +260,7 @@ def _parsed(block: str, *, is_yaml: bool) -> object:
 
 def _refuse_bombs(block: str, loader: Any) -> None:
     depth = aliases = 0
-    events: Any = yaml  # its stubs leave `parse` without types
+    events: Any = yaml  # the stubs leave `parse` without types
     for event in events.parse(block, Loader=loader):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
@@ -270,9 +272,9 @@ def _refuse_bombs(block: str, loader: Any) -> None:
 
 
 def _split_json(text: str) -> tuple[dict[str, Any], str]:
-    """Hugo's third syntax: an object at the very start, the body after it.
+    """Split off Hugo's third syntax: a JSON object at the very start, followed by the body.
 
-    A post that merely begins with an object, on one line with words after it, has no front matter.
+    A post that begins with an object followed by words on the same line has no front matter.
     """
     try:
         fields, end = json.JSONDecoder().raw_decode(text)
@@ -289,7 +291,7 @@ def _split_json(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _named(fields: dict[object, Any]) -> dict[str, Any]:
-    """Keys in lower case; of two spellings of one key, what holds the post back counts."""
+    """Return the fields with keys in lower case; of two spellings, one that holds back wins."""
     named: dict[str, Any] = {}
     for key, value in fields.items():
         name = str(key).strip().rstrip(":").lower()  # `public:: false` in YAML
@@ -299,7 +301,7 @@ def _named(fields: dict[object, Any]) -> dict[str, Any]:
 
 
 def text_field(fields: Mapping[str, Any], *names: str) -> str:
-    """The first of `names` that holds a scalar, as one line of text; "" when none does."""
+    """Return the first of `names` that holds a scalar, as one line of text, or ""."""
     for name in names:
         value = fields.get(name)
         if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -310,7 +312,7 @@ def text_field(fields: Mapping[str, Any], *names: str) -> str:
 
 
 def list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
-    """The values of all `names`: lists as they are, a string split at commas or else at spaces."""
+    """Return the values of all `names`; a string is split at commas or else at spaces."""
     entries: list[str] = []
     for name in names:
         value = fields.get(name)
@@ -324,9 +326,9 @@ def list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
 
 
 def moment(value: object, zone: ZoneInfo | None = None) -> datetime | None:
-    """A front matter date in UTC; None when it is not one.
+    """Return a front matter date in UTC, or None if the value is not a date.
 
-    A date without a zone is taken in `zone` (the site's, else UTC): Jekyll and Hugo do the same.
+    A date without a zone is read in `zone` (the site's, or UTC), as Jekyll and Hugo do.
     """
     from dateutil import parser
 
@@ -335,7 +337,7 @@ def moment(value: object, zone: ZoneInfo | None = None) -> datetime | None:
             value = parser.parse(value.strip(), default=datetime(1, 1, 1), tzinfos=_ZONES)
         except (ValueError, OverflowError, TypeError):
             return None
-        if value.year == 1:  # a bare weekday or time: dateutil filled the year from the default
+        if value.year == 1:  # a bare weekday or time: dateutil took the year from the default
             return None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())

@@ -1,8 +1,8 @@
-"""Ghost's JSON export: the tables of its database; of these the published posts.
+"""Import the published posts of Ghost's JSON export, which holds the tables of its database.
 
 Scope: posts, their authors' names and tags, who may read them.
-Out of scope: the editors' documents (`ghost_editor`); members, sessions and settings, which
-the file also has, are never read.
+Out of scope: the editors' documents (`ghost_editor`). Members, sessions and settings, which the
+file also holds, are never read.
 
 Format: https://docs.ghost.org/migration/custom (a list `db` of one `{meta, data}`, or that alone).
 """
@@ -43,19 +43,19 @@ _DRAFTS = frozenset({"draft", "scheduled"})
 
 @dataclass
 class _People:
-    """Author and tag names by post."""
+    """Names of authors and tags by post."""
 
     authors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     tags: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
 def recognises(archive: Archive) -> bool:
-    """Whether a member begins like Ghost's export."""
+    """Return whether a member begins like Ghost's export."""
     return bool(_exports(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Published posts; `include` may have `drafts`, `followers` (members only) and `paid`."""
+    """Yield published posts; `include` may hold `drafts`, `followers` (members only) and `paid`."""
     seen: set[str] = set()
     for name in _exports(archive):
         try:
@@ -88,7 +88,7 @@ def _exports(archive: Archive) -> list[str]:
 
 
 def _people(tables: dict[str, Any]) -> _People:
-    """Names alone: the addresses that `users` also has are not read."""
+    """Return the names of authors and tags; the addresses in `users` are not read."""
     people = _People()
     users = {string(row, "id"): string(row, "name") for row in objects(tables, "users")}
     for row in objects(tables, "posts_authors"):
@@ -115,9 +115,9 @@ def _outcome(
         return Skipped(source_id, "page")
     status = string(row, "status")
     draft = status in _DRAFTS or status not in {"published", "sent"}
-    visibility = _VISIBILITIES.get(string(row, "visibility"), "paid")  # else a tier, or a filter
+    visibility = _VISIBILITIES.get(string(row, "visibility"), "paid")  # else a tier or filter
     if status == "sent" and visibility == "public":
-        visibility = "followers"  # sent by mail and on no page
+        visibility = "followers"  # sent by mail and not published on a page
     if draft and "drafts" not in include:
         return Skipped(source_id, "draft")
     if visibility != "public" and visibility not in include:
@@ -151,7 +151,7 @@ def _outcome(
 
 
 def _text(row: dict[str, Any]) -> tuple[str, str]:
-    """The body and its markup: the page's HTML, else the editor's document, else plain text.
+    """Return the body and its markup: the page's HTML, else the editor's document, else plain text.
 
     Raises:
         BrokenDocumentError: there is only an editor's document, and it does not parse.
@@ -167,7 +167,7 @@ def _text(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def _moment(row: dict[str, Any], name: str) -> datetime | None:
-    """ISO 8601, or milliseconds since 1970 (Ghost before 1.0)."""
+    """Return a field's time: ISO 8601, or milliseconds since 1970 (Ghost before 1.0)."""
     value = member(row, name)
     if isinstance(value, int) and not isinstance(value, bool):
         try:

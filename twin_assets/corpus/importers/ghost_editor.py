@@ -1,10 +1,11 @@
-"""The documents of Ghost's two editors, Lexical and Mobiledoc, as HTML of the author's words.
+"""Convert documents of Ghost's two editors, Lexical and Mobiledoc, to HTML of the author's words.
 
 Scope: paragraphs, headings, lists, code, Markdown and HTML cards, callouts, toggles.
 Out of scope: cards that show other pages or ask for something (bookmark, embed, button,
-sign-up, product, file …): they are left out, as is what only members may read.
+sign-up, product, file …) and parts for members only: they are left out.
 
-Formats: https://lexical.dev/docs/concepts/nodes and https://docs.ghost.org/admin-api/posts/overview,
+Formats: https://lexical.dev/docs/concepts/nodes and
+https://docs.ghost.org/admin-api/posts/overview,
 https://github.com/bustle/mobiledoc-kit/blob/master/MOBILEDOC.md.
 """
 # pyright: strict
@@ -37,11 +38,11 @@ _SECTION_TAGS = frozenset(
 
 
 class BrokenDocumentError(ValueError):
-    """The document is no JSON of its editor."""
+    """The document is not valid JSON of its editor."""
 
 
 def without_gated_parts(page: str) -> str:
-    """A page's HTML as a reader without an account sees it: no gated block, nothing below the wall.
+    """Return a page's HTML as shown without an account: no gated block, nothing below the paywall.
 
     Ghost's renderer marks both with comments.
     """
@@ -59,7 +60,7 @@ def without_gated_parts(page: str) -> str:
 
 
 def lexical_as_html(document: str) -> str:
-    """A Lexical document's words.
+    """Return a Lexical document's words as HTML.
 
     Raises:
         BrokenDocumentError: it has no root.
@@ -71,7 +72,7 @@ def lexical_as_html(document: str) -> str:
 
 
 def mobiledoc_as_html(document: str) -> str:
-    """A Mobiledoc's words.
+    """Return a Mobiledoc's words as HTML.
 
     Raises:
         BrokenDocumentError: it has no sections.
@@ -94,7 +95,7 @@ def _parsed(document: str) -> dict[str, Any]:
 
 
 def _node(node: Mapping[str, Any], depth: int) -> str:
-    """One Lexical node; a card that is not known and holds no nodes is left out."""
+    """Convert one Lexical node; an unknown card without child nodes is left out."""
     if depth > _MAX_DEPTH:
         raise BrokenDocumentError("nested too deeply")
     kind = string(node, "type")
@@ -124,7 +125,7 @@ def _styled(text: str, styles: object) -> str:
 
 
 def _section(section: list[object], cards: list[object], atoms: list[object]) -> str:
-    """`[1, tag, markers]`, `[3, tag, items]` or `[10, card]`; pictures (2) have no words."""
+    """Convert `[1, tag, markers]`, `[3, tag, items]` or `[10, card]`; pictures (2) are dropped."""
     kind = section[0] if section else None
     if kind in (1, 3) and len(section) >= 3:
         tag = section[1] if section[1] in _SECTION_TAGS else "p"
@@ -141,7 +142,7 @@ def _section(section: list[object], cards: list[object], atoms: list[object]) ->
 
 
 def _markers(markers: list[object], atoms: list[object]) -> str:
-    """`[0, opened, closed, text]`, or `[1, opened, closed, atom]`; the words without emphasis."""
+    """Join `[0, opened, closed, text]` and `[1, opened, closed, atom]`, without emphasis."""
     parts: list[str] = []
     for marker in markers:
         fields = _list(marker)
@@ -156,7 +157,7 @@ def _markers(markers: list[object], atoms: list[object]) -> str:
 
 
 def _card(kind: str, fields: Mapping[str, Any]) -> str:
-    """Markdown, HTML, code, callout and toggle, by the names of both editors; "" for others."""
+    """Convert Markdown, HTML, code, callouts and toggles of both editors; "" for other cards."""
     if kind in {"markdown", "card-markdown"}:
         from markdown_it import MarkdownIt
 

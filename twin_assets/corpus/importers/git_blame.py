@@ -1,7 +1,7 @@
-"""What git says of a repository: its files at HEAD, who wrote each line, when each file came.
+"""Read from git a repository's files at HEAD, each line's author, and when each file was added.
 
-Scope: calls of the git binary and what their output means. Out of scope: which files
-are prose and what becomes of them (`git_prose`).
+Scope: calls of the git binary and the meaning of their output.
+Out of scope: which files are prose and how they are used (`git_prose`).
 
 Everything is read from HEAD's tree, so the work tree and its filters are not touched. A repository
 brings its own configuration: hooks, monitors, text conversions and fetching are turned off, since
@@ -34,7 +34,7 @@ _ENVIRONMENT = {
     "GIT_PAGER": "cat",
     "LC_ALL": "C",
 }
-# What points git to another repository, or to a program; set when this runs within a hook.
+# Variables that point git to another repository or a program; set when this runs in a hook.
 _ELSEWHERE = frozenset(
     {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"}
     | {"GIT_COMMON_DIR", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_EXTERNAL_DIFF", "GIT_PREFIX"}
@@ -43,12 +43,12 @@ _HEADER = re.compile(rb"([0-9a-f]{40,64}) \d+ \d+(?: \d+)?")
 
 
 class GitError(TwinError):
-    """Git refused; the message has its words."""
+    """Git failed; the message quotes git."""
 
 
 @dataclass(frozen=True)
 class TreeFile:
-    """One entry of HEAD's tree; `mode` is git's (`100644`, `120000` a link, `160000` a module)."""
+    """An entry of HEAD's tree; `mode` is git's (`100644`, link `120000`, submodule `160000`)."""
 
     path: str
     mode: str
@@ -57,7 +57,7 @@ class TreeFile:
 
 @dataclass(frozen=True)
 class BlamedLine:
-    """One line: its text with its end, its author's address in lower case, when it was written."""
+    """One line: its text with its line end, its author (address in lower case), and its time."""
 
     text: bytes
     email: str
@@ -66,17 +66,17 @@ class BlamedLine:
 
 
 def is_repository(folder: Path) -> bool:
-    """Whether git's own files are here, in a work tree or bare; a look at three names."""
+    """Return whether git's own files are here, in a work tree or bare; check a few names only."""
     bare = (folder / "HEAD").is_file() and (folder / "objects").is_dir()
     return (folder / ".git").exists() or (bare and (folder / "refs").is_dir())
 
 
 @dataclass(frozen=True)
 class Addition:
-    """When a file came into its repository, and how many others came in the same commit.
+    """When a file came into its repository, and how many files came in the same commit.
 
     Attributes:
-        first: its commit is the repository's first, which often brings what was there before.
+        first: whether the commit is the repository's first, which often brings in older files.
     """
 
     at: datetime
@@ -85,15 +85,15 @@ class Addition:
 
 
 def repository_of(folder: Path) -> Path | None:
-    """The folder's own work tree or the one it lies in; None: it is in none."""
+    """Return the work tree that is or contains the folder, or None if there is none."""
     return next((one for one in (folder, *folder.parents) if (one / ".git").exists()), None)
 
 
 def additions(folder: Path) -> dict[str, Addition]:
-    """Path below `folder` → when it was added, under whatever name; empty for a shallow clone.
+    """Return path below `folder` → when it was added, under any name; empty for a shallow clone.
 
     Raises:
-        GitError: git refuses, or takes more than two minutes.
+        GitError: git fails, or takes more than two minutes.
     """
     if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
         return {}
@@ -107,7 +107,7 @@ def additions(folder: Path) -> dict[str, Addition]:
     )
     try:
         output = _git(folder, *arguments, "-M", "--diff-filter=AR", "HEAD", "--", ".")
-    except GitError:  # a clone without old contents (`--filter`) knows names, and exact renames
+    except GitError:  # a clone without old contents (`--filter`) has names and exact renames only
         output = _git(folder, *arguments, "-M100%", "--diff-filter=AR", "HEAD", "--", ".")
     additions: dict[str, Addition] = {}
     for at, first, added, renamed in reversed(list(_commits(output))):
@@ -119,7 +119,7 @@ def additions(folder: Path) -> dict[str, Addition]:
 
 
 def _commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple[str, str]]]]:
-    """Time, whether it is the first, paths added, paths renamed, of each commit, newest first."""
+    """Yield each commit, newest first: time, whether it is the root, paths added, paths renamed."""
     words = iter(log.decode("utf-8", "surrogateescape").split("\0"))
     at, first = _moment(""), False
     added: list[str] = []
@@ -141,10 +141,10 @@ def _commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple
 
 
 def heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[str, bytes]:
-    """Path → the first `size` bytes at HEAD, of files that are there.
+    """Return path → the first `size` bytes at HEAD, for the files that exist there.
 
     Raises:
-        GitError: git refuses.
+        GitError: git fails.
     """
     wanted = [file for file in files if file.mode.startswith("100") and "\n" not in file.path]
     request = "".join(f"HEAD:{file.path}\n" for file in wanted)
@@ -163,21 +163,21 @@ def heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[str, by
 
 
 def head(folder: Path) -> str:
-    """The commit that is checked out.
+    """Return the commit that is checked out.
 
     Raises:
-        GitError: there is no commit, or git refuses (a folder of another user, say).
+        GitError: there is no commit, or git refuses (another user's folder, for example).
     """
     return _git(folder, "rev-parse", "--verify", "HEAD^{commit}").decode().strip()
 
 
 def root_commit(folder: Path) -> str:
-    """The oldest commit without a parent: the same in every clone."""
+    """Return the oldest commit without a parent: the same in every clone."""
     return _git(folder, "rev-list", "--max-parents=0", "HEAD").decode().split()[-1]
 
 
 def configured(folder: Path, name: str) -> list[str]:
-    """All values of a setting, of this repository, its user or the machine; none: []."""
+    """Return all values of a setting of the repository, its user or the machine, or []."""
     output = _run(folder, "config", "--get-all", name)
     return [line.strip() for line in output.stdout.decode("utf-8", "replace").splitlines() if line]
 
@@ -186,7 +186,7 @@ def require_history(folder: Path) -> None:
     """Refuse a shallow clone, in which the oldest commit seems to have written everything.
 
     Raises:
-        GitError: its history is cut off.
+        GitError: the history is cut off.
     """
     if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
         raise GitError(
@@ -197,7 +197,7 @@ def require_history(folder: Path) -> None:
 
 
 def tree(folder: Path, *, most: int) -> tuple[TreeFile, ...]:
-    """The files of HEAD, by path.
+    """Return the files of HEAD, sorted by path.
 
     Raises:
         GitError: there are more than `most`.
@@ -223,7 +223,7 @@ def tree(folder: Path, *, most: int) -> tuple[TreeFile, ...]:
 
 
 def marked(folder: Path, paths: list[str]) -> dict[str, str]:
-    """Path → `linguist-vendored` or `linguist-generated`, as `.gitattributes` says."""
+    """Return path → `linguist-vendored` or `linguist-generated`, from `.gitattributes`."""
     if not paths:
         return {}
     names = ("linguist-vendored", "linguist-generated")
@@ -236,11 +236,11 @@ def marked(folder: Path, paths: list[str]) -> dict[str, str]:
 
 
 def blame(folder: Path, path: str) -> tuple[BlamedLine, ...]:
-    """Who wrote each line of a file at HEAD; lines that only moved or changed in white space stay
-    their first author's.
+    """Return each line of a file at HEAD with its author; a line that was only moved, or changed in
+    white space, keeps its first author.
 
     Raises:
-        GitError: git cannot say, or takes more than two minutes.
+        GitError: git fails, or takes more than two minutes.
     """
     output = _git(folder, "blame", "--porcelain", "-w", "-M", "--no-textconv", "HEAD", "--", path)
     return tuple(_lines(output))
@@ -249,7 +249,7 @@ def blame(folder: Path, path: str) -> tuple[BlamedLine, ...]:
 def _lines(porcelain: bytes) -> Iterator[BlamedLine]:
     commits: dict[bytes, dict[str, str]] = {}
     current: dict[str, str] = {}
-    # Split at \n alone: `splitlines` would take a form feed in a line for its end.
+    # Split at \n alone: `splitlines` would also split a line at a form feed.
     for row in porcelain.split(b"\n"):
         if row.startswith(b"\t"):
             yield BlamedLine(
@@ -268,7 +268,7 @@ def _lines(porcelain: bytes) -> Iterator[BlamedLine]:
 def _moment(seconds: str) -> datetime:
     try:
         return datetime.fromtimestamp(int(seconds), UTC)
-    except (ValueError, OverflowError, OSError):  # a forged commit may say any year
+    except (ValueError, OverflowError, OSError):  # a forged commit may hold any year
         return datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -1,13 +1,13 @@
-"""A git repository's own prose: README and docs, as far as the author wrote them, line by line.
+"""Import a git repository's own prose: the parts of README and docs that the author wrote.
 
-Scope: which tracked files are prose, which of their blocks are the author's.
+Scope: which tracked files are prose, and which of their blocks the author wrote.
 Out of scope: calls of git (`git_blame`), folders of posts that happen to be in git
 (`folders`: a Jekyll or Hugo site, or a repository that is mostly Markdown).
 
-Whose lines: those by the addresses in `git config --get-all twin.email`, else `user.email`. A block
-(paragraph, list item, table, fenced code) is kept when every line of it is theirs: half a paragraph
-is nobody's sentence. What is kept stays as it is, white space and code included. Only HEAD counts,
-and a path that vanishes is a deletion.
+The author's lines are those by the addresses in `git config --get-all twin.email`, or else in
+`user.email`. A block (paragraph, list item, table, fenced code) is kept if the author wrote every
+line of it: half a paragraph is nobody's sentence. Kept blocks stay unchanged, white space and code
+included. Only HEAD counts, and a path that vanishes is a deletion.
 """
 # pyright: strict
 
@@ -38,7 +38,7 @@ NAME = "git"
 
 _MAX_FILES = 200_000
 _MAX_BLAMED = 2_000
-"""Files whose lines are looked up (3 to 50 ms each); a repository with more prose is a site."""
+"""Limit on files that are blamed (3 to 50 ms each); a repository with more prose is a site."""
 
 _PROSE = re.compile(r"\.(md|markdown|mdx|rst|adoc|asciidoc|org|textile|dj|txt)$", re.IGNORECASE)
 _MARKDOWN = re.compile(r"\.(?:md|markdown|mdx)$", re.IGNORECASE)
@@ -50,7 +50,7 @@ _VENDORED = frozenset(
     {"vendor", "vendors", "vendored", "third_party", "third-party", "thirdparty", "external"}
     | {"extern", "node_modules", "bower_components", "site-packages", "deps", "subprojects"}
 )
-# A text file is prose where people keep prose; elsewhere it is data, a list or a fixture.
+# A text file is prose in a documents folder; elsewhere it is data, a list or a fixture.
 _DOCUMENT_FOLDERS = frozenset({"doc", "docs", "documentation", "notes", "articles", "blog"})
 _DATA_FOLDERS = frozenset({"test", "tests", "testdata", "fixtures", "__snapshots__", "golden"})
 _GENERATED = re.compile(
@@ -81,15 +81,15 @@ _FORGE = re.compile(
 
 
 def recognises(archive: Archive) -> bool:
-    """A repository with prose that is no folder of posts: source outweighs its Markdown, most of
-    which is no post.
+    """Return whether this is a repository with prose that is not a folder of posts: Markdown is
+    less than half of its files, and most of its prose is not posts.
     """
     if archive.kind != "folder" or not git_blame.is_repository(archive.path):
         return False
     try:
         files = git_blame.tree(archive.path, most=_MAX_FILES)
     except GitError:
-        return False  # no commit yet: whatever lies there is read as plain files
+        return False  # no commit yet: the files are read as plain files
     names = [file.path for file in files]
     folders = {part for name in names for part in name.split("/")[:-1]}
     hugo = any(re.fullmatch(r"(?:hugo|config)\.(?:toml|ya?ml)", name) for name in names)
@@ -100,17 +100,17 @@ def recognises(archive: Archive) -> bool:
     if not prose or markdown * 2 >= len(names):
         return False
     if not (archive.path / ".git").exists():
-        return True  # bare: its files can be read from git alone
+        return True  # bare: its files can be read only through git
     vault = any(name.startswith(".obsidian/") for name in names)
     return not (vault or any(map(is_generated_site, names)) or _is_blog(archive.path, prose))
 
 
 def _is_blog(folder: Path, prose: Sequence[TreeFile]) -> bool:
-    """Most of its prose is posts: dated, by their names or front matter, or headed by it.
+    """Return whether most of the prose is posts: dated by name or front matter, or headed by it.
 
-    Whatever else lies there: a blog's clone has its theme, its scripts and every picture. Front
-    matter without a date makes documents of a program as well (`sidebar_label`), so that counts
-    outside of `docs` alone.
+    Other files do not count: a blog's clone has its theme, its scripts and every picture. Undated
+    front matter also marks a program's documents (`sidebar_label`), so it counts only outside
+    `docs`.
     """
     written = [
         file
@@ -136,7 +136,7 @@ def _is_post(path: str, head: bytes) -> bool:
 
 
 def digest(archive: Archive) -> str:
-    """What the records follow from: the commit, and whose lines are asked for."""
+    """Hash the inputs of the records: the commit, and the addresses whose lines are read."""
     identity = [git_blame.head(archive.path), *sorted(_addresses(archive.path))]
     return hashlib.sha256("\0".join(identity).encode()).hexdigest()
 
@@ -146,10 +146,10 @@ def read(
     *,
     include: frozenset[str],  # noqa: ARG001 - a repository holds nothing that is asked for
 ) -> Iterator[ExportRecord | Skipped]:
-    """One record a prose file that holds a block of the author's.
+    """Yield one record per prose file that holds a block by the author.
 
     Raises:
-        TwinError: git refuses, the clone is shallow, or nobody said whose lines to read.
+        TwinError: git fails, the clone is shallow, or no address is configured.
     """
     folder = archive.path
     addresses = _addresses(folder)
@@ -186,7 +186,7 @@ def _addresses(folder: Path) -> frozenset[str]:
 
 
 def _why_no_prose(file: TreeFile) -> str:
-    """Why a tracked file is not read; "" when it is prose."""
+    """Return why a tracked file is not read, or "" if it is prose."""
     *folders, name = file.path.split("/")
     lower = {folder.lower() for folder in folders}
     suffix = _PROSE.search(name)
@@ -226,7 +226,7 @@ def _record(
         return Skipped(path, error.reason)
     if held := head.why_held_back():
         return Skipped(path, held)
-    if head.text.endswith(head.body):  # else its fields stand below the title, and stay
+    if head.text.endswith(head.body):  # otherwise the fields are below the title, and stay
         lines = lines[head.text.removesuffix(head.body).count("\n") :]
     blocks = [(block, _is_theirs(block, addresses)) for block in _blocks(lines)]
     theirs = [line for block, prose in blocks if prose for line in block if line.text.strip()]
@@ -266,10 +266,11 @@ def _why_not_read(whole: bytes) -> str:
 
 
 def _blocks(lines: Sequence[BlamedLine]) -> Iterator[list[BlamedLine]]:
-    """Paragraphs, list items, headings, tables and fenced code; blank lines go with what is before.
+    """Yield paragraphs, list items, headings, tables and fenced code, with the blank lines after
+    them.
 
-    Indented code belongs to no paragraph, so that a blank line in it would part it; its parts are
-    judged one by one.
+    Indented code is not recognised, so a blank line in it splits it into blocks that are judged
+    separately.
     """
     block: list[BlamedLine] = []
     fence = b""
@@ -297,7 +298,7 @@ def _is_theirs(block: Sequence[BlamedLine], addresses: frozenset[str]) -> bool:
 
 
 def _text_of(blocks: Sequence[tuple[Sequence[BlamedLine], bool]]) -> str:
-    """The kept blocks as they stand; where one is left out, its neighbours stay apart."""
+    """Return the kept blocks unchanged; blocks around a gap stay separate."""
     text, gap = b"", False
     for block, prose in blocks:
         if prose:
@@ -313,7 +314,7 @@ def _title_of(path: str) -> str:
 
 
 def _web_address(folder: Path) -> str:
-    """Where a forge shows the files, without what may stand before its name (a token, say)."""
+    """Return the forge's address of the files, without any token before the host name."""
     origin = next(iter(git_blame.configured(folder, "remote.origin.url")), "")
     match = _FORGE.match(origin)
     if match is None:

@@ -1,6 +1,8 @@
-"""What an HTML post says about itself: title, first heading, `<meta>`, language, canonical address.
+"""Read an HTML post's title, first heading, `<meta>`, language and canonical address.
 
-Scope: reading those. Out of scope: the post's text (`html_cleaning`).
+Scope: reading those.
+Out of scope: the post's text (`html_cleaning`).
+
 The names are those of https://ogp.me/, https://html.spec.whatwg.org/multipage/semantics.html#meta
 and https://www.rfc-editor.org/rfc/rfc6596 (`rel="canonical"`).
 """
@@ -14,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-# References to such a character by number; it takes a few more than are forbidden.
+# References to such a character by number; it matches a few more than are forbidden.
 _FORBIDDEN_NUMBER = re.compile(
     "&#(?:0*(?:[0-9]|[12][0-9]|3[01]|6553[45])(?![0-9])"
     "|[xX]0*(?:1?[0-9a-fA-F]|[fF]{3}[efEF])(?![0-9a-fA-F]))"
@@ -28,7 +30,7 @@ class HtmlHead:
     Attributes:
         title: the first `<h1>`, else `<title>`.
         meta: lower case name (`og:url`) → the first content.
-        canonical: address, as the page has it, or "".
+        canonical: the address as written in the page, or "".
         language: BCP 47 tag of `<html lang>`, or "".
     """
 
@@ -39,7 +41,7 @@ class HtmlHead:
 
 
 def read_head(content: str) -> HtmlHead:
-    """Read the head of a page or of a bare fragment; nothing found: empty fields."""
+    """Read the head of a page or of a bare fragment; fields that are not found are empty."""
     lxml_html: Any = import_module("lxml.html")  # lxml has no types
     document = parse_html(content)
     if document is None:
@@ -69,10 +71,11 @@ def read_head(content: str) -> HtmlHead:
 
 
 def parse_html(content: str) -> Any:
-    """An lxml tree of a page or a fragment; None when there is nothing to parse.
+    """Return an lxml tree of a page or a fragment, or None if there is nothing to parse.
 
-    Bytes go in, because lxml refuses text that names an encoding in an XML declaration. Characters
-    that XML forbids are left out: lxml reads them (`&#8;`) and then refuses to write them.
+    The parser takes bytes, because lxml refuses text that names an encoding in an XML declaration.
+    Characters that XML forbids are removed: lxml reads them (`&#8;`) and then refuses to write
+    them.
     """
     lxml_html: Any = import_module("lxml.html")
     etree: Any = import_module("lxml.etree")
@@ -85,6 +88,6 @@ def parse_html(content: str) -> Any:
         return tree
     for node in tree.iter():
         node.tail = _FORBIDDEN.sub("", node.tail or "") or None
-        if isinstance(node.tag, str):  # else a comment, which nobody reads
+        if isinstance(node.tag, str):  # otherwise a comment, which is not used
             node.text = _FORBIDDEN.sub("", node.text or "") or None
     return tree

@@ -1,7 +1,8 @@
-"""Shortcodes in a Hugo post: layout goes, quoted code and the author's words stay.
+"""Remove the shortcodes of a Hugo post's layout, and keep quoted code and the author's words.
 
-Scope: what each shortcode of a post becomes. Out of scope: which posts are Hugo's
-(`folders`), `{{< highlight >}}` (`code_blocks`, which cleaning reads), running templates.
+Scope: the replacement of each shortcode in a post.
+Out of scope: which posts are Hugo's (`folders`), `{{< highlight >}}` (`code_blocks`, which cleaning
+reads), running templates.
 
 Grammar: https://gohugo.io/content-management/shortcodes/. `{{</* name */>}}` is how Hugo quotes a
 shortcode; a shortcode whose name ends in `.inline` holds template code between its tags.
@@ -71,6 +72,6 @@ def _name(tag: str) -> tuple[bool, str]:
 def _end_of_tag(part: str, start: int, *, mark: str) -> int | None:
     closing = ">}}" if mark == "<" else "%}}"
     end = part.find(closing, start + 3, start + _MAX_TAG)
-    if end < 0 or part.find("{{" + mark, start + 3, end) >= 0:  # the next one begins: unfinished
+    if end < 0 or part.find("{{" + mark, start + 3, end) >= 0:  # another tag begins: unfinished
         return None
     return end + 3

@@ -1,6 +1,7 @@
-"""What an importer is: the exports that it reads, and those of its platform that it refuses.
+"""Define an importer: the exports that it reads, and those of its platform that it rejects.
 
-Scope: the two values. Out of scope: which importers there are (`recognition`).
+Scope: the two values.
+Out of scope: the list of importers (`recognition`).
 """
 # pyright: strict
 
@@ -18,7 +19,7 @@ TO_MARKDOWN = "convert it to a folder of Markdown files (one post a file) and na
 
 
 class Read(Protocol):
-    """Everything in an export, one by one; a part that cannot be read is a `Skipped`."""
+    """A reader of an export: yields its parts one by one; an unreadable part is a `Skipped`."""
 
     def __call__(
         self, archive: Archive, *, include: frozenset[str]
@@ -27,15 +28,15 @@ class Read(Protocol):
 
 @dataclass(frozen=True)
 class RefusedExport:
-    """An export that is refused with its name, so that it is not imported as junk.
+    """An export that is rejected by name, so that it is not imported as junk.
 
     Attributes:
-        files: alternatives; each is a tuple of patterns that must all match some file's path. A
-            file that only this platform's export has.
-        content: pattern of what its files begin with; "" none.
-        title: as its users call it; "": the importer's own format, of which only a part is there,
-            or a damaged one.
-        next_step: what to do with it today.
+        files: alternatives; each is a tuple of patterns that must all match some file's path. The
+            files must occur only in this platform's export.
+        content: pattern for the beginning of its files, or "" for none.
+        title: its users' name for it, or "" for a part of the importer's own format or a damaged
+            export of it.
+        next_step: the user's next step.
     """
 
     files: tuple[tuple[str, ...], ...] = ()
@@ -44,14 +45,14 @@ class RefusedExport:
     next_step: str = "name the whole export, zipped as the platform gave it or unpacked"
 
     def in_names(self, names: str) -> bool:
-        """Whether paths, one a line, are those of this export."""
+        """Return whether paths, one per line, are those of this export."""
         return any(
             all(re.search(rf"^(?:.*/)?{pattern}$", names, re.MULTILINE) for pattern in patterns)
             for patterns in self.files
         )
 
     def in_head(self, head: bytes) -> bool:
-        """Whether a file that begins so is one of this export."""
+        """Return whether a file with this beginning belongs to this export."""
         pattern = self.content.encode()
         return bool(pattern and re.search(pattern, head, re.IGNORECASE | re.DOTALL))
 
@@ -62,17 +63,18 @@ def _bytes_on_disk(archive: Archive) -> str:
 
 @dataclass(frozen=True)
 class Importer:
-    """One platform's exports: what they are known by, and how they are read.
+    """One platform's exports: how they are recognised and read.
 
     Attributes:
-        name: carried by its records as `source` (`linkedin`).
-        title: as its users call the format (`LinkedIn data export`).
-        recognises: by what an archive holds, never by the archive's own name; cheap.
-        read: `include` is a subset of `record.OPT_INS`.
-        refuses: what is refused where no importer recognises an archive; the first that matches.
-        beside_markdown: a folder that also holds Markdown posts may be its export (a repository).
-        latest_only: it holds the newest posts only (a feed): what is gone from it is not deleted.
-        digest: what the records follow from, where it is not the bytes on disk (a commit).
+        name: `source` of its records (`linkedin`).
+        title: its users' name for the format (`LinkedIn data export`).
+        recognises: cheap test of an archive's content, never of the archive's own name.
+        read: reader of an archive; `include` is a subset of `record.OPT_INS`.
+        refuses: exports rejected if no importer recognises an archive; the first match applies.
+        beside_markdown: whether a folder with Markdown posts may be its export (a repository).
+        latest_only: whether it holds only the newest posts (a feed), so that missing ones are not
+            deleted.
+        digest: hash of the records' inputs, if these are not the bytes on disk (a commit).
     """
 
     name: str

@@ -1,15 +1,16 @@
-"""Fields that a site gives its posts: front matter for a folder of posts, a pattern, or one post.
+"""Apply the fields that a site gives its posts: by folder, by pattern, or for one post.
 
-Scope: finding and reading them, and a post's fields with theirs. Out of scope: front
-matter itself (`front_matter`), what a field means, the rest of a configuration
+Scope: finding and reading these fields, and merging them with a post's own.
+Out of scope: front matter itself (`front_matter`), what a field means, the rest of a configuration
 (`site_configuration`).
 
-Sources: https://www.11ty.dev/docs/data-template-dir/ (`posts/posts.json` holds for all below
-`posts`, `posts/a.json` for `posts/a.md`; `.11tydata.js` is a program, which is not run),
+Sources: https://www.11ty.dev/docs/data-template-dir/ (`posts/posts.json` applies to everything
+below `posts`, `posts/a.json` to `posts/a.md`; `.11tydata.js` is a program, which is not run),
 https://jekyllrb.com/docs/configuration/front-matter-defaults/ (`defaults` of `_config.yml`, also of
-`collections: {posts: {output: false}}`), https://gohugo.io/content-management/front-matter/#cascade-1
-(`cascade` of the configuration and of `_index.md`), https://quarto.org/docs/projects/quarto-projects.html
-(`_metadata.yml`). What is nearer to the post counts more, and lists of tags are joined.
+`collections: {posts: {output: false}}`),
+https://gohugo.io/content-management/front-matter/#cascade-1 (`cascade` of the configuration and of
+`_index.md`), https://quarto.org/docs/projects/quarto-projects.html (`_metadata.yml`). Fields nearer
+to the post take precedence, and lists of tags are joined.
 """
 # pyright: strict
 
@@ -31,9 +32,9 @@ _DATA = re.compile(r"(?P<of>(?:.*/)?[^/]+?)(?P<own>\.11tydata)?\.json", re.DOTAL
 _SECTION = re.compile(r"(?P<folder>(?:.*/)?)_index(?:\.[\w-]+)?\.(?:md|markdown|html?)", re.DOTALL)
 _QUARTO = re.compile(r"(?P<folder>(?:.*/)?)_metadata\.ya?ml", re.DOTALL)
 _JOINED = ("tags", "categories", "keywords")
-# 11ty runs a permalink as a template, and Jekyll and Hugo fill one in; such an address is none.
+# 11ty runs a permalink as a template, and Jekyll and Hugo fill one in: it is not an address.
 _TEMPLATE = re.compile(r"\{[{%]|:\w")
-_PATTERN = "^"  # how a scope begins that is a regular expression for the path without its suffix
+_PATTERN = "^"  # prefix of a scope that is a regular expression for the path without its suffix
 _WILDCARDS = re.compile(r"\*\*/|\*\*|\*|\?|\{[^{}]*\}|[^*?{]+|\{")
 
 Read = Callable[[str], bytes]
@@ -43,13 +44,13 @@ Scoped = tuple[str, str]
 def inherited_fields(
     source_ids: Collection[str], read: Read, *, site: Site, root_name: str = ""
 ) -> tuple[Scoped, ...]:
-    """What `Site.data` holds of a site, or of a folder that lies in one; the nearest comes last.
+    """Return the value of `Site.data` for a site or a folder in one; the nearest scope comes last.
 
     Args:
         source_ids: paths of the files in the site.
-        read: the bytes of one of them; may raise `OSError`.
-        site: as its configuration says it.
-        root_name: the folder's own name, whose data file may lie in it.
+        read: returns the bytes of one of them; may raise `OSError`.
+        site: the site, as configured.
+        root_name: the folder's own name, after which its data file may be named.
     """
     if site.generator == "jekyll":
         return tuple(_of_jekyll(configuration(source_ids, read, layout="jekyll")))
@@ -60,14 +61,14 @@ def inherited_fields(
 
 
 def with_inherited(fields: Mapping[str, Any], path: str, site: Site) -> dict[str, Any]:
-    """A post's fields with those that its site gives it.
+    """Return a post's fields merged with those that its site gives it.
 
     Args:
-        fields: of its front matter, keys in lower case.
-        path: the post's, in the site.
+        fields: the post's front matter, keys in lower case.
+        path: the post's path in the site.
 
     Raises:
-        ValueError: a file that gives such fields cannot be read, and may hold the post back.
+        ValueError: a file that gives such fields, and may hold the post back, cannot be read.
     """
     own = dict(fields)
     given: dict[str, Any] = {}
@@ -88,7 +89,7 @@ def _applies(scope: str, path: str) -> bool:
 
 
 def _joined(far: Mapping[str, Any], near: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of which the nearer count, but for lists of tags, which are added up."""
+    """Merge fields: the nearer ones take precedence, but lists of tags are joined."""
     both = {name: front_matter.list_field(far, name) for name in _JOINED if name in far}
     lists = {
         name: list(dict.fromkeys([*said, *front_matter.list_field(near, name)]))
@@ -119,7 +120,7 @@ def _of_quarto(source_ids: Collection[str], read: Read) -> Iterator[Scoped]:
 
 
 def _of_jekyll(fields: Mapping[str, Any]) -> Iterator[Scoped]:
-    """Jekyll lets the longer path count more, then the entry that names a type."""
+    """Yield Jekyll's defaults: longer paths take precedence, then entries that name a type."""
     scoped: list[tuple[tuple[int, bool], Scoped]] = []
     for entry in _entries(fields.get("defaults")):
         scope = mapping(entry.get("scope"))
@@ -137,7 +138,7 @@ def _of_jekyll(fields: Mapping[str, Any]) -> Iterator[Scoped]:
 
 
 def _of_hugo(source_ids: Collection[str], read: Read, site: Site) -> Iterator[Scoped]:
-    """Of one list of cascades the first that gives a field counts, so the last one comes first."""
+    """Yield Hugo's cascades in reverse, since the first entry of a list that gives a field wins."""
     roots = [f"{folder}/" for folder in site.folders]
     for entry in reversed(_entries(configuration(source_ids, read, layout="hugo").get("cascade"))):
         for root in roots:
@@ -157,7 +158,7 @@ def _of_hugo(source_ids: Collection[str], read: Read, site: Site) -> Iterator[Sc
 
 
 def _cascade(entry: Mapping[str, Any], *, folder: str, root: str) -> Iterator[Scoped]:
-    """One cascade; its target names posts by a pattern for their path below the content."""
+    """Yield one cascade; its target is a pattern for the posts' path below the content folder."""
     target = mapping(entry.get("target") or entry.get("_target"))
     if "page" not in str(target.get("kind") or "page").strip("{}").split(","):
         return
@@ -169,7 +170,7 @@ def _cascade(entry: Mapping[str, Any], *, folder: str, root: str) -> Iterator[Sc
 
 
 def _pattern(wildcards: str) -> str:
-    """A path with `*`, `**`, `?` and `{a,b}` as a regular expression that begins with `^`."""
+    """Return a path with `*`, `**`, `?` and `{a,b}` as a regular expression beginning with `^`."""
     return _PATTERN + "".join(map(_as_expression, _WILDCARDS.findall(wildcards)))
 
 
@@ -181,7 +182,7 @@ def _as_expression(part: str) -> str:
 
 
 def _entries(value: object) -> list[Mapping[str, Any]]:
-    """One mapping, or a list of them."""
+    """Return the mappings of a value that is one mapping or a list of them."""
     listed = cast("list[object]", value) if isinstance(value, list) else [value]
     return [one for one in map(mapping, listed) if one]
 
@@ -197,7 +198,7 @@ def _of_file(path: str, read: Read) -> str:
 
 
 def _as_json(fields: Mapping[str, Any]) -> str:
-    """Dates become text, which is read as a date again."""
+    """Return fields as JSON; dates become text, which is later parsed as a date again."""
     named = {key.strip().lower(): one for key, one in fields.items()}
     address = named.get("permalink")
     if isinstance(address, str) and _TEMPLATE.search(address):

@@ -1,11 +1,12 @@
-"""Liquid in a Jekyll post: layout goes, quoted code and the author's words stay.
+"""Remove the Liquid of a Jekyll post's layout, and keep quoted code and the author's words.
 
-Scope: what each tag of a post becomes. Out of scope: which posts are Jekyll's
-(`folders`), `{% highlight %}` (`code_blocks`, which cleaning reads), running templates: what a tag
-prints depends on the site and is not the author's sentence.
+Scope: the replacement of each tag in a post.
+Out of scope: which posts are Jekyll's (`folders`), `{% highlight %}` (`code_blocks`, which cleaning
+reads), running templates: a tag's output depends on the site and is not the author's sentence.
 
 Tags: https://shopify.github.io/liquid/ and https://jekyllrb.com/docs/liquid/tags/; `codeblock` and
-`blockquote` are Octopress'. A `{% raw %}` block is quoted code, so its contents stay as they are.
+`blockquote` are from Octopress. A `{% raw %}` block is quoted code, so its contents stay as they
+are.
 """
 # pyright: strict
 
@@ -22,14 +23,14 @@ _END_OF_RAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
 _TAG = re.compile(r"\{%-?\s*(#|\w*)(.*?)-?%\}", re.DOTALL)
 _LITERAL = re.compile(r"\{\{-?\s*(?:\"([^\"]*)\"|'([^']*)')")
 _TEMPLATE = re.compile(r"\{[{%]")
-# Blocks that print something else than what stands in them: a remark, or a list the site makes.
+# Blocks whose contents are not printed as they are: a remark, or a list that the site generates.
 _NOT_PRINTED = frozenset({"comment", "for", "tablerow", "capture"})
 _QUOTES = frozenset({"blockquote", "quote"})
 
 
 @dataclass
 class _Reader:
-    """The state that crosses code: an open `raw`, an unprinted block, a quotation."""
+    """The state kept across code: an open `raw`, an unprinted block, a quotation."""
 
     markup: str
     out: list[str] = field(default_factory=list[str])
@@ -57,7 +58,7 @@ def without_liquid(text: str, *, markup: str = "markdown") -> str:
 
 
 def _code(part: str) -> str:
-    """Code as the author meant it: without the `raw` marks that kept Jekyll from running it."""
+    """Return code without the `raw` marks that kept Jekyll from running it."""
     unwrapped = _RAW_MARK.sub("", part) if "raw" in part else part
     return re.sub(r"(\{%-?[ \t]*(?:end)?)codeblock\b", r"\1highlight", unwrapped)
 
@@ -87,11 +88,11 @@ def _read(reader: _Reader, part: str) -> None:
 
 
 def _keep_raw(reader: _Reader, part: str, position: int) -> int:
-    """Keep quoted code to the end of its block, or of this part; returns where to go on."""
+    """Keep quoted code to the end of its block, or of this part; return the next position."""
     end = _END_OF_RAW.search(part, position)
     quoted = part[position : end.start() if end else len(part)]
     reader.raw = end is None
-    # Quoted template text in a sentence becomes a code span: cleaning keeps that. A block that
+    # Quoted template text in a sentence becomes a code span, which cleaning keeps. A block that
     # began in an earlier part (position 0) holds code blocks.
     span = quoted.strip()
     if end and position and _TEMPLATE.search(span) and "`" not in span and "\n" not in span:
@@ -125,7 +126,7 @@ def _close_quotation(reader: _Reader) -> None:
 
 
 def as_quotation(words: str, *, markup: str) -> str:
-    """Words of somebody else, marked as Markdown or HTML marks them."""
+    """Mark somebody else's words as a quotation in Markdown or HTML."""
     if markup == "html":
         return f"<blockquote>{words}</blockquote>"
     lines = words.strip("\n").split("\n")

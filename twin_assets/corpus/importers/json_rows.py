@@ -1,9 +1,10 @@
-"""The rows of a platform's JSON: a member's document, its lists and texts.
+"""Read the rows of a platform's JSON: a member's document, its lists and texts.
 
-Scope: reading a document, a row's members of a wanted kind. Out of scope: what a row
-means (one importer a platform), reading files (`archive`).
+Scope: reading a document, and a row's members of a given kind.
+Out of scope: what a row means (one importer per platform), reading files (`archive`).
 
-A file is read whole or not at all: one with a lost byte is `torn`, and its posts stay as they were.
+A file is read whole or not at all: a file with a lost byte is `torn`, and its posts stay as they
+were.
 Grammar: https://www.rfc-editor.org/rfc/rfc8259.
 """
 # pyright: strict
@@ -21,14 +22,14 @@ _ASSIGNED = re.compile(rb"\A[\w\s.]*=")
 _UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 MALFORMED = "malformed_row"
-"""Word for `Skipped`: a row that is no object, or lacks what its kind has."""
+"""Reason for `Skipped`: a row that is not an object, or lacks a required field."""
 
 
 def document(archive: Archive, name: str, *, limit: int | None = None) -> Any:
-    """A member's JSON, or what a script assigns (`window.YTD.tweets.part0 = [ … ]`).
+    """Return a member's JSON, or the value a script assigns (`window.YTD.tweets.part0 = [ … ]`).
 
     Raises:
-        MemberError: as `Archive.read`; `torn`: it is no JSON.
+        MemberError: as `Archive.read`, or `torn` if it is not JSON.
     """
     body = archive.read(name, limit=limit)
     written = _ASSIGNED.sub(b"", body.removeprefix(b"\xef\xbb\xbf"))
@@ -40,10 +41,10 @@ def document(archive: Archive, name: str, *, limit: int | None = None) -> Any:
 
 
 def rows(name: str, found: object) -> Iterator[dict[str, Any] | str]:
-    """The objects of a list, in order, and `MALFORMED` for what is none.
+    """Yield the objects of a list in order, and `MALFORMED` for any other item.
 
     Raises:
-        MemberError: `torn`: it is no list.
+        MemberError: `torn` if it is not a list.
     """
     if not isinstance(found, list):
         raise MemberError(name, "torn")
@@ -52,7 +53,7 @@ def rows(name: str, found: object) -> Iterator[dict[str, Any] | str]:
 
 
 def member(row: object, *path: str) -> object:
-    """`row[path[0]][path[1]]…`; None where a step is missing or is no object."""
+    """Return `row[path[0]][path[1]]…`, or None if a step is missing or not an object."""
     value = row
     for name in path:
         if not isinstance(value, Mapping):
@@ -62,7 +63,7 @@ def member(row: object, *path: str) -> object:
 
 
 def string(row: object, *path: str) -> str:
-    """A text member, without halves of surrogate pairs and control characters; else "".
+    """Return a text member without lone surrogates and control characters, or "".
 
     A number counts as text: identifiers come as either.
     """
@@ -73,14 +74,14 @@ def string(row: object, *path: str) -> str:
 
 
 def objects(row: object, *path: str) -> list[dict[str, Any]]:
-    """The objects of a list member; what else is in the list is left out."""
+    """Return the objects of a list member; other items are left out."""
     value = member(row, *path)
     items = cast("list[object]", value) if isinstance(value, list) else []
     return [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
 
 
 def strings(row: object, *path: str) -> list[str]:
-    """The texts of a list member, or the one text that stands in its place."""
+    """Return the texts of a list member, or the one text in its place."""
     value = member(row, *path)
     items = cast("list[object]", value) if isinstance(value, list) else [value]
     return [_UNWANTED.sub("", item) for item in items if isinstance(item, str)]

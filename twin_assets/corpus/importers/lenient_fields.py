@@ -1,10 +1,10 @@
-"""Fields of a head that its own format refuses: read entry by entry, line by line.
+"""Read the fields of a head that its format's parser rejects, entry by entry and line by line.
 
-Scope: `title: Problem: Things`, `family: [[Smith]] [[Jones]]`, a tab before a key, a comma
-too many. Out of scope: where a head begins and ends, strict parsers (`front_matter`).
+Scope: `title: Problem: Things`, `family: [[Smith]] [[Jones]]`, a tab before a key, an extra comma.
+Out of scope: where a head begins and ends, strict parsers (`front_matter`).
 
-One entry that cannot be parsed costs itself: it is text then, and the others are what they say. A
-line below such an entry that would hold the post back counts as if it stood by itself.
+An entry that cannot be parsed becomes text and does not affect the others. A line below such an
+entry that would hold the post back counts as an entry of its own.
 """
 # pyright: strict
 
@@ -28,12 +28,12 @@ _ITEM = re.compile(r"[ \t]*-[ \t]+(.*)")
 
 
 def of_yaml(block: str, parse: Parse) -> dict[str, Any] | None:
-    """The fields of a block of YAML; None where most of its lines are prose."""
+    """Return the fields of a YAML block, or None if most of its lines are prose."""
     return _of_lines(block, parse, _YAML_ENTRY)
 
 
 def of_toml(block: str, parse: Parse) -> dict[str, Any] | None:
-    """The fields of a block of TOML, tables as mappings; None where most of its lines are prose."""
+    """Return the fields of a TOML block, tables as mappings, or None if most lines are prose."""
     parts = _TOML_TABLE.split(block)
     fields: dict[str, Any] = {}
     for name, part in zip(["", *parts[1::2]], parts[::2], strict=True):
@@ -45,8 +45,9 @@ def of_toml(block: str, parse: Parse) -> dict[str, Any] | None:
 
 
 def of_json(text: str) -> tuple[dict[str, Any], int] | None:
-    """The fields of an object over several lines, and where it ends; None where its end or one of
-    its lines cannot be told."""
+    """Return the fields of an object over several lines and its end; None if the end is missing or
+    a line cannot be parsed.
+    """
     fields: dict[str, Any] = {}
     position = 0
     for number, line in enumerate(text.splitlines(keepends=True)):

@@ -1,15 +1,16 @@
-"""LinkedIn's data export: posts (`Shares.csv`, `Shares_<id>.csv`) and articles (`Articles/`).
+"""Import LinkedIn's data export: posts (`Shares.csv`, `Shares_<id>.csv`) and `Articles/`.
 
-Scope: what a share and an article are. Out of scope: taking the CSV apart
-(`linkedin_shares`). Never read: messages, connections, comments, what others wrote.
+Scope: turning shares and articles into records.
+Out of scope: parsing the CSV (`linkedin_shares`). Messages, connections, comments and other
+people's texts are never read.
 
-Format: https://www.linkedin.com/help/linkedin/answer/a1339364, columns by name. The identifier of a
-post is in its URN, and the time in it: `id >> 22` is in milliseconds, one millisecond finer than
-the column `Date` and in UTC for sure.
+Format: https://www.linkedin.com/help/linkedin/answer/a1339364, columns by name. A post's URN holds
+its identifier, and the identifier holds its time: `id >> 22` is in milliseconds and certainly in
+UTC, finer than the column `Date`.
 
-Who may read a post is not documented. In five exports that their owners published (945 rows) the
-column `Visibility` says `MEMBER_NETWORK` in every row, also in the 68 of groups, and is never
-empty. So an empty cell is no word for public, and a post in a group is for its members.
+LinkedIn does not document who may read a post. In five exports that their owners published (945
+rows) the column `Visibility` is `MEMBER_NETWORK` in every row, including the 68 of groups, and is
+never empty. So an empty cell does not mean public, and a post in a group is for its members.
 """
 # pyright: strict
 
@@ -43,24 +44,24 @@ _URN = re.compile(r"urn:li:(share|ugcPost|activity|groupPost):(?:\d+-)?(\d+)")
 _HASHTAG = re.compile(r"\{hashtag\|\\?#\|([^}|]+)\}")
 _TAG = re.compile(r"(?<![\w&/])#(\w+)")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?")
-# https://www.unicode.org/charts/PDF/U1D400.pdf, and its letters that were there before it.
+# https://www.unicode.org/charts/PDF/U1D400.pdf, and the letters that Unicode had before it.
 _STYLED = re.compile("[\U0001d400-\U0001d7ff\u210a-\u2113\u211b-\u211d\u212c-\u2134]+")
 _SHARES_LIMIT = 128 << 20
 _VISIBILITY = {
     "PUBLIC": "public",
-    "MEMBER_NETWORK": "public",  # what the export says of every ordinary post
+    "MEMBER_NETWORK": "public",  # the export's value for every ordinary post
     "LOGGED_IN": "public",
     "CONNECTIONS": "followers",
     "CONNECTIONS_ONLY": "followers",
 }
 
 
-# The end of another row within a commentary: damage hid where that row ends, and who may read it.
+# The end of another row within a commentary: damage hid the row's end and its visibility.
 _SWALLOWED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
 
 
 def recognises(archive: Archive) -> bool:
-    """It has a `Shares.csv` with LinkedIn's columns, or an article with its marks."""
+    """Return whether there is a `Shares.csv` with LinkedIn's columns or an article of its form."""
     if any(_SHARES_HEAD.search(archive.head(name)) for name in archive.candidates(_SHARES)):
         return True
     articles = archive.matching(_ARTICLES)[:3]
@@ -68,7 +69,7 @@ def recognises(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Every share and every article."""
+    """Yield every share and every article."""
     author = _owner(archive)
     byline = "Profile.csv" if author else ""
     for name in archive.candidates(_SHARES):
@@ -78,7 +79,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             yield Skipped(name, error.reason)
             continue
         if not columns_of(text):
-            # Without its head no row can be read: that none is there says nothing about the posts.
+            # No row can be read without the header, so missing posts are not deleted ones.
             yield Skipped(name, "torn")
             continue
         rows = enumerate(share_rows(text), start=1)
@@ -89,7 +90,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
         if shares and all(
             isinstance(share, Skipped) and share.reason == "malformed_row" for share in shares
         ):
-            # Not one row has the columns that the head names: it is the head that is damaged.
+            # No row has the columns that the header names, so the header is damaged.
             yield Skipped(name, "torn")
         yield from _agreed(shares)
     for name in archive.matching(_ARTICLES):
@@ -100,7 +101,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
 
 
 def _agreed(shares: list[ExportRecord | Skipped]) -> Iterator[ExportRecord | Skipped]:
-    """The shares of one file; a post whose rows disagree about who may read it is private.
+    """Yield the shares of one file; a post whose rows disagree about visibility becomes private.
 
     Damage that repeats a piece of the file joins a post's beginning with the end of another.
     """
@@ -138,7 +139,7 @@ def _share(
     text = _plain_letters(_HASHTAG.sub(r"#\1", row["ShareCommentary"]))
     if not text:
         return Skipped(source_id, "no_text" if row.get("MediaUrl") else "bare_reshare")
-    # An empty cell, a new word, or no such column: nobody says that it was public.
+    # An empty cell, an unknown word or a missing column does not mean public.
     visibility = _VISIBILITY.get(row.get("Visibility", "").strip().upper())
     if visibility is None and "private" not in include:
         return Skipped(source_id, "unknown_visibility")
@@ -198,16 +199,16 @@ def _article(
 
 
 def _plain_letters(text: str) -> str:
-    """Words in mathematical letters, LinkedIn's only way to bold, in the letters that they show.
+    """Replace mathematical letters, LinkedIn's only way to bold, with the letters that they show.
 
-    To a tokenizer each of them is four bytes that no word has. Nothing else is changed: NFKC of a
-    whole text would make `½` three signs.
+    A tokenizer sees each of them as four bytes that occur in no word. Nothing else is changed: NFKC
+    of a whole text would turn `½` into three characters.
     """
     return _STYLED.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
 
 
 def _said(root: Any, kind: str) -> datetime | None:
-    """The time in `<p class="published">Published on 2019-05-08 15:10</p>`, which is taken out."""
+    """Remove `<p class="published">Published on 2019-05-08 15:10</p>` and return its time."""
     for element in root.iter("p"):
         if str(element.get("class") or "") == kind:
             when = _moment(str(element.text_content()))
@@ -217,20 +218,20 @@ def _said(root: Any, kind: str) -> datetime | None:
 
 
 def _owner(archive: Archive) -> str:
-    """First and last name from the owner's own `Profile.csv`; "" without one."""
+    """Return the first and last name from the owner's `Profile.csv`, or "" if there is none."""
     for name in archive.matching(r"Profile\.csv"):
         try:
             rows = csv.DictReader(io.StringIO(decoded(archive.read(name, limit=1 << 20))))
             row = next(rows, dict[str, str]())
         except (MemberError, csv.Error):
-            return ""  # a byline less; the posts are read all the same
+            return ""  # the byline is lost, but the posts are still read
         names = (row.get("First Name"), row.get("Last Name"))
         return " ".join(part.strip() for part in names if part and part.strip())
     return ""
 
 
 def _time_in(identifier: str) -> datetime | None:
-    """The time of a post in its identifier; None for the short ones from before 2012."""
+    """Return the time in a post's identifier, or None for the short ones from before 2012."""
     milliseconds = int(identifier[:20]) >> 22
     if not 1_325_376_000_000 <= milliseconds < 4_102_444_800_000:  # 2012 to 2100
         return None

@@ -1,15 +1,15 @@
-"""`Shares.csv` of a LinkedIn export → its rows, by column name.
+"""Parse `Shares.csv` of a LinkedIn export into rows by column name.
 
-Scope: what makes that file no RFC 4180, put right. Out of scope: what a row means
-(`linkedin`).
+Scope: repairing the file's deviations from RFC 4180.
+Out of scope: what a row means (`linkedin`).
 
-Seen in exports and in public parsers of them: the commentary's line breaks stand outside its quotes
+Seen in exports and in public parsers of them: the commentary's line breaks are outside its quotes
 (`"First."`, newline, `""`, newline, `"Third."`), once as rows of their own and once escaped within
-one field; quotes within it are doubled or not; UTF-8 was read as Windows-1252 and written again.
-A row is therefore found by how it begins (time and address), its last columns are taken from
-its end, and what is left between them is the commentary. Which quotes may stand in there decides
-whether it is one row: where damage joined two, the end of the second says who may read the first,
-so a row in doubt is none (`_is_one_commentary`).
+one field; quotes within it are doubled or not; UTF-8 was read as Windows-1252 and written again. A
+row is therefore found by its beginning (time and address), its last columns are taken from its end,
+and the rest between them is the commentary. The quotes in the commentary decide whether it is one
+row: where damage joined two rows, the second's end would set the visibility of the first, so a
+doubtful row is rejected (`_is_one_commentary`).
 """
 # pyright: strict
 
@@ -23,20 +23,20 @@ from itertools import pairwise
 
 _TIME = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?: UTC)?"
 _LINK = r'"?https?://[\w.]*linkedin\.com/'
-# A row: its time, or something short in place of one, and then LinkedIn's address. Time and address
-# together begin one also within a line: the line end before them was damaged.
+# A row: its time, or something short in its place, and then LinkedIn's address. Time and address
+# together also begin a row within a line, if the line end before them was damaged.
 _ROW = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,{_LINK})|{_TIME},{_LINK}', re.M)
-_END_OF_ROW = re.compile(r',"?[A-Z_]+"?\n')  # by a word: an empty column may have lost it
+_END_OF_ROW = re.compile(r',"?[A-Z_]+"?\n')  # ends with a word: an empty column may have lost it
 _PLAIN = re.compile(r"[A-Za-z_]*|https?://\S*")
-# The address of a post as a column: prose goes on with a space after the comma.
+# A post's address as a column; in prose a space follows the comma.
 _ADDRESS_COLUMN = re.compile(r'\burn(?:%3A|:)li(?:%3A|:)\w+(?:%3A|:)\d+"?,(?=\S)', re.IGNORECASE)
-# A quote that is not doubled, between two words that no space separates: it opens nothing and
-# closes nothing. Only after ASCII: scripts without spaces quote so (`使用"Python"编程`).
+# A quote that is not doubled, between two words without a space: it opens and closes nothing. Only
+# after ASCII, since scripts without spaces quote this way (`使用"Python"编程`).
 _QUOTE_WITHIN_A_WORD = re.compile(r'(?<=[!-~])(?<![-("\[{/])"(?=[\w%:/])')
 
 
 def decoded(body: bytes) -> str:
-    """UTF-8 with or without a byte order mark, else Windows-1252; `\\n` line ends."""
+    """Decode UTF-8 with or without a byte order mark, else Windows-1252, with `\\n` line ends."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -45,31 +45,31 @@ def decoded(body: bytes) -> str:
 
 
 def columns_of(text: str) -> list[str]:
-    """The columns that the first line names; [] when it is no head of `Shares.csv`."""
+    """Return the columns named in the first line, or [] if it is not a header of `Shares.csv`."""
     head = text.lstrip("\n").partition("\n")[0]
     columns = [name.strip() for name in next(csv.reader([head]), list[str]())]
     return columns if "ShareCommentary" in columns and columns[0] == "Date" else []
 
 
 def share_rows(text: str) -> Iterator[dict[str, str] | None]:
-    """The rows of `Shares.csv`; None for one that cannot be taken apart.
+    """Yield the rows of `Shares.csv`, or None for one that cannot be parsed.
 
     Args:
-        text: the file, decoded, with `columns_of` it.
+        text: the decoded file, with a header that `columns_of` accepts.
     """
     columns = columns_of(text)
     rest = text.lstrip("\n").partition("\n")[2]
     starts = [match.start() for match in _ROW.finditer(rest)]
     if rest[: starts[0] if starts else None].strip():
-        yield None  # before the first row there is something that is none
+        yield None  # the text before the first row is not a row
     for start, end in pairwise([*starts, len(rest)]):
         chunk = rest[start:end].rstrip("\n")
         if end == len(rest) and chunk.endswith(",") and not rest.endswith("\n"):
-            yield None  # torn: its last column may have said something
+            yield None  # torn: its last column may be cut off
             continue
         row = _row(chunk, columns)
         if row is None and (ending := _END_OF_ROW.search(chunk)):
-            # The rest of a damaged row may stand below a whole one.
+            # The rest of a damaged row may follow a whole one.
             whole = _row(chunk[: ending.end() - 1], columns)
             if whole is not None:
                 yield whole
@@ -83,7 +83,7 @@ def _row(chunk: str, columns: list[str]) -> dict[str, str] | None:
     row = dict(zip(columns, fields, strict=True))
     if _ADDRESS_COLUMN.search(row["ShareCommentary"]):
         return None
-    import ftfy  # 0.1 s, and only here
+    import ftfy  # takes 0.1 s, and is needed only here
 
     row["ShareCommentary"] = ftfy.fix_encoding(_joined(row["ShareCommentary"])).strip()
     return row
@@ -120,15 +120,15 @@ def _from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
         return None
     if len(chunk) > 1 and chunk[0] == chunk[-1] == '"':
         chunk = chunk[1:-1]
-    # Still as it was written: inner quotes are doubled where the paragraphs are not joined below.
+    # Left as written: inner quotes are doubled unless the paragraphs are joined below.
     return [*left, chunk if _paragraphs(chunk) else chunk.replace('""', '"'), *right]
 
 
 def _is_one_commentary(written: str) -> bool:
-    """Whether the quotes are those of one text, however LinkedIn wrote it.
+    """Return whether the quotes are those of one text, in any of LinkedIn's ways of writing it.
 
-    They come in pairs; a comma or a line end stands within quotes; those of the text are all
-    doubled or none is, and one that is not doubled stands at the edge of a word.
+    Quotes come in pairs; a comma or a line end is within quotes; the text's own quotes are all
+    doubled or none is, and a quote that is not doubled is at the edge of a word.
     """
     if written.count('"') % 2:
         return False
@@ -144,16 +144,16 @@ def _is_one_commentary(written: str) -> bool:
 
 
 def _joined(commentary: str) -> str:
-    """The commentary with its line breaks inside."""
+    """Return the commentary with its line breaks inside."""
     paragraphs = _paragraphs(commentary)
     return commentary if paragraphs is None else "\n".join(paragraphs)
 
 
 def _paragraphs(commentary: str) -> list[str] | None:
-    """The lines of a commentary that is quoted line by line; None when it is not.
+    """Return the lines of a commentary that is quoted line by line, or None if it is not.
 
-    Every line break stands between two quotes, and what is left of each line has whole pairs of
-    quotes (`He said "yes"`, newline, `"No" was the answer` is no such text).
+    Every line break is between two quotes, and the rest of each line has whole pairs of quotes (`He
+    said "yes"`, newline, `"No" was the answer` is not such a text).
     """
     lines = commentary.split("\n")
     if len(lines) == 1:

@@ -1,9 +1,10 @@
-"""The archive that Mastodon makes of one's posts: `outbox.json`, an ActivityPub collection.
+"""Import Mastodon's archive of an account's posts: `outbox.json`, an ActivityPub collection.
 
-Scope: `Create` activities of the author, who may read each, threads.
-Out of scope: boosts (`Announce`), likes, bookmarks, direct messages: never read.
+Scope: the author's `Create` activities, who may read each, threads.
+Out of scope: boosts (`Announce`), likes, bookmarks, direct messages: they are never read.
 
-Format: https://docs.joinmastodon.org/user/moving/#export, https://www.w3.org/TR/activitypub/#outbox.
+Format: https://docs.joinmastodon.org/user/moving/#export,
+https://www.w3.org/TR/activitypub/#outbox.
 Who may read a post: https://docs.joinmastodon.org/spec/activitypub/#properties-used.
 """
 # pyright: strict
@@ -35,7 +36,7 @@ _MENTIONS = re.compile(
 )
 _POSTS = frozenset({"Note", "Article", "Question", "Page"})
 _OPT_INS: Mapping[str, frozenset[str]] = {
-    # Who wants what only followers could read also wants what everybody could, unannounced.
+    # An opt-in to posts for followers includes public posts that were not announced.
     "unlisted": frozenset({"followers", "private"}),
     "followers": frozenset({"followers"}),
 }
@@ -56,12 +57,12 @@ class _Post:
 
 
 def recognises(archive: Archive) -> bool:
-    """Whether there is an `outbox.json` that is a collection of activities."""
+    """Return whether there is an `outbox.json` that is a collection of activities."""
     return bool(_outboxes(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Public posts, threads joined; `include` may have `followers` and `replies`."""
+    """Yield public posts, threads joined; `include` may hold `followers` and `replies`."""
     posts: dict[str, _Post] = {}
     for name in _outboxes(archive):
         try:
@@ -93,7 +94,7 @@ def _outboxes(archive: Archive) -> list[str]:
 
 
 def _actor(archive: Archive, *, beside: str) -> _Actor:
-    """Whose outbox it is, by the `actor.json` in the same folder."""
+    """Return the outbox's owner, from the `actor.json` in the same folder."""
     name = beside.rpartition("/")[0]
     name = f"{name}/actor.json" if name else "actor.json"
     if name not in archive.names():
@@ -151,7 +152,7 @@ def _post(row: dict[str, Any], actor: _Actor, *, where: str) -> _Post | Skipped:
 
 
 def _visibility(addressed: Mapping[str, Any]) -> str:
-    """Who may read it; a message to named people is `private`."""
+    """Return who may read a post; a message to named people is `private`."""
     to, copy = set(strings(addressed, "to")), set(strings(addressed, "cc"))
     if to & _PUBLIC:
         return "public"
@@ -161,7 +162,7 @@ def _visibility(addressed: Mapping[str, Any]) -> str:
 
 
 def _language(note: Mapping[str, Any]) -> str:
-    """The language of `contentMap`, when it has one."""
+    """Return the language of `contentMap` if it has exactly one, or ""."""
     content = member(note, "contentMap")
     names = list(cast("dict[str, object]", content)) if isinstance(content, dict) else []
     return names[0] if len(names) == 1 and names[0] != "und" else ""
@@ -170,9 +171,9 @@ def _language(note: Mapping[str, Any]) -> str:
 def _records(
     posts: Mapping[str, _Post], include: frozenset[str]
 ) -> Iterator[ExportRecord | Skipped]:
-    """One record a thread: the first post decides on kind, each post on who may read it."""
+    """Yield one record per thread: the first post sets its kind, each post its own visibility."""
     parents = {address: post.answers for address, post in posts.items()}
-    # A post that continues one's answer to somebody is part of that answer.
+    # A post that continues the author's reply to somebody is part of that reply.
     answers_of = {address: posts[root] for address, root in first_of_thread(parents).items()}
     texts: dict[str, str] = {}
     for address, post in posts.items():

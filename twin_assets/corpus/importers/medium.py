@@ -1,8 +1,8 @@
-"""Medium's export: `posts/<date>_<title>-<id>.html`, `posts/draft_<title>-<id>.html`.
+"""Import Medium's export: `posts/<date>_<title>-<id>.html`, `posts/draft_<title>-<id>.html`.
 
-Scope: telling stories, drafts and responses apart, and a story's fields.
-Out of scope: Markdown from HTML (`html_cleaning`). Never read: claps, highlights,
-bookmarks, sessions and IP addresses, which lie in folders of their own.
+Scope: distinguishing stories, drafts and responses, and a story's fields.
+Out of scope: Markdown from HTML (`html_cleaning`). Claps, highlights, bookmarks, sessions and IP
+addresses, which are in other folders, are never read.
 
 Format: https://help.medium.com/hc/en-us/articles/115004745787; a page is an `h-entry` of
 https://microformats.org/wiki/h-entry.
@@ -30,20 +30,20 @@ _PAGE = r"(?:\d{4}-\d\d-\d\d|draft)_.*-[0-9a-f]{8,14}\.html"
 _IDENTIFIER = re.compile(r"-([0-9a-f]{8,14})(?:\.html)?$")
 _MARKS = (b'class="h-entry"', b'class="p-name"', b'data-field="body"')
 _DROPPED = frozenset(
-    # the title once more; cards and frames that show somebody else's page
+    # the repeated title; cards and frames that show other people's pages
     {"graf--title", "graf--mixtapeEmbed", "graf--iframe", "section-divider", "js-mixtapeImage"}
 )
 _MAX_RESPONSE = 300
-"""Words. Responses have no title of their own, and Medium makes a subtitle for stories only."""
+"""Words. Responses have no title of their own, and Medium adds a subtitle only to stories."""
 
 
 def recognises(archive: Archive) -> bool:
-    """One of the pages that are named like stories is an `h-entry` with Medium's fields."""
+    """Return whether a page with a story's name is an `h-entry` with Medium's fields."""
     return any(_is_page(archive, name) for name in _pages(archive)[:5])
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Every page of the export."""
+    """Yield every page of the export."""
     for name in _pages(archive):
         try:
             body = archive.read(name, limit=MAX_POST_BYTES)
@@ -100,7 +100,7 @@ def _story(page: str, name: str, *, include: frozenset[str]) -> ExportRecord | S
 
 
 def _is_response(tree: Any, body: Any, *, title: str) -> bool:
-    """A comment on somebody's story: short, untitled, without the subtitle that stories get."""
+    """Return whether a page comments on a story: short, untitled, without a story's subtitle."""
     if _first(tree, "p-summary") is not None or _first(body, "graf--title") is not None:
         return False
     if any(body.iter("h1", "h2", "h3", "h4")):
@@ -118,7 +118,7 @@ def _identifier(name: str, url: str) -> str:
 
 
 def _first(tree: Any, name: str) -> Any:
-    """The first element with this class; None without one."""
+    """Return the first element with this class, or None."""
     return next(iter(tree.find_class(name)), None)
 
 

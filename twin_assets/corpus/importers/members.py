@@ -1,9 +1,9 @@
-"""Members of an export, seen alike whatever holds them, and the bounds that a hostile one meets.
+"""Give uniform access to the members of an export, within limits against hostile archives.
 
 Scope: the class `Archive` (names, sizes, bytes), `ArchiveLimits` and `MemberError`.
 Out of scope: folders, zips and tars (`archive`, `packed`), what a member means (importers).
 
-Nothing is ever unpacked to disk, so a name cannot lead anywhere; names that try, links, devices and
+Nothing is ever unpacked to disk, so no name can escape a folder. Unsafe names, links, devices and
 encrypted members are counted in `refused` and not listed.
 """
 # pyright: strict
@@ -30,7 +30,7 @@ from typing import IO, Self
 from twin_resources.errors import TwinError
 
 _PIECE = 1 << 16
-# Names that are safe, shown and the same in every Unicode form, which most are.
+# Names that are safe, visible and the same in every Unicode form, as most are.
 _PLAIN = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*)*", re.ASCII)
 TORN = (
     zipfile.BadZipFile,
@@ -38,7 +38,7 @@ TORN = (
     zlib.error,
     lzma.LZMAError,
     EOFError,
-    NotImplementedError,  # a compression that this Python does not know
+    NotImplementedError,  # a compression that this Python does not support
     RuntimeError,  # encrypted after all
     OSError,
     ValueError,
@@ -48,15 +48,15 @@ TORN = (
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What one archive may cost.
+    """Limits on reading one archive.
 
     Attributes:
-        members: names in it (an X archive of ten years with its media has some 50,000).
-        member_bytes: of one member that is read (X splits its tweets into parts of 100 MB).
-        read_bytes: all that is read from it.
-        walked_bytes: what a tar may expand to while it is walked, its media included.
-        ratio: expanded by packed size of a member, or of a whole tar, from 16 MiB on (JSON of
-            tweets packs 20:1, deflate cannot do better than 1032:1).
+        members: number of names (an X archive of ten years with its media has some 50,000).
+        member_bytes: size of one member that is read (X splits its tweets into parts of 100 MB).
+        read_bytes: total bytes read from the archive.
+        walked_bytes: size to which a tar may expand while it is walked, its media included.
+        ratio: expanded size divided by packed size, of a member or a whole tar, from 16 MiB on
+            (JSON of tweets packs 20:1, deflate cannot exceed 1032:1).
     """
 
     members: int = 200_000
@@ -70,9 +70,10 @@ RATIO_COUNTS_FROM = 16 << 20
 
 
 class MemberError(ValueError):
-    """One member cannot be read; `reason` is the word for `Skipped`.
+    """A member cannot be read; `reason` is the word for `Skipped`.
 
-    `missing`, `too_large`, `too_compressed`, or, for a read that failed, `unreadable` or `torn`.
+    Reasons are `missing`, `too_large`, `too_compressed`, and `unreadable` or `torn` for a failed
+    read.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -82,25 +83,25 @@ class MemberError(ValueError):
 
 
 UNREAD = frozenset({"unreadable", "torn"})
-"""Reasons for which a member, or its rest, was not read: another try may find more."""
+"""Reasons why a member, or its rest, was not read; another try may find more."""
 
 FAILED_READS = UNREAD | {"malformed_row"}
-"""Reasons after which nothing may be taken for deleted: a failed read is not an empty one.
+"""Reasons after which no post counts as deleted: a failed read is not an empty one.
 
-Which post a malformed row was nobody knows, so any that is missing may be the one.
+A malformed row cannot be identified, so it may be any missing post.
 """
 
 
 class Archive(ABC):
-    """Members of an export. A context manager; not safe for two threads.
+    """The members of an export. A context manager; not thread-safe.
 
     Attributes:
-        path: what was opened.
+        path: the path that was opened.
         kind: `folder`, `zip`, `tar` or `file`.
-        refused: reason → members that are not listed (`unsafe_name`, `link`, `special_file`,
-            `encrypted`, `same_name_twice`; `unreadable`: a folder that cannot be listed).
-        written_at: of its newest member, in seconds; orders two exports of one account, also after
-            a copy that lost the file's own time.
+        refused: reason → number of members not listed (`unsafe_name`, `link`, `special_file`,
+            `encrypted`, `same_name_twice`, and `unreadable` for a folder that cannot be listed).
+        written_at: time of the newest member, in seconds; orders two exports of one account even if
+            a copy lost the file's own time.
     """
 
     kind = "archive"
@@ -125,11 +126,13 @@ class Archive(ABC):
         self.close()
 
     def names(self) -> tuple[str, ...]:
-        """POSIX paths of the regular files, sorted, NFC; hidden files and `__MACOSX` left out."""
+        """Return sorted POSIX paths of the regular files in NFC, without hidden ones and
+        `__MACOSX`.
+        """
         return tuple(sorted(self._sizes))
 
     def matching(self, pattern: str) -> list[str]:
-        """Names whose end, from a folder's beginning on, matches the regular expression.
+        """Return names whose end, from the start of a path part, matches the regular expression.
 
         `Shares\\.csv` finds `Shares.csv` and `ada-2024/Shares.csv`; case is ignored.
         """
@@ -137,11 +140,11 @@ class Archive(ABC):
         return [name for name in self.names() if wanted.fullmatch(name)]
 
     def candidates(self, pattern: str) -> Sequence[str]:
-        """What is `matching`; where nothing is, a single file, whatever its own name."""
+        """Return the `matching` names, or else a single file whatever its name."""
         return self.matching(pattern) or (self.names() if self.kind == "file" else ())
 
     def size(self, name: str) -> int:
-        """Bytes, expanded.
+        """Return a member's expanded size in bytes.
 
         Raises:
             MemberError: `missing`.
@@ -151,14 +154,16 @@ class Archive(ABC):
         return self._sizes[name]
 
     def read(self, name: str, *, limit: int | None = None) -> bytes:
-        """All bytes of a member.
+        """Return all bytes of a member.
 
         Args:
-            limit: a longer member is `too_large`; None: `ArchiveLimits.member_bytes`.
+            name: the member's name.
+            limit: size above which a member is `too_large`; None means
+                `ArchiveLimits.member_bytes`.
 
         Raises:
-            MemberError: see there.
-            TwinError: more was read from this archive than `ArchiveLimits.read_bytes`.
+            MemberError: the member cannot be read.
+            TwinError: more than `ArchiveLimits.read_bytes` was read from this archive.
         """
         limit = self.bounds.member_bytes if limit is None else limit
         if self.size(name) > limit:
@@ -166,8 +171,10 @@ class Archive(ABC):
         return b"".join(self.pieces(name, limit=limit))
 
     def head(self, name: str, *, count: int = _PIECE) -> bytes:
-        """The first `count` bytes of a member; none of one that cannot be read: what is wrong with
-        it is said where it is read."""
+        """Return the first `count` bytes of a member, or b"" if it cannot be read.
+
+        Reading the member whole reports the error.
+        """
         read = bytearray()
         try:
             for piece in self.pieces(name):
@@ -179,10 +186,10 @@ class Archive(ABC):
         return bytes(read[:count])
 
     def ends(self, name: str) -> bytes:
-        """The first 64 KiB of a member; of one that lies bare on disk the last ones, too.
+        """Return the first 64 KiB of a member, and the last 64 KiB if it is a plain file on disk.
 
         Raises:
-            MemberError: see there.
+            MemberError: the member cannot be read.
         """
         size = self.size(name)
         try:
@@ -197,7 +204,7 @@ class Archive(ABC):
             raise MemberError(name, "unreadable" if self.kind == "folder" else "torn") from error
 
     def pieces(self, name: str, *, limit: int | None = None) -> Iterator[bytes]:
-        """A member's bytes, 64 KiB at a time, for one that need not be held whole.
+        """Yield a member's bytes 64 KiB at a time, so that it need not be held whole.
 
         Raises:
             MemberError, TwinError: as `read`, also in the middle.
@@ -223,10 +230,10 @@ class Archive(ABC):
             raise MemberError(name, "unreadable" if self.kind == "folder" else "torn") from error
 
     def digest(self) -> str:
-        """SHA-256 by which an unchanged export is known: of the file's bytes.
+        """Return the SHA-256 of the file's bytes, which identifies an unchanged export.
 
         Raises:
-            TwinError: it cannot be read.
+            TwinError: the file cannot be read.
         """
         try:
             with self.path.open("rb") as stream:
@@ -235,18 +242,18 @@ class Archive(ABC):
             raise not_readable(self.path, str(error)) from error
 
     def close(self) -> None:
-        """Give back what is open; closing twice does nothing."""
+        """Close what is open; closing twice does nothing."""
         return
 
     @abstractmethod
     def _open(self, name: str) -> IO[bytes]: ...
 
     def _packed_size(self, name: str) -> int:
-        """Bytes of a member in the container, where it has a size of its own."""
+        """Return a member's packed size, or its expanded size where the container records none."""
         return self.size(name)
 
     def _add(self, raw_name: str, size: int, written_at: float) -> str:
-        """List a regular file; returns its name, or "" when it is refused or hidden."""
+        """List a regular file; return its name, or "" if it is refused or hidden."""
         name = raw_name if _PLAIN.fullmatch(raw_name) else self._safe(raw_name)
         if not name or name.partition("/")[0] == "__MACOSX":
             return ""
@@ -260,7 +267,7 @@ class Archive(ABC):
         return name
 
     def _safe(self, raw_name: str) -> str:
-        """The name as it is listed, or "" when it is refused or hidden."""
+        """Return the name as it is listed, or "" if it is refused or hidden."""
         name = unicodedata.normalize("NFC", raw_name.replace("\\", "/"))
         name = name.encode("utf-8", "backslashreplace").decode()
         parts = name.removeprefix("./").split("/")

@@ -1,11 +1,11 @@
-"""Dates with the name of the month in another language than English: `12. März 2020`, `3 мая 2019`.
+"""Parse dates with a month's name in a language other than English: `12. März 2020`, `3 мая 2019`.
 
-Scope: which moments such a text may name, in 26 languages. Out of scope: numbers,
-English (`post_dates`), which field is a date.
+Scope: the moments that such a text may name, in 26 languages.
+Out of scope: numbers, English (`post_dates`), which field is a date.
 
-Names are CLDR's, as dateparser has them (https://dateparser.readthedocs.io): of its parsers the one
-for absolute dates alone, and day, month and year must stand there ("yesterday" dates no post). A
-name may be another month elsewhere: `listopada` is October in Croatia and November in Poland.
+Names are CLDR's, from dateparser (https://dateparser.readthedocs.io). Only its parser for absolute
+dates is used, and day, month and year are required ("yesterday" dates no post). A name may be
+another month in another language: `listopada` is October in Croatian and November in Polish.
 """
 # pyright: strict
 
@@ -21,15 +21,15 @@ LANGUAGES = (
     *("de", "fr", "es", "pt", "it", "nl", "sv", "da", "nb", "fi", "pl", "cs", "sk", "hu", "ro"),
     *("bg", "ru", "uk", "el", "tr", "hr", "sl", "et", "lv", "lt", "ca"),
 )
-"""ISO 639-1; the earlier one counts where two read a name differently and nothing tells."""
+"""ISO 639-1; if two languages read a name differently, the earlier one takes precedence."""
 
 _SAME_NAMES = {"no": "nb", "nn": "nb"}
-# A day, a year and a name; a sentence is no date.
+# A day, a year and a name; a sentence is not a date.
 _LOOKS_SO = re.compile(r"(?=.*?\b\d{4}\b)(?=.*?(?<!\d)\d{1,2}(?!\d))(?=.*?[^\W\d_]{3}).{8,60}")
 _ORDINAL = re.compile(r"(?<=\d)[º°ª]")
 # "of the year" and "day" beside their numbers.
 _FILLERS = re.compile(r"(?<=\d)\.?\s(?:gada|metų|m|d)\b\.?")
-# dateparser has the nominative alone: at the second of May, *maijā*, *maja*.
+# dateparser has only the nominative, but dates use *maijā* and *maja*.
 _SLOVENE = {
     **{"januarja": "januar", "februarja": "februar", "marca": "marec", "aprila": "april"},
     **{"maja": "maj", "junija": "junij", "julija": "julij", "avgusta": "avgust"},
@@ -41,14 +41,14 @@ _NAME = re.compile(r"[^\W\d_]{3,}")
 
 
 def moments_in_words(text: str, language: str) -> tuple[datetime, ...]:
-    """What a date in words may mean, without a zone where it names none.
+    """Return the possible meanings of a date in words, without a zone if it names none.
 
     Args:
         text: the whole of a field.
-        language: of the post, BCP 47; "" or one that is not known here: all are asked.
+        language: the post's language, BCP 47; all are tried if it is "" or unknown here.
 
     Returns:
-        One moment; several, the likeliest first, where languages differ; none: it is no date.
+        One moment; several, the likeliest first, if languages differ; or () if it is not a date.
     """
     if not _LOOKS_SO.fullmatch(text):
         return ()

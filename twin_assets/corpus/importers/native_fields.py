@@ -1,11 +1,13 @@
-"""The fields that a format of text keeps in a notation of its own, at its top.
+"""Read the fields that a text format keeps at its top in its own notation.
 
 Scope: field lists of reStructuredText, Nikola's comments, AsciiDoc's attributes, Org's
-keywords and drawers, what a page in MDX exports. Out of scope: front matter, which any of
-them may have as well (`front_matter`), documents of word processors (`document_fields`).
+keywords and drawers, the exports of an MDX page.
+Out of scope: front matter, which any of them may also have (`front_matter`), documents of word
+processors (`document_fields`).
 
 Notations: https://docutils.sourceforge.io/docs/ref/rst/restructuredtext.html#field-lists,
-https://getnikola.com/handbook.html#metadata-formats, https://orgmode.org/manual/Export-Settings.html,
+https://getnikola.com/handbook.html#metadata-formats,
+https://orgmode.org/manual/Export-Settings.html,
 https://docs.asciidoctor.org/asciidoc/latest/document/header/, https://ox-hugo.scripter.co.
 """
 # pyright: strict
@@ -39,9 +41,9 @@ Field = tuple[str, str]
 
 
 def native_fields(text: str, suffix: str) -> dict[str, Any]:
-    """What a text says of itself in its format's notation, keys in lower case.
+    """Return a text's fields in its format's notation, keys in lower case.
 
-    Of two fields with one name the first counts, or the one that holds the post back.
+    Of two fields with one name, one that holds the post back wins, or else the first.
     """
     if suffix == "rst":
         found = _of_rst(text)
@@ -56,7 +58,7 @@ def native_fields(text: str, suffix: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in found:
         name = _PREFIX.sub("", key.lower(), count=1) or key.lower()
-        # A field without a value is a flag, in all of them.
+        # In all these formats a field without a value is a flag.
         said = value.strip() or ("true" if held_back_line(f"{name}: true") else "")
         if said and (name not in fields or held_back_line(f"{name}: {said}")):
             fields[name] = said
@@ -72,13 +74,13 @@ def _lines(text: str) -> list[str]:
 
 
 def _of_rst(text: str) -> Iterator[Field]:
-    """Fields and comments before the first paragraph; its title may stand between them."""
+    """Yield fields and comments before the first paragraph; the title may be between them."""
     lines = [*_lines(text), ""]
     last: Field | None = None
     in_comment = False
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         indented = line.startswith((" ", "\t"))
-        said = line.strip() if in_comment else line  # `.. meta::` has fields of its own below it
+        said = line.strip() if in_comment else line  # `.. meta::` has its own fields below it
         match = _FIELD.fullmatch(said) or _NIKOLA.fullmatch(line)
         if last is not None and not (indented and line.strip()):
             yield last
@@ -98,7 +100,7 @@ def _of_rst(text: str) -> Iterator[Field]:
 
 
 def _of_asciidoc(text: str) -> Iterator[Field]:
-    """Attributes before the first paragraph, and the lines of author and revision."""
+    """Yield attributes before the first paragraph, and the lines of author and revision."""
     below_title = in_comment = False
     for line in _lines(text):
         if line.startswith("////"):
@@ -126,15 +128,16 @@ def _names(line: str) -> list[str]:
 
 
 def _of_mdx(text: str) -> Iterator[Field]:
-    """Members of the objects that it exports before its first code: `export const meta = {…}`."""
+    """Yield members of objects exported before the first code block: `export const meta = {…}`."""
     for exported in _EXPORTED.finditer(text[:_MAX_EXPORTED].partition("```")[0]):
         for member in _MEMBER.finditer(exported[1]):
             yield member[1], member[3]
 
 
 def _of_org(text: str) -> Iterator[Field]:
-    """Keywords and drawers outside of blocks; below the first headline what holds a part back
-    holds all of it."""
+    """Yield keywords and drawers outside blocks. Below the first headline, a field that holds one
+    part back holds the whole text back.
+    """
     in_block = below = False
     for line in text.splitlines():
         if block := _BLOCK.match(line):

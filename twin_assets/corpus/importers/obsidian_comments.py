@@ -1,6 +1,8 @@
 """Remove Obsidian's comments, `%%…%%`, which no reader is shown.
 
-Scope: removing them from a note. Out of scope: links, embeds and callouts.
+Scope: removing them from a note.
+Out of scope: links, embeds and callouts.
+
 Rule: https://help.obsidian.md/syntax#Comments (within a line, or as a block; never in code). An
 unclosed `%%` on a line of its own hides the rest of the note.
 """

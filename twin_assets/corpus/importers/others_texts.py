@@ -1,7 +1,7 @@
-"""Files that hold no post of one person: chats, mail, keys.
+"""Detect files that are not one person's post: chats, mail, keys.
 
-Scope: telling them by what they hold, whatever their suffix. Out of scope: whose a
-post is (`bylines`), exports that have an importer (`recognition`).
+Scope: detecting them by their content, whatever their suffix.
+Out of scope: whose a post is (`bylines`), exports that have an importer (`recognition`).
 
 Notations: WhatsApp's `_chat.txt` (iOS: `[12/03/20, 10:11:12] Ana: …`, Android: `12/03/20, 10:11 -
 Ana: …`), Telegram, Signal and IRC as programs write them, https://www.rfc-editor.org/rfc/rfc5322
@@ -37,11 +37,11 @@ _MBOX = re.compile(r"From \S+@\S+ .*\d{4}")
 
 
 def why_refused(text: str, *, markup: str) -> str:
-    """`chat`, `mail` or `key_or_signature`; "" where it may be a post.
+    """Return `chat`, `mail` or `key_or_signature`, or "" if it may be a post.
 
     Args:
         text: the whole file.
-        markup: of a post; in plain text a talk without times is a chat as well.
+        markup: the post's markup; in plain text a dialogue without times is also a chat.
     """
     start = text.lstrip("\ufeff \t\r\n")
     if _KEY.match(start):
@@ -57,9 +57,11 @@ def why_refused(text: str, *, markup: str) -> str:
 
 
 def _is_chat(lines: list[str]) -> bool:
-    """Whether messages with their time and sender make it: a third of the lines, as one message may
-    have several; the first lines may be a notice. Where only the hour is told, as in the log of
-    somebody's day, senders must come again."""
+    """Return whether a third of the lines are messages with time and sender.
+
+    One message may have several lines, and the first lines may be a notice. If only the hour is
+    given, as in a personal log of a day, senders must recur.
+    """
     if not any(map(_SAID.match, lines[: _MAX_NOTICES + 1])):
         return False
     said = [match for line in lines if (match := _SAID.match(line))]
@@ -72,7 +74,7 @@ def _is_chat(lines: list[str]) -> bool:
 
 
 def _is_mail(lines: list[str]) -> bool:
-    """Whether it begins with the fields of a mail: who sent it, and two others."""
+    """Return whether a text begins with the fields of a mail: its sender and two others."""
     names: set[str] = set()
     for line in lines[:12]:
         match = _MAIL_FIELD.match(line)
@@ -83,7 +85,7 @@ def _is_mail(lines: list[str]) -> bool:
 
 
 def _is_talk(lines: list[str]) -> bool:
-    """Whether two or more people speak, `Ana: …`, in most of its lines."""
+    """Return whether two or more people speak, `Ana: …`, in most of its lines."""
     names = [match[1].casefold() for line in lines if (match := _SPOKEN.match(line))]
     often = {name for name in names if names.count(name) >= _FEWEST}
     turns = sum(name in often for name in names)

@@ -1,10 +1,10 @@
-"""Zips and tars as `members.Archive`: listed once, read without unpacking.
+"""Read zips and tars as `members.Archive`: listed once, read without unpacking.
 
 Scope: the two containers and the bombs that each allows.
 Out of scope: what a member means (importers).
 
-A tar is walked with its expansion bounded. A zip's members are bounded one by one (`too_large`,
-`too_compressed`), since its media need not be touched. Formats:
+A tar is walked with a limit on its expansion. A zip's members are limited one by one (`too_large`,
+`too_compressed`), since its media need not be read. Formats:
 https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT,
 https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html; pitfalls:
 https://docs.python.org/3/library/zipfile.html#decompression-pitfalls.
@@ -39,7 +39,7 @@ class Zip(Archive):
 
     def __init__(self, path: Path, *, bounds: ArchiveLimits) -> None:
         super().__init__(path, bounds=bounds)
-        # zipfile holds the whole directory, some 10 times its size on disk.
+        # zipfile holds the whole directory in memory, some 10 times its size on disk.
         if _directory_bytes(path) > bounds.members * 512:
             raise self._too_much(f"more than {bounds.members:,} files")
         self._zip = zipfile.ZipFile(path)
@@ -87,7 +87,7 @@ class Tar(Archive):
                         raise self._too_much(f"{end:,} bytes packed into {packed:,}")
                     self._list(member)
                 stream.seek(cast("Any", tar).offset)
-            # tarfile takes a broken header in the middle for the end.
+            # tarfile treats a broken header in the middle as the end.
             if stream.read(512) != bytes(512):
                 raise tarfile.ReadError("the list of files breaks off")
         except BaseException:
@@ -113,14 +113,14 @@ class Tar(Archive):
 
 
 def _walk(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Members in order; the list that tarfile keeps of them is emptied, so memory stays."""
+    """Yield members in order; tarfile's list of them is emptied, so memory use stays constant."""
     while (member := tar.next()) is not None:
         yield member
         cast("Any", tar).members.clear()
 
 
 class _SmallReads(io.RawIOBase):
-    """A stream that refuses a single large read: tarfile reads a long name's record whole."""
+    """A stream that refuses a single large read: tarfile reads the record of a long name whole."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -152,7 +152,7 @@ class _Slice(io.RawIOBase):
 
 
 def tar_stream(path: Path) -> BinaryIO | None:
-    """The expanded bytes of a tar (plain, gz, bz2, xz); None when the file is none."""
+    """Return the expanded bytes of a tar (plain, gz, bz2, xz), or None if the file is not a tar."""
     with path.open("rb") as raw:
         magic = raw.read(6)
     openers: Iterable[tuple[bytes, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]]] = (
@@ -175,12 +175,12 @@ def tar_stream(path: Path) -> BinaryIO | None:
 
 
 def _directory_bytes(path: Path) -> int:
-    """Size of a zip's central directory (APPNOTE 4.3.16; with zip64 the fields say all ones)."""
+    """Return the size of a zip's central directory (APPNOTE 4.3.16; all ones in zip64)."""
     length = path.stat().st_size
     with path.open("rb") as stream:
         stream.seek(max(0, length - 65_557))
         tail = stream.read()
-        end = tail.rfind(b"PK\5\6")  # there is one: `is_zipfile` has found it
+        end = tail.rfind(b"PK\5\6")  # it exists: `is_zipfile` has found it
         size = struct.unpack_from("<I", tail, end + 12)[0]
         if size == 0xFFFF_FFFF and (locator := tail.rfind(b"PK\6\7")) >= 0:
             stream.seek(struct.unpack_from("<Q", tail, locator + 8)[0])

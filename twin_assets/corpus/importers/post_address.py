@@ -1,12 +1,12 @@
-"""The public address of a Jekyll or Hugo post, as its generator makes it from name and date.
+"""Build the public address of a Jekyll or Hugo post from its name and date, as its generator does.
 
-Scope: the generators' own rules. Out of scope: addresses that a post names itself
-(`posts`), checking that anything answers there.
+Scope: the generators' own rules.
+Out of scope: addresses that a post names itself (`posts`), checking that an address answers.
 
 Rules: https://jekyllrb.com/docs/permalinks/ (built-in styles and placeholders),
 https://gohugo.io/content-management/organization/ and https://gohugo.io/content-management/urls/.
-Where a rule is not known here (Hugo's `permalinks`, a placeholder of a plugin) there is no address:
-a wrong one is worse for who follows it.
+Where a rule is unknown here (Hugo's `permalinks`, a plugin's placeholder) there is no address: a
+wrong one would mislead the reader.
 """
 # pyright: strict
 
@@ -33,13 +33,13 @@ _NAME = re.compile(r"(?:\d{4}-\d{1,2}-\d{1,2}-)?(.+?)(?:\.\w+)?")
 def post_address(
     fields: Mapping[str, Any], *, source_id: str, created: datetime | None, site: Site
 ) -> str:
-    """Where the post is read; "" when that cannot be told.
+    """Return the post's address, or "" if it cannot be determined.
 
     Args:
-        fields: of the front matter.
+        fields: the front matter.
         source_id: the post's path in the site.
         created: its date, aware.
-        site: with an address and a generator.
+        site: a site with an address and a generator.
     """
     if not site.url:
         return ""
@@ -93,7 +93,7 @@ def _jekyll_path(
 
 def _hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
     if site.permalink:
-        return ""  # the site has rules of its own
+        return ""  # the site has its own rules
     path = site.without_language(source_id)
     folder = next((one for one in site.folders if path.startswith(f"{one}/")), "")
     if not folder:

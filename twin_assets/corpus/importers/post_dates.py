@@ -1,13 +1,13 @@
-"""When a post was written: the fields, paths and spellings in which people and generators say it.
+"""Find when a post was written, from the fields, paths and spellings in use.
 
-Scope: which field counts, dates in paths, the order of day and month.
-Out of scope: parsing front matter (`front_matter`), months by name in other languages than
-English (`month_names`), dates that git gives (`git_dates`).
+Scope: which field takes precedence, dates in paths, the order of day and month.
+Out of scope: parsing front matter (`front_matter`), names of months in languages other than
+English (`month_names`), dates from git (`git_blame`).
 
 Names: https://jekyllrb.com/docs/posts/ (`YYYY-MM-DD-title.md`),
 https://docs.astro.build/en/guides/content-collections/ (`pubDate`),
 https://pandoc.org/MANUAL.html#extension-yaml_metadata_block (`date`). Day and month:
-https://cldr.unicode.org (`en-US` alone writes the month first; nobody does with full stops).
+https://cldr.unicode.org (`en-US` alone writes the month first; no locale does with full stops).
 """
 # pyright: strict
 
@@ -31,7 +31,7 @@ CREATED = (
     *("creationdate", "createddate", "createdtime", "issued", "fecha", "datum", "data", "дата"),
     *("日付", "日期"),
 )
-"""Fields that say when a post was published or, where none does, written; the first that does."""
+"""Fields for the time of publication, or else of writing, in order of precedence."""
 
 UPDATED = (
     *("updated", "updatedat", "updateddate", "updatedate", "dateupdated", "lastmod"),
@@ -39,7 +39,7 @@ UPDATED = (
     *("modifiedtime", "moddatetime", "moddate", "lastupdated", "lastupdate", "revised"),
 )
 
-_YEARS = range(1970, 2100)  # of dates without marks: a number of eight digits may be anything
+_YEARS = range(1970, 2100)  # of dates without separators: a number of eight digits may be anything
 _NAME_DATE = re.compile(
     r"(?P<year>\d{4})(?:(?P<mark>[-_.])(?P<month>\d{1,2})(?P=mark)(?P<day>\d{1,2})(?!\d)"
     r"|(?P<month_2>\d{2})(?P<day_2>\d{2})(?:\d{4}|\d{6})?(?!\d))[-_. T]*"
@@ -59,8 +59,9 @@ _MONTH_FIRST = frozenset({"", "en", "en-us", "en-ph"})
 
 @dataclass(frozen=True)
 class PostDate:
-    """A moment in UTC; `ambiguous` where day and month could as well be the other way round, or the
-    month's name is another month elsewhere."""
+    """A moment in UTC; `ambiguous` if day and month could be swapped, or if the month's name is
+    another month in another language.
+    """
 
     at: datetime
     ambiguous: bool = False
@@ -73,11 +74,13 @@ def field_date(
     zone: ZoneInfo | None = None,
     language: Callable[[], str],
 ) -> PostDate | None:
-    """The first of `names` (`CREATED`, `UPDATED`) that holds a date; None when none does.
+    """Return the first of `names` (`CREATED`, `UPDATED`) that holds a date, or None.
 
     Args:
-        fields: of the front matter, keys in lower case.
-        language: of the post, BCP 47; asked only where it tells day from month.
+        fields: the front matter, keys in lower case.
+        names: field names in order of precedence.
+        zone: the zone of a date without one; None means UTC.
+        language: returns the post's language (BCP 47); called only if it is needed to read a date.
     """
     if not fields:
         return None
@@ -94,7 +97,7 @@ def field_date(
 def date_of(
     value: object, *, zone: ZoneInfo | None = None, language: Callable[[], str]
 ) -> PostDate | None:
-    """One field's value; None where it is no day: a year or a month alone names none."""
+    """Return the date in a field's value, or None if the value names no day."""
     if not isinstance(value, str):
         date = moment(value, zone)
         return PostDate(date) if date else None
@@ -109,7 +112,7 @@ def date_of(
 
 
 def date_and_title_in_name(source_id: str) -> tuple[str, str]:
-    """`2009-04-16-short-url.html` → ("2009-04-16", "Short url"); no date: ("", …).
+    """Split `2009-04-16-short-url.html` into ("2009-04-16", "Short url"); the date may be "".
 
     A page bundle (`my-post/index.md`) is named by its folder; folders may name year, month and day
     (`2019/12-28-slug.md`, `2019/12/28/slug.md`).
@@ -174,7 +177,7 @@ def _moment(text: str, zone: ZoneInfo | None) -> PostDate | None:
 
 
 def _names_a_day(text: str) -> bool:
-    """Whether day and month stand in it; dateutil takes what is missing from a default."""
+    """Return whether the text has day and month; dateutil fills in missing parts from a default."""
     from dateutil import parser
 
     days: set[tuple[int, int]] = set()

@@ -1,12 +1,12 @@
-"""What a file of a post says about itself, read from its bytes before anything converts it.
+"""Read a post file's own fields from its bytes, before any conversion.
 
-Scope: decoding, the head in whichever notation it is, refusing what is no post of one person
-(`others_texts`), taking out what reviewers wrote (`reviewers_comments`). Out of scope: what
-a folder or a site adds (`posts`), which field means what (`held_back`, `post_dates`), conversion
-(`text_formats`).
+Scope: decoding, the head in any notation, rejecting files that are not one person's post
+(`others_texts`), removing reviewers' comments (`reviewers_comments`).
+Out of scope: fields added by a folder or a site (`posts`), what a field means (`visibility_rules`,
+`post_dates`), conversion (`text_formats`).
 
-`read_post_head` alone makes a `PostHead`, converters take nothing else, and a `Post` carries the
-one that it was read from: what this stage has not seen cannot become a post.
+Only `read_post_head` makes a `PostHead`, converters take nothing else, and a `Post` holds the one
+that it was read from: a file that skipped this stage cannot become a post.
 """
 # pyright: strict
 
@@ -39,7 +39,7 @@ from twin_assets.corpus.importers.visibility_rules import why_held_back
 
 
 class UnreadablePostError(ValueError):
-    """A post that cannot be imported; `reason` is the word that its row carries in `problem`."""
+    """A post that cannot be imported; `reason` is the word for `problem` in its row."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -47,24 +47,25 @@ class UnreadablePostError(ValueError):
 
 
 class _Seal:
-    """What only this module has."""
+    """A token that only this module can make."""
 
 
 @dataclass(frozen=True)
 class PostHead:
-    """The head of one file; made by `read_post_head` alone.
+    """The head of one file; only `read_post_head` makes one.
 
     Attributes:
-        suffix: the format that is not Markdown or HTML (`suffixes.suffix_of`), else "".
-        markup: `markdown`, `html` or `text`: of the text once it is converted.
-        encoding: what the bytes were in; UTF-8 for a document that is no text.
-        text: all of it, decoded; "" for a document that is no text.
+        suffix: the format if it is not Markdown or HTML (`suffixes.suffix_of`), else "".
+        markup: `markdown`, `html` or `text`: the markup after conversion.
+        encoding: the encoding of the bytes; UTF-8 for a binary document.
+        text: the whole decoded text; "" for a binary document.
         body: the text below its front matter, without reviewers' comments; a format's own fields
             stay in it for its reader.
-        document: the bytes of a document that is no text, else b"".
-        fields: what it says, keys in lower case; front matter before the format's own fields.
-        elsewhere: each other place in which a field may hold the post back.
-        page: of a page in HTML.
+        document: the bytes of a binary document, else b"".
+        fields: the file's fields, keys in lower case; front matter precedes the format's own.
+        elsewhere: other sets of fields that may hold the post back.
+        page: the head of an HTML page.
+        seal: proof that `read_post_head` made it.
     """
 
     suffix: str
@@ -79,16 +80,16 @@ class PostHead:
     seal: _Seal = field(repr=False)
 
     def why_held_back(self, *folder: Mapping[str, Any]) -> str:
-        """The strictest that the file says of itself, or its folder's fields (`held_back`)."""
+        """Return the strictest reason in the file's or its folder's fields (`visibility_rules`)."""
         return why_held_back(*(folder or (self.fields,)), *self.elsewhere)
 
 
 def read_post_head(body: bytes, *, source_id: str) -> PostHead:
-    """Read the head of a file, in every notation that may stand in a file of its name.
+    """Read the head of a file, in every notation that a file of its name may use.
 
     Raises:
         UnreadablePostError: as `decoded`, or `broken_front_matter` (never closed),
-            `not_its_format`, or one of `others_texts`'.
+            `not_its_format`, or one of `others_texts`' reasons.
     """
     name = source_id.rsplit("/", 1)[-1]
     suffix = suffix_of(name)
@@ -131,7 +132,7 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
 def _fields_of(
     text: str, document: bytes, *, suffix: str, markup: str
 ) -> tuple[Mapping[str, Any], str, list[Mapping[str, Any]]]:
-    """The front matter, the text below it, and what the format says in its own ways."""
+    """Return the front matter, the text below it, and the format's own fields."""
     if suffix == "pdf":
         try:
             return {}, "", [document_fields.pdf_fields(document)]
@@ -150,16 +151,16 @@ def _fields_of(
 
 
 def decode(body: bytes, *, markup: str) -> str:
-    """Bytes → text, in whichever encoding it is; see `decoded`."""
+    """Decode bytes in any encoding; see `decoded`."""
     return decoded(body, markup=markup)[0]
 
 
 def decoded(body: bytes, *, markup: str) -> tuple[str, str]:
-    """Bytes → text, and the encoding's name (`text_encoding.decode_text`).
+    """Return the text and its encoding's name (`text_encoding.decode_text`).
 
     Raises:
-        UnreadablePostError: `too_large`, `empty`, `binary` (it has NUL bytes), or `not_utf8`: text
-            in no encoding that can be told.
+        UnreadablePostError: `too_large`, `empty`, `binary` (it has NUL bytes), or `not_utf8` (text
+            in an unknown encoding).
     """
     if len(body) > MAX_POST_BYTES:
         raise UnreadablePostError("too_large")

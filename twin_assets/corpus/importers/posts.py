@@ -1,6 +1,6 @@
-"""One file of a post folder, read: bytes → title, date, byline, tags, body, or why not.
+"""Read one file of a post folder: bytes → title, date, byline, tags and body, or a reason to skip.
 
-Scope: a post's fields from its head, its site, its file name and first heading.
+Scope: a post's fields from its head, its site, its file name and its first heading.
 Out of scope: what a file says of itself (`post_head`), which files are posts (`folders`),
 which fields date a post (`post_dates`), cleaning the body (`cleaning`).
 """
@@ -54,7 +54,7 @@ _FOLDERS: Mapping[str, str] = {
     **dict.fromkeys(("_drafts", "drafts", "draft", "unpublished"), "draft"),
     **dict.fromkeys(("private", "_private"), "private"),
 }
-"""Folders whose name says what holds the posts in them back."""
+"""Folder name → why posts in such a folder are held back."""
 
 _SHOWN_TO_SOME = frozenset({"private", "followers", "paid"})
 
@@ -63,14 +63,14 @@ Added = Callable[[], datetime | None]
 
 @dataclass(frozen=True)
 class Post:
-    """The fields of a `raw_posts` row that come from the file itself (`schema.RawPosts`).
+    """The fields of a `raw_posts` row that come from the file itself (`corpus_tables.RawPosts`).
 
     Attributes:
-        head: what the file says about itself, of which it was made.
-        visibility: `public`, or why who reads the blog does not see it (`private`, `followers`,
-            `paid`); a draft was seen by its author alone.
-        encoding: what the file was converted from; "" for UTF-8.
-        remark: what is unsure about it: `ambiguous_date`; else "".
+        head: what the file says about itself; the other fields derive from it.
+        visibility: `public`, or why the blog's readers do not see the post (`private`, `followers`,
+            `paid`); a draft is private.
+        encoding: the encoding that the file was converted from; "" for UTF-8.
+        remark: `ambiguous_date` if the date is unsure, or "".
     """
 
     head: PostHead = field(repr=False)
@@ -103,15 +103,16 @@ def read_post(
 
     Args:
         body: the file's bytes.
-        source_id: its path in the source folder, with `/`; the name may carry date and title.
+        source_id: its path in the source folder, with `/`; the name may hold a date and title.
         site: the folder's configuration.
-        now: when a post of a site must have been published; None: this moment.
-        added: when it came into its repository; asked where nothing else dates it.
+        now: the time by which a site's post must have been published; None means the current time.
+        added: returns when the file came into its repository; called if nothing else dates it.
 
     Raises:
-        UnreadablePostError: as `read_post_head`, or `broken_front_matter` (of its folder), `empty`
-            (front matter or layout only), `template`, `not_its_format`, `not_prose` (a .txt), one
-            of `publication`'s reasons, or one of `held_back`'s that no opt-in asks for.
+        UnreadablePostError: as `read_post_head`, or with the reason `broken_front_matter` (of its
+            folder), `empty` (front matter or layout only), `template`, `not_its_format`,
+            `not_prose` (a .txt), one of `publication`'s, or one of `visibility_rules`' that no
+            opt-in asks for.
     """
     site = site or Site()
     head = read_post_head(body, source_id=source_id)
@@ -130,7 +131,7 @@ def read_post(
     fields = {**converted, **fields}
     page = head.page
     if markup == "html" and content != head.body:
-        page = read_head(content)  # a title of template tags is none
+        page = read_head(content)  # a title made of template tags is not a title
     language = front_matter.text_field(fields, "lang", "language", "locale") or page.language
     language = language or site.language_of(source_id.removeprefix(site.within))
     name_date, name_title = date_and_title_in_name(site.without_language(path))
@@ -175,7 +176,7 @@ def _dates(
     zone: ZoneInfo | None,
     language: Callable[[], str],
 ) -> tuple[PostDate | None, PostDate | None]:
-    """When it was written and changed: by its fields, else its page's, else its file's name."""
+    """Return when it was written and changed: from its fields, its page, or its file name."""
 
     def dated(*values: object) -> PostDate | None:
         dates = (date_of(value, zone=zone, language=language) for value in values if value)
@@ -193,10 +194,10 @@ def _dates(
 def _content(
     head: PostHead, fields: dict[str, Any], *, held: str, site: Site
 ) -> tuple[str, dict[str, Any]]:
-    """The body without its generator's layout, and what a converter knows besides."""
+    """Return the body without its generator's layout, and the fields that a converter found."""
     content, converted = _converted(head)
     if why_held_back(converted) and not held:
-        raise UnreadablePostError(why_held_back(converted))  # seen by the converter alone
+        raise UnreadablePostError(why_held_back(converted))  # only the converter finds these fields
     content = _without_templates(content, fields, markup=head.markup, site=site)
     if not content.strip():
         raise UnreadablePostError("empty")
@@ -206,8 +207,9 @@ def _content(
 
 
 def _converted(head: PostHead) -> tuple[str, dict[str, Any]]:
-    """The text in its markup, and what a converter knows besides; what that says of who reads it
-    was looked for before (`post_head`)."""
+    """Return the text in its markup, and the fields that a converter found; `post_head` has already
+    checked the visibility fields.
+    """
     if not head.suffix or head.suffix == "txt":
         return head.body, {}
     try:
@@ -217,8 +219,8 @@ def _converted(head: PostHead) -> tuple[str, dict[str, Any]]:
 
 
 def _is_prose(text: str) -> bool:
-    """Whether half of the words stand in lines of four and more, or in lines of a script without
-    spaces: lists, logs and tables of numbers are no prose.
+    """Return whether half of the words are in lines of four words or more, or in a script without
+    spaces: lists, logs and tables of numbers are not prose.
     """
     lines = [line.split() for line in text.splitlines()]
     words = sum(map(len, lines))
@@ -231,7 +233,7 @@ def _are_words(line: list[str]) -> bool:
 
 
 def _language_of(content: str) -> str:
-    """Of the text itself; "" where it cannot be told."""
+    """Return the language detected in the text, or "" if it is undetermined."""
     from twin_assets.corpus.language import UNDETERMINED, detect_language
 
     detected = detect_language(content)
@@ -239,13 +241,13 @@ def _language_of(content: str) -> str:
 
 
 def _held_by_folder(source_id: str) -> str:
-    """By the name of a folder in which it lies."""
+    """Return the reason from the name of a folder that contains the file, or ""."""
     folders = source_id.lower().split("/")[:-1]
     return next((_FOLDERS[folder] for folder in folders if folder in _FOLDERS), "")
 
 
 def _without_templates(content: str, fields: dict[str, Any], *, markup: str, site: Site) -> str:
-    """The body without its generator's layout; a folder of notes has none, whatever it quotes."""
+    """Return the body without its generator's layout; notes have none, whatever they quote."""
     if site.generator == "hugo":
         return without_shortcodes(content, markup=markup)
     if site.generator == "jekyll" and fields.get("render_with_liquid") is not False:
@@ -254,7 +256,7 @@ def _without_templates(content: str, fields: dict[str, Any], *, markup: str, sit
 
 
 def first_heading(markdown: str) -> str:
-    """The first level-one ATX heading outside fenced code, without its marks; none: ""."""
+    """Return the first level-one ATX heading outside fenced code, without its marks, or ""."""
     fence = ""
     for line in markdown.splitlines():
         stripped = line.lstrip()
@@ -266,13 +268,13 @@ def first_heading(markdown: str) -> str:
 
 
 def content_hash(text: str) -> str:
-    """SHA-256 of a body, NFC, white space collapsed: equal for two posts that say the same."""
+    """Return the SHA-256 of a body in NFC with white space collapsed: equal for equal texts."""
     normal = " ".join(unicodedata.normalize("NFC", text).split())
     return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _plain(inline: str) -> str:
-    """A heading without tags, entities and link targets; code and emphasis marks stay."""
+    """Return a heading without tags, entities and link targets; code and emphasis marks stay."""
     without_links = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", _TAG.sub("", inline))
     return " ".join(html.unescape(without_links).split())
 
@@ -280,8 +282,9 @@ def _plain(inline: str) -> str:
 def _address(
     fields: dict[str, Any], page: HtmlHead, site: Site, *, path: str, day: datetime | None
 ) -> str:
-    """The post's public address: what the post says, where a path counts when the site has a host;
-    else as its site makes it."""
+    """Return the post's public address: its own if it names one (a path needs the site's host),
+    else the address that its site would give it.
+    """
     named = front_matter.text_field(fields, "canonical_url", "canonical", "permalink", "url")
     named = named or page.canonical or page.meta.get("og:url", "")
     if re.match(r"https?://", named):

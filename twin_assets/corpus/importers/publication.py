@@ -1,11 +1,11 @@
-"""Whether a post is published at this moment, by its own dates.
+"""Decide whether a post is published now, by its own dates.
 
-Scope: posts whose day has not come, and those whose time is over. Out of scope: what
-else holds a post back (`held_back`), parsing dates (`post_dates`).
+Scope: posts whose date is in the future, and expired ones.
+Out of scope: other fields that hold a post back (`visibility_rules`), parsing dates (`post_dates`).
 
 Rules: https://jekyllrb.com/docs/configuration/options/ (`future`),
 https://gohugo.io/content-management/front-matter/ (`publishDate`, `expiryDate`). Astro and 11ty
-leave it to each site: most hide what is dated ahead, and who waits for the day harms nobody.
+leave it to each site: most hide posts with future dates, and waiting for the date harms nobody.
 """
 # pyright: strict
 
@@ -19,7 +19,7 @@ from twin_assets.corpus.importers.post_dates import field_date
 from twin_assets.corpus.importers.site import Site
 
 NOT_YET = "not_yet_published"
-"""The only reason that passes by itself: such a post is read again each day."""
+"""The only reason that expires by itself: such a post is read again each day."""
 
 _BEGINS = ("publishdate", "embargo", "embargountil", "publishafter", "visiblefrom")
 _ENDS = ("expirydate", "expires", "expireson", "unpublishdate", "unpublish")
@@ -28,13 +28,13 @@ _ENDS = ("expirydate", "expires", "expireson", "unpublishdate", "unpublish")
 def why_not_published(
     fields: Mapping[str, Any], *, created: datetime | None, site: Site, now: datetime
 ) -> str:
-    """`not_yet_published`, `expired`, or "".
+    """Return `not_yet_published`, `expired`, or "".
 
     Args:
-        fields: of the front matter.
-        created: the post's date, as it says it; no date that something else gives.
-        site: of the folder; may print what is to come, and what is over.
-        now: aware.
+        fields: the front matter.
+        created: the post's date from its own fields, not from another source.
+        site: the folder's site, which may show future and expired posts.
+        now: the current time, aware.
     """
     begins, ends = _moment(fields, _BEGINS, site) or created, _moment(fields, _ENDS, site)
     if ends is not None and ends <= now and not site.shows_expired:

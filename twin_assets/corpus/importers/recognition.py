@@ -1,9 +1,9 @@
-"""The importers there are, which of them reads a source, and what is refused by its name.
+"""Choose the importer that reads a source, and reject known formats that none reads.
 
-Scope: one line an importer, the order of the questions. Out of scope: what an export
-is known by and how it is read (one importer a platform).
+Scope: one line per importer, the order in which they are tried.
+Out of scope: how an export is recognised and read (one importer per platform).
 
-What an archive holds is looked at, never its suffix: a renamed zip is still recognised.
+Archives are recognised by their content, never by suffix: a renamed zip still works.
 """
 # pyright: strict
 
@@ -42,7 +42,7 @@ IMPORTERS: tuple[Importer, ...] = (
     ghost.IMPORTER,
     feed.IMPORTER,
 )
-"""In the order in which they are asked: a WordPress export is also an RSS feed."""
+"""Importers in the order in which they are tried: a WordPress export is also an RSS feed."""
 
 _OWN_WORDS = "copy what the author says in it into a folder of Markdown files and name that folder"
 WITHOUT_IMPORTER = (
@@ -83,9 +83,9 @@ _CONTAINERS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def importer_of(archive: Archive) -> Importer | None:
-    """The importer that reads this archive; None: a folder or file of plain posts, or unknown.
+    """Return the importer that reads this archive, or None for plain posts or an unknown format.
 
-    A folder with Markdown posts is no export, whatever feed or archive lies among them.
+    A folder with Markdown posts is not an export, even if it also holds a feed or an archive.
     """
     markdown = has_markdown_posts(archive)
     candidates = (one for one in IMPORTERS if one.beside_markdown or not markdown)
@@ -93,14 +93,14 @@ def importer_of(archive: Archive) -> Importer | None:
 
 
 def has_markdown_posts(archive: Archive) -> bool:
-    """Whether it is a folder with posts in Markdown, beyond the files about the folder itself."""
+    """Return whether an archive is a folder with Markdown posts, besides files about the folder."""
     return archive.kind == "folder" and any(
         markup_of(name) == "markdown" and not is_about_the_folder(name) for name in archive.names()
     )
 
 
 def refuse_exports(archive: Archive) -> None:
-    """Return when what no importer recognises may hold plain posts; else say what it is.
+    """Reject an archive that no importer recognises, unless it may hold plain posts.
 
     Raises:
         TwinError: it is an export without a post that an importer reads, or an archive of something
@@ -122,7 +122,7 @@ def refuse_exports(archive: Archive) -> None:
 
 
 def _refused(archive: Archive) -> tuple[str, str] | None:
-    """What an export without a post is called, and what to do; None: none that is known.
+    """Return the name of a known export without posts and the next step, or None.
 
     The first 20,000 names, the outer ones first, and the beginnings of at most 44 files are read.
     """
@@ -143,7 +143,7 @@ def _refused(archive: Archive) -> tuple[str, str] | None:
     try:
         title, reason = next(chain(by_name, by_content), ("", None))
     except MemberError:
-        return None  # not readable as such: who reads it as posts says what is wrong with it
+        return None  # unreadable as an export: reading it as posts reports the error
     if reason is None:
         return _refused_within(archive, names)
     if reason.title:
@@ -152,9 +152,9 @@ def _refused(archive: Archive) -> tuple[str, str] | None:
 
 
 def _telling(archive: Archive, names: list[str]) -> Iterable[str]:
-    """Members whose beginnings are looked at: data files first, then a few pages.
+    """Return the members whose beginnings are checked: data files first, then a few pages.
 
-    Markdown is not: a post may quote a feed. Of a tar the names have to do.
+    Markdown is excluded, since a post may quote a feed. A tar is judged by its names only.
     """
     if archive.kind == "tar":
         return ()
@@ -165,14 +165,14 @@ def _telling(archive: Archive, names: list[str]) -> Iterable[str]:
 
 
 def _refused_within(archive: Archive, names: list[str]) -> tuple[str, str] | None:
-    """The same of the first five archives that lie in a folder."""
+    """Apply `_refused` to the first five archives in a folder."""
     packed = [name for name in names if name.lower().endswith((".zip", ".gz", ".tgz"))]
     for name in packed[:5] if archive.kind == "folder" else ():
         try:
             with open_archive(archive.path / name) as inner:
                 refusal = _refused(inner)
         except TwinError:
-            continue  # a torn download among posts is none of them
+            continue  # a torn download among posts is not an export
         if refusal:
             return refusal
     return None

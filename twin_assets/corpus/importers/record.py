@@ -1,7 +1,7 @@
-"""What every importer yields: a record of the author's own, or what was left out and why.
+"""Define what every importer yields: a record of the author's own text, or a reason for a skip.
 
 Scope: the two values, and the words that their fields may hold.
-Out of scope: reading an export (one module a source), rows of tables (`importing`).
+Out of scope: reading an export (one module per source), rows of tables (`importing`).
 """
 # pyright: strict
 
@@ -24,24 +24,24 @@ VISIBILITIES = ("public", "unlisted", "followers", "private", "paid")
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """One thing that the author wrote, as its export has it.
+    """One text by the author, as in its export.
 
     Attributes:
         source: the importer's name (`linkedin`).
-        source_id: stable and unique within the source, across exports: an edit keeps it.
+        source_id: stable and unique within the source, across exports and edits.
         text: the body in `markup`; never another person's (quotes, comments, addresses).
-        kind: one of `KINDS`; `draft` only when drafts are asked for.
-        title: "" where the source has none.
-        url: canonical address; "" unknown.
-        author: byline as the export gives it; "" when it gives none.
-        byline: the evidence for it: which field said so ("Profile.csv", "dc:creator").
+        kind: one of `KINDS`; `draft` only if drafts are requested.
+        title: the title, or "" if the source has none.
+        url: canonical address, or "" if unknown.
+        author: byline in the export, or "".
+        byline: evidence for the author: the field that names them ("Profile.csv", "dc:creator").
         markup: one of `MARKUPS`.
-        language: BCP 47 tag as the export gives it, or "".
-        created_at, updated_at: aware, in UTC; None: unknown.
+        language: BCP 47 tag in the export, or "".
+        created_at, updated_at: aware, in UTC, or None if unknown.
         visibility: one of `VISIBILITIES`, as it was at the source.
-        licence: as the source names it (an SPDX identifier or an address), or "".
-        parent_id: `source_id` of what it answers or continues, when that is the author's own.
-        tags: in the order of the source.
+        licence: the source's name for it (an SPDX identifier or an address), or "".
+        parent_id: `source_id` of the author's own text that it answers or continues, or "".
+        tags: tags in the order of the source.
     """
 
     source: str
@@ -62,7 +62,7 @@ class ExportRecord:
     tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """A wrong word is a defect of the importer, not of the export.
+        """Reject wrong words, which are a defect of the importer, not of the export.
 
         Raises:
             ValueError: an empty `source_id`, an unknown word, or a time without a zone.
@@ -82,9 +82,9 @@ class ExportRecord:
         return f"{self.source}/{self.source_id}"
 
     def storable(self) -> ExportRecord:
-        """The same with times in UTC and without characters that UTF-8 cannot write.
+        """Return a copy with times in UTC and without characters that UTF-8 cannot encode.
 
-        A lone surrogate (`\\ud83d` in somebody's JSON) and NUL become U+FFFD.
+        A lone surrogate (`\\ud83d` in a JSON file) and NUL become U+FFFD.
         """
         fields: dict[str, Any] = dict(vars(self))
         for name, value in fields.items():
@@ -96,12 +96,12 @@ class ExportRecord:
         return ExportRecord(**fields)
 
     def as_json(self) -> str:
-        """All fields, in one canonical form."""
+        """Return all fields as canonical JSON."""
         return json.dumps(asdict(self), ensure_ascii=False, default=datetime.isoformat)
 
     @classmethod
     def from_json(cls, text: str) -> ExportRecord:
-        """Read what `as_json` wrote."""
+        """Parse the output of `as_json`."""
         fields: dict[str, Any] = json.loads(text)
         for name in ("created_at", "updated_at"):
             if fields[name] is not None:
@@ -110,13 +110,13 @@ class ExportRecord:
         return cls(**fields)
 
     def digest(self) -> str:
-        """SHA-256 over every field: a new one means that the record was edited."""
+        """Return the SHA-256 of every field; it changes when the record is edited."""
         return hashlib.sha256(self.as_json().encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something in an export that is no record, and why.
+    """Something in an export that is not a record, and why.
 
     Attributes:
         where: its identifier, or the member (and line) that holds it; never its text.
@@ -130,9 +130,9 @@ class Skipped:
 
 
 def why_excluded(record: ExportRecord, include: frozenset[str]) -> str:
-    """The reason for which a record is left out unless asked for; "" when it is in.
+    """Return why a record is excluded unless requested, or "" if it is included.
 
-    Importers may ask it early; `exported` asks it of every record, so none can slip in.
+    Importers may call it early; `exported` calls it for every record, so none is missed.
     """
     if record.kind == "draft" and "drafts" not in include:
         return "draft"

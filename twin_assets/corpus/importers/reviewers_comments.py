@@ -1,12 +1,12 @@
-"""Comments of reviewers in a document: other people's words beside the author's.
+"""Remove reviewers' comments from a document: other people's words beside the author's.
 
-Scope: taking them out of a page or text that a word processor wrote. Out of scope:
-comments of the author's own that are not shown (`obsidian_comments`), readers' comments below a
-page, which is left to finding its main text (`html_cleaning`).
+Scope: removing them from a page or text that a word processor wrote.
+Out of scope: the author's own hidden comments (`obsidian_comments`), readers' comments below a
+page, which extracting the main text removes (`html_cleaning`).
 
-Forms: Google Docs' "Web page" and "Plain text" (comments behind the text, `[a]` where they belong),
-Word's "Web page" (`mso-element:comment-list`), LibreOffice's HTML. Of .docx and .odt pandoc reads
-no comment; insertions that somebody else suggests are refused (`text_formats`).
+Forms: Google Docs' "Web page" and "Plain text" (comments after the text, `[a]` at their places),
+Word's "Web page" (`mso-element:comment-list`), LibreOffice's HTML. pandoc reads no comments of
+.docx and .odt; insertions that somebody else suggests are rejected (`text_formats`).
 """
 # pyright: strict
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-# Bounded, so that a page of tags that nothing closes costs no square of its length.
+# Bounded, so that a page of unclosed tags does not take quadratic time.
 _IN_TAG, _MOST = "[^<>]{0,400}", ".{0,20000}?"
 _IN_PAGES = re.compile(
     rf"<div{_IN_TAG}>\s{{0,9}}(?:<p{_IN_TAG}>\s{{0,9}})?<a\s{_IN_TAG}href=[\"']?#cmnt_ref\d+"
@@ -32,10 +32,10 @@ _MARK = r"(?<=\S)\[{}\](?![:(\[])"
 
 
 def without_comments(text: str, *, markup: str) -> str:
-    """The text without what reviewers wrote beside it.
+    """Return the text without reviewers' comments.
 
     Args:
-        text: below its head.
+        text: the text below its head.
         markup: `html`, `markdown` or `text`.
     """
     if markup == "html":

@@ -1,11 +1,11 @@
-"""Whose words a post is, by its own fields.
+"""Read from a post's own fields who wrote and who translated it.
 
-Scope: the fields that name who wrote it and who translated it, one line of both. Out of
-scope: whether that is the author (`twin_assets/corpus/bylines.py`), other fields
+Scope: the fields that name writers and translators, joined to one line.
+Out of scope: whether they are the author (`twin_assets/corpus/bylines.py`), other fields
 (`front_matter`).
 
-The words of a translation are the translator's, the thoughts the author's: such a post is the
-author's only where both names are.
+A translation's words are the translator's and its thoughts the author's: such a post is the
+author's only if both names are.
 """
 # pyright: strict
 
@@ -31,12 +31,12 @@ TRANSLATED_BY = "translated by"
 
 
 def byline(fields: Mapping[str, Any]) -> str:
-    """Who the post says wrote it, and who translated it: "Ann Lee, translated by Bo Ek".
+    """Return the post's named writers and translators: "Ann Lee, translated by Bo Ek".
 
     A field holds a name, a list of names, or mappings with a `name`.
 
     Args:
-        fields: keys in any spelling; the first field of writers that names somebody counts.
+        fields: keys in any spelling; the first field of writers that names somebody is used.
     """
     known = {squeezed(key): value for key, value in fields.items()}
     writers = next(filter(None, (_names(known[name]) for name in _WRITERS if name in known)), "")

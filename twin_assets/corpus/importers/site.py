@@ -1,7 +1,7 @@
-"""The site that a folder of posts makes: what is the same for each of its posts.
+"""Define the site of a folder of posts: the settings that all its posts share.
 
-Scope: the value `Site`, which travels with a post's row. Out of scope: reading it
-from a configuration (`site_configuration`).
+Scope: the value `Site`, which is stored with a post's row.
+Out of scope: reading it from a configuration (`site_configuration`).
 """
 # pyright: strict
 
@@ -17,21 +17,23 @@ _LATER = ("within", "data")
 
 @dataclass(frozen=True)
 class Site:
-    """What a folder's own configuration says about every post (`site_configuration`).
+    """A folder's own configuration for every post (`site_configuration`).
 
     Attributes:
         url: its address, or "".
-        timezone: of dates that name none, by its IANA name, or "".
-        generator: `jekyll`, `hugo` or "": whose templates stand in the posts.
-        language: of posts that name none, BCP 47, or "".
+        timezone: IANA name of the zone of dates that name none, or "".
+        generator: `jekyll`, `hugo` or "": the generator whose templates the posts contain.
+        language: BCP 47 language of posts that name none, or "".
         shows_future, shows_expired: whether posts are published outside their dates.
-        languages: those that a file's name may carry (`post.fr.md`).
-        permalink: Jekyll's style or template of addresses; of Hugo only that it has its own rules.
-        folders: beside `_posts` (Jekyll's printed collections), or where the content lies (Hugo).
-        below: the named folder's path in the site, with `/` at its end; "" for the site's own.
+        languages: languages that a file's name may contain (`post.fr.md`).
+        permalink: Jekyll's style or template of addresses; for Hugo only whether it has its own
+            rules.
+        folders: folders of posts beside `_posts` (Jekyll's printed collections), or of content
+            (Hugo).
+        below: the named folder's path in the site, with a trailing `/`; "" for the site's own.
         within: the site's path in the named folder, likewise.
-        data: by folder (`posts/`), post without suffix (`posts/a`) or pattern (`^…`), in the site,
-            the fields that posts there are given, as JSON; "" where they cannot be read
+        data: folder (`posts/`), post without suffix (`posts/a`) or pattern (`^…`) in the site, each
+            with the fields for its posts as JSON, or "" if they cannot be read
             (`inherited_fields`).
     """
 
@@ -50,18 +52,18 @@ class Site:
 
     @property
     def zone(self) -> ZoneInfo | None:
-        """The zone of dates that name none; None (UTC) when the site names no zone we know."""
+        """The zone of dates that name none; None (UTC) if the site names no known zone."""
         try:
             return ZoneInfo(self.timezone) if self.timezone else None
         except (ZoneInfoNotFoundError, ValueError):
             return None
 
     def path_of(self, source_id: str) -> str:
-        """A post's path in the site."""
+        """Return a post's path in the site."""
         return self.below + source_id.removeprefix(self.within)
 
     def as_json(self) -> str:
-        """All fields; later ones only where they are set, or each post would be read again."""
+        """Return all fields; `_LATER` only where set, or each post would be read again."""
         fields = asdict(self)
         return json.dumps({name: one for name, one in fields.items() if one or name not in _LATER})
 
@@ -74,13 +76,13 @@ class Site:
         return cls(**fields)
 
     def language_of(self, source_id: str) -> str:
-        """The language that a path names: `post.fr.md`, `content/fr/post.md`; else the site's."""
+        """Return the language in a path (`post.fr.md`, `content/fr/post.md`), or the site's."""
         *folders, name = source_id.lower().split("/")
         marks = [*name.split(".")[1:-1], *folders[1:2]]
         return next((mark for mark in marks if mark in self.languages), self.language)
 
     def without_language(self, source_id: str) -> str:
-        """The path of the same post in the site's first language: `a/post.fr.md` → `a/post.md`."""
+        """Return the post's path in the site's first language: `a/post.fr.md` → `a/post.md`."""
         folder, _, name = source_id.rpartition("/")
         stem, *marks = name.split(".")
         if len(marks) > 1 and marks[-2].lower() in self.languages:

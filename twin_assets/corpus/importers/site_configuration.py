@@ -1,11 +1,11 @@
-"""What a Jekyll or Hugo site's own configuration says about its posts.
+"""Read the settings for posts from a Jekyll or Hugo site's configuration.
 
-Scope: `_config.yml`, `hugo.toml` and their like, read into a `Site`.
+Scope: `_config.yml`, `hugo.toml` and similar files, read into a `Site`.
 Out of scope: which files are posts (`folders`), what a post says of itself (`posts`).
 
 Settings: https://jekyllrb.com/docs/configuration/options/, https://jekyllrb.com/docs/collections/,
-https://gohugo.io/configuration/all/, https://gohugo.io/configuration/languages/. A configuration
-that cannot be read costs addresses, zones and languages, not the posts.
+https://gohugo.io/configuration/all/, https://gohugo.io/configuration/languages/. If a configuration
+cannot be read, addresses, zones and languages are lost, but no posts.
 """
 # pyright: strict
 
@@ -29,12 +29,12 @@ Fields = Mapping[str, Any]
 
 
 def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str) -> Site:
-    """The site of a folder.
+    """Return the site of a folder.
 
     Args:
         names: paths of the files in the folder, from its root.
-        read: the bytes of one of them; may raise `OSError`.
-        layout: `jekyll`, `hugo`, or another, whose site is only its address and zone.
+        read: returns the bytes of one of them; may raise `OSError`.
+        layout: `jekyll`, `hugo`, or another, whose site has only an address and zone.
     """
     fields = configuration(names, read, layout=layout)
     # Jekyll's `baseurl` is the path below `url`; Hugo's is the whole address.
@@ -50,7 +50,7 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
 
 
 def configuration(names: Iterable[str], read: Callable[[str], bytes], *, layout: str) -> Fields:
-    """The settings of a site, keys in lower case; none where they cannot be read.
+    """Return the settings of a site, keys in lower case, or none if they cannot be read.
 
     Args as for `read_site`.
     """
@@ -122,7 +122,7 @@ def _read(path: str, read: Callable[[str], bytes]) -> object:
 
 
 def mapping(value: object) -> Fields:
-    """A mapping with its keys in lower case; of anything else an empty one."""
+    """Return a mapping with its keys in lower case, or an empty one for any other value."""
     if not isinstance(value, dict):
         return {}
     return {str(key).lower(): one for key, one in cast("dict[object, Any]", value).items()}

@@ -1,8 +1,8 @@
-"""Which files of a folder are posts: by the layout of Jekyll, of Hugo, of another generator's site,
-or of a folder of notes.
+"""Decide by a folder's layout which files are posts: Jekyll, Hugo, other generators, or notes.
 
-Scope: the verdict on a path. Out of scope: walking, reading (`folders`), what the
-site's configuration says (`site_configuration`).
+Scope: the verdict on a path.
+Out of scope: walking and reading (`folders`), what the site's configuration says
+(`site_configuration`).
 
 Layouts: https://jekyllrb.com/docs/structure/, https://jekyllrb.com/docs/collections/,
 https://gohugo.io/content-management/page-bundles/ (a folder with `index.md` is one page, and other
@@ -19,13 +19,13 @@ from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.suffixes import NOT_MARKDOWN, markup_of, suffix_of
 from twin_assets.corpus.importers.text_formats import is_read, needs_extra
 
-# Files about the repository. A post called security.md stays one: the words beyond the first four
-# count only in the UPPER CASE in which repositories write them.
+# Files about the repository. The words beyond the first four count only in the UPPER CASE in which
+# repositories write them, so a post called security.md stays a post.
 _ABOUT_THE_FOLDER = re.compile(
     r"(?i:readme|(?:un)?licen[cs]e|copying|contributing)(?:[-_.][A-Z][\w.-]*)?"
     r"|(?:CODE_OF_CONDUCT|CHANGELOG|CHANGES|SECURITY|AUTHORS|NOTICE|SUPPORT|AGENTS|CLAUDE|TODO)"
 )
-_FIRST_LETTERS = frozenset("RrLlUuCcSANT")  # of those names
+_FIRST_LETTERS = frozenset("RrLlUuCcSANT")  # the first letters of those names
 _HUGO_ALONE = re.compile(r"(?:config/_default/)?hugo\.(?:toml|ya?ml|json)")
 _HUGO_OR_ANOTHER = re.compile(r"(?:config/_default/)?config\.(?:toml|ya?ml|json)")
 
@@ -53,7 +53,7 @@ _LIST = re.compile(
 )
 _TEMPLATES = frozenset({"templates", "_templates", "scaffolds", "_partials", "partials"})
 
-# A site in a repository of other things is known by its configuration and its posts.
+# A site in a repository of other things is recognised by its configuration and its posts.
 _CONFIGURES = re.compile(
     rf"(?P<jekyll>_config\.(?:ya?ml|toml))|(?P<hugo>(?:hugo|config)\.(?:toml|ya?ml|json))"
     rf"|(?P<other>{_GENERATED.pattern})"
@@ -73,7 +73,7 @@ PAGES = frozenset(
     {"page outside _posts", "page outside the site", "page outside content", "page outside blog"}
     | {"page without front matter", "part of a page bundle"}
 )
-"""Reasons for which files that hold text are no posts here."""
+"""Reasons for which files that hold text are not posts here."""
 
 DOCUMENTS = frozenset(
     {"rst", "org", "adoc", "asciidoc", "asc", "ipynb", "qmd", "rmd", "txt", "textile", "docx"}
@@ -92,13 +92,13 @@ DOCUMENTS = frozenset(
         "pages",
     }
 )
-"""Suffixes of files that hold text, whether they are read or not; pictures and code are none."""
+"""Suffixes of files that hold text, whether they are read or not; not pictures or code."""
 
 
 def layout_of(source_ids: Iterable[str]) -> str:
-    """`jekyll`, `hugo`, `blog` (another generator's site) or `notes`, by the paths of all files.
+    """Return `jekyll`, `hugo`, `blog` (another generator's site) or `notes`, from all files' paths.
 
-    What a `blog`'s files begin with says whether it is one: else they are `notes` (`folders`).
+    `folders` then checks how a `blog`'s files begin, and may turn it into `notes`.
     """
     paths = list(source_ids)
     if any(path.startswith("_posts/") or "/_posts/" in path for path in paths):
@@ -111,8 +111,9 @@ def layout_of(source_ids: Iterable[str]) -> str:
 
 
 def site_within(source_ids: Sequence[str]) -> str:
-    """The one folder below the root that is a blog's site (`site/`), or the largest; "": none is,
-    or the root is one itself.
+    """Return the folder below the root that is a blog's site (`site/`), or "" if there is none.
+
+    The largest of several is returned; if the root itself is a site, the result is "".
 
     Args:
         source_ids: paths of all files.
@@ -128,7 +129,7 @@ def site_within(source_ids: Sequence[str]) -> str:
 
 
 def _sites(source_ids: Sequence[str]) -> dict[str, set[str]]:
-    """Folders with the configuration of a generator, and of which: `jekyll`, `hugo`, `other`."""
+    """Return folders with a generator's configuration → its kinds: `jekyll`, `hugo`, `other`."""
     found: dict[str, set[str]] = {}
     for path in source_ids:
         folder, _, name = path.rpartition("/")
@@ -150,7 +151,7 @@ def _has_content(source_ids: Sequence[str], root: str) -> bool:
 
 
 def _posts_in(source_ids: Sequence[str], root: str, kinds: Collection[str]) -> int:
-    """How many of a site's pages lie where posts do."""
+    """Count a site's pages that are in the folders of posts."""
     if not root:
         return 0
     inside = [path.removeprefix(root) for path in source_ids if path.startswith(root)]
@@ -163,19 +164,19 @@ def _posts_in(source_ids: Sequence[str], root: str, kinds: Collection[str]) -> i
 
 
 def why_outside(source_id: str) -> str:
-    """Why a file beside the site in a folder is no post."""
+    """Return why a file outside the site within a folder is not a post."""
     if is_about_the_folder(source_id):
         return "about the folder (README, LICENSE …)"
     return "page outside the site" if markup_of(source_id) else "other file"
 
 
 def is_generated_site(path: str) -> bool:
-    """Whether a file at the root makes it a site of Markdown pages, whatever else lies there."""
+    """Return whether a file at the root marks a site of Markdown pages, whatever else is there."""
     return bool(_GENERATED.fullmatch(path))
 
 
 def is_docusaurus(source_ids: Iterable[str]) -> bool:
-    """Whether it is a site of Docusaurus with a blog, whose other pages are a program's."""
+    """Return whether it is a site of Docusaurus with a blog; its other pages document a program."""
     paths = list(source_ids)
     return any(_DOCUSAURUS.fullmatch(path) for path in paths) and any(
         path.startswith("blog/") and markup_of(path) for path in paths
@@ -183,15 +184,15 @@ def is_docusaurus(source_ids: Iterable[str]) -> bool:
 
 
 def bundles_of(source_ids: Iterable[str]) -> frozenset[str]:
-    """Folders of Hugo's leaf bundles: those that hold an `index` page, in any language."""
+    """Return the folders of Hugo's leaf bundles: those with an `index` page in any language."""
     pages = (path.rpartition("/") for path in source_ids if markup_of(path))
     return frozenset(folder for folder, _, name in pages if name.split(".")[0] == "index")
 
 
 def formats_of(source_ids: Iterable[str], *, layout: str) -> frozenset[str]:
-    """The formats beside Markdown and HTML whose files are posts there (`text_formats`).
+    """Return the formats besides Markdown and HTML whose files are posts there (`text_formats`).
 
-    A site's generator reads some; beside notes in Markdown a PDF is what somebody else wrote.
+    A site's generator reads some; a PDF beside Markdown notes is somebody else's text.
     """
     if layout in _OF_GENERATORS:
         wanted = _OF_GENERATORS[layout]
@@ -210,14 +211,14 @@ def why_no_post(
     bundles: frozenset[str] = frozenset(),
     formats: frozenset[str] = frozenset(),
 ) -> str:
-    """Why a file is no post, in words that a summary shows; "" when it is one.
+    """Return why a file is not a post, in the words of the summary, or "" if it is one.
 
     Args:
-        source_id: its path in the folder.
-        layout: from `layout_of`.
-        site: from its configuration; `folders` counts.
-        bundles: of Hugo, from `bundles_of`.
-        formats: from `formats_of`.
+        source_id: the file's path in the folder.
+        layout: the result of `layout_of`.
+        site: the site's configuration; only `folders` is used.
+        bundles: Hugo's bundles, from `bundles_of`.
+        formats: the result of `formats_of`.
     """
     if is_about_the_folder(source_id):
         return "about the folder (README, LICENSE …)"
@@ -256,17 +257,17 @@ def _why_no_hugo_post(source_id: str, site: Site, bundles: frozenset[str]) -> st
 
 
 def is_about_the_folder(source_id: str) -> bool:
-    """Whether a file speaks about its folder (README, LICENSE, CONTRIBUTING …) by its name."""
+    """Return whether a file's name shows that it is about its folder (README, LICENSE …)."""
     name = source_id[source_id.rfind("/") + 1 :]
-    # Of 100,000 posts most begin with a year: a look at one letter spares them the pattern.
+    # Most of 100,000 posts begin with a year: checking one letter avoids the pattern.
     return name[:1] in _FIRST_LETTERS and bool(_ABOUT_THE_FOLDER.fullmatch(name.split(".", 1)[0]))
 
 
 def holds_text(reason: str) -> bool:
-    """Whether files that are skipped for this reason (`why_no_post`'s) hold text."""
+    """Return whether files that are skipped for this reason (from `why_no_post`) hold text."""
     return reason in PAGES or reason.removesuffix(" file") in DOCUMENTS
 
 
 def missing_extra(reasons: Iterable[str]) -> bool:
-    """Whether files were skipped that the extra `formats` reads, where it is not installed."""
+    """Return whether files were skipped because the extra `formats` is not installed."""
     return any(needs_extra(reason.removesuffix(" file")) for reason in reasons)

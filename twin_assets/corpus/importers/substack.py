@@ -1,11 +1,11 @@
-"""Substack's export: `posts.csv` and `posts/<id>.<slug>.html`.
+"""Import Substack's export: `posts.csv` and `posts/<id>.<slug>.html`.
 
-Scope: which posts are public, and what of a page is not the author's text.
-Out of scope: Markdown from HTML (`html_cleaning`). Never read: `email_list.*.csv` and the
-lists of deliveries and opens, which hold the readers' addresses.
+Scope: which posts are public, and which parts of a page are not the author's text.
+Out of scope: Markdown from HTML (`html_cleaning`). `email_list.*.csv` and the lists of deliveries
+and opens, which hold the readers' addresses, are never read.
 
-Format: https://support.substack.com/hc/en-us/articles/360037466012; the marks of widgets are those
-of the editor (`class`, `data-component-name`).
+Format: https://support.substack.com/hc/en-us/articles/360037466012; widgets are recognised by the
+editor's marks (`class`, `data-component-name`).
 """
 # pyright: strict
 
@@ -32,7 +32,7 @@ NAME = "substack"
 _LIST = r"posts\.csv"
 _LIST_HEAD = re.compile(rb"\A\W*post_id\W+post_date\W+is_published", re.IGNORECASE)
 _LIST_LIMIT = 64 << 20
-_MAX_RESUMED = 200  # broken rows after which the next line is tried; bounds the time
+_MAX_RESUMED = 200  # broken rows after which the next line is tried; limits the time
 _PAGE = re.compile(r"(?:.*/)?posts/((\d+)(?:\.[^/]*)?)\.html", re.IGNORECASE)
 _VISIBILITY = {
     "everyone": "public",
@@ -65,12 +65,12 @@ _OWN_COMPONENTS = frozenset(
 
 
 def recognises(archive: Archive) -> bool:
-    """It has a `posts.csv` with Substack's columns."""
+    """Return whether there is a `posts.csv` with Substack's columns."""
     return any(_LIST_HEAD.search(archive.head(name)) for name in archive.candidates(_LIST))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Every row of `posts.csv`, and every page that it does not name."""
+    """Yield every row of `posts.csv`, and every page that it does not list."""
     pages = {match[2]: name for name in archive.names() if (match := _PAGE.fullmatch(name))}
     listed: set[str] = set()
     for name in archive.matching(_LIST) or list(archive.names()):
@@ -87,16 +87,16 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             listed.add(identifier)
             yield _post(row, identifier, archive, pages.get(identifier, ""), include=include)
     for identifier in sorted(pages.keys() - listed):
-        yield Skipped(pages[identifier], "not_in_posts_csv")  # nobody says that it was published
+        yield Skipped(pages[identifier], "not_in_posts_csv")  # nothing shows that it was published
 
 
 def decode_list(body: bytes) -> str:
-    """`posts.csv` as text: UTF-8, a broken byte is replaced (it costs a letter of a title)."""
+    """Decode `posts.csv` as UTF-8; a broken byte is replaced (it costs a letter of a title)."""
     return body.decode("utf-8-sig", "replace").replace("\0", "")
 
 
 def _rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
-    """Number of the line and the row; None for a row that has not the header's columns."""
+    """Yield the line number and the row, or None for a row without the header's columns."""
     lines = io.StringIO(text, newline="").readlines()
     columns = [name.strip() for name in next(csv.reader(lines[:1]), list[str]())]
     at, resumed = 1, 0
@@ -110,7 +110,7 @@ def _rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
         if row:
             yield at + 1, dict(zip(columns, row, strict=True)) if whole else None
         if row and not whole and resumed < _MAX_RESUMED:
-            # A quote that is never closed swallows what follows: go on with the next line.
+            # A quote that is never closed swallows the rest: continue with the next line.
             resumed += 1
             at += 1
         else:
@@ -126,7 +126,7 @@ def _post(
     include: frozenset[str],
 ) -> ExportRecord | Skipped:
     draft = (row.get("is_published") or "").strip().lower() != "true"
-    # Without the column nobody says that it was for everyone.
+    # Without the column nothing shows that the post was for everyone.
     audience = (row.get("audience", "?") or "everyone").strip().lower()
     visibility = _VISIBILITY.get(audience, "private")
     if draft and "drafts" not in include:
@@ -156,7 +156,7 @@ def _post(
 
 
 def _own_text(page: str, *, paid: bool) -> str:
-    """The fragment without widgets, embeds and, unless asked for, what lies behind the paywall."""
+    """Return the fragment without widgets, embeds and, unless asked for, paywalled parts."""
     tree = parse_html(f"<div>{page}</div>")
     if tree is None:
         return ""
@@ -186,7 +186,7 @@ def _drop_what_follows(element: Any) -> None:
 
 
 def _for_paying_only(element: Any) -> bool:
-    """A block that the editor shows to paying readers only (`data-dynamic-audiences`)."""
+    """Return whether a block is shown to paying readers only (`data-dynamic-audiences`)."""
     audiences = str(element.get("data-dynamic-audiences") or "").replace(" ", "").split(",")
     return all(audience.startswith(("paid", "founding")) for audience in audiences)
 

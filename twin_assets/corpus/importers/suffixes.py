@@ -1,7 +1,7 @@
-"""What a file's suffix says: which markup it holds, which reader makes Markdown of it, how long it
-may be.
+"""Derive a file's markup, reader and maximum size from its suffix.
 
-Scope: names alone. Out of scope: bytes (`post_head`), readers (`text_formats`).
+Scope: names alone.
+Out of scope: bytes (`post_head`), readers (`text_formats`).
 """
 # pyright: strict
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 MAX_POST_BYTES = 2_000_000
 """A longer file is not a post (the longest of 2,332 posts measured has 31 KB) and is not read."""
 MAX_DOCUMENT_BYTES = 50_000_000
-"""The same of a document with its pictures in it (.docx, .odt, .pdf)."""
+"""The same limit for a document that contains its pictures (.docx, .odt, .pdf)."""
 
 ASCIIDOC = frozenset({"adoc", "asciidoc", "asc"})
 PANDOC: Mapping[str, str] = {
@@ -26,7 +26,7 @@ PANDOC: Mapping[str, str] = {
 }
 """Suffix → pandoc's name of the format."""
 OFFICE = frozenset({"docx", "odt", "pdf"})
-"""Formats of files that are no text: zips, and PDF."""
+"""Binary formats: zips, and PDF."""
 WITH_EXTRA = frozenset({*PANDOC, "pdf"})
 NOT_MARKDOWN = frozenset({*WITH_EXTRA, "ipynb", "txt"})
 
@@ -37,17 +37,17 @@ _MARKUP: dict[str, str] = {
 
 
 def markup_of(name: str) -> str:
-    """`markdown` or `html` by the file's suffix; "" for every other file."""
+    """Return `markdown` or `html` by the file's suffix, or "" for any other file."""
     dot = name.rfind(".")
     return _MARKUP.get(name[dot + 1 :].lower(), "") if dot >= 0 else ""
 
 
 def suffix_of(name: str) -> str:
-    """The suffix by which a format is known, lower case; "" for every other file."""
+    """Return the suffix of a known format in lower case, or "" for any other file."""
     suffix = name[name.rfind(".") + 1 :].lower() if "." in name else ""
     return suffix if suffix in NOT_MARKDOWN else ""
 
 
 def most_bytes(name: str) -> int:
-    """How long a file of this name may be to be read."""
+    """Return the size up to which a file of this name is read."""
     return MAX_DOCUMENT_BYTES if suffix_of(name) in OFFICE else MAX_POST_BYTES

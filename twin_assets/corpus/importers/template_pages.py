@@ -1,8 +1,8 @@
-"""Files that a program fills in: a site's templates, and those of notes to come.
+"""Detect files that a program fills in: a site's templates, and those for new notes.
 
-Scope: telling them from posts by what they hold. Out of scope: folders that are
-known by their names (`site_layout`), template tags within a post (`jekyll_liquid`,
-`hugo_shortcodes`).
+Scope: detecting them by their content.
+Out of scope: folders that are recognised by name (`site_layout`), template tags within a post
+(`jekyll_liquid`, `hugo_shortcodes`).
 
 Marks: https://jinja.palletsprojects.com/en/stable/templates/,
 https://pkg.go.dev/text/template, https://help.obsidian.md/plugins/templates,
@@ -16,13 +16,13 @@ import re
 
 from twin_assets.corpus.importers.code_regions import code_regions
 
-# Of a page: what only a template does. A post that shows such a tag shows it as code.
+# In a page: tags that only a template uses. A post that shows such a tag shows it as code.
 _OF_A_PAGE = re.compile(
     r"\{%[-+]?\s*(?:extends|block|include|for|if|macro|load|import|from|set|assign|unless)\b"
     r"|\{\{-?\s*(?:block|define|template|partial|range|with|if|end|#each|#if|>|\.[A-Z]|site\.|page\.)"
     r"|<\?php|<%[=@#-]"
 )
-# Of a note: its title or date is still to be written in, by Obsidian, Templater, Hexo or Hugo.
+# In a note: a title or date that Obsidian, Templater, Hexo or Hugo has yet to fill in.
 _OF_A_NOTE = re.compile(
     r"<%[-_*+]?\s*tp\.|^\"?(?:title|date|created|updated)\"?[ \t]*[:=][ \t]*[\"']?\{\{.{0,80}?\}\}",
     re.MULTILINE,
@@ -31,10 +31,11 @@ _HEAD = 1_000
 
 
 def is_template(text: str, *, markup: str) -> bool:
-    """Whether a file, front matter included, waits to be filled in.
+    """Return whether a file, front matter included, is still to be filled in.
 
     Args:
-        text: the whole file, of no site whose generator resolves such tags in posts.
+        text: the whole file, from no site whose generator resolves such tags in posts.
+        markup: `html` for a page; any other value for a note.
     """
     if markup != "html":
         match = _OF_A_NOTE.search(text[:_HEAD])

@@ -1,11 +1,12 @@
-"""Bytes of a text → the text, and in which encoding they were.
+"""Decode the bytes of a text and name their encoding.
 
-Scope: byte order marks, what a page declares, and telling the encodings of the years before
-UTF-8 apart. Out of scope: what the text means (`posts`).
-Method: charset-normalizer finds the script (Cyrillic, Greek, Korean …); among encodings of Latin
-letters it took the Central European one for French and the Western one for Polish, so those are
-told apart by what a wrong one does to words, then by the language. Czech in ISO 8859-2 is taken for
-Windows-1250, which hurts none of its words.
+Scope: byte order marks, a page's declared encoding, and guessing among encodings older than UTF-8.
+Out of scope: what the text means (`posts`).
+
+Method: charset-normalizer finds the script (Cyrillic, Greek, Korean …). Among encodings of Latin
+letters it chose the Central European one for French and the Western one for Polish, so these are
+chosen by the damage that a wrong one does to words, then by the language. Czech in ISO 8859-2 is
+decoded as Windows-1250, which damages none of its words.
 Source: https://charset-normalizer.readthedocs.io, https://encoding.spec.whatwg.org
 """
 # pyright: strict
@@ -19,7 +20,7 @@ import unicodedata
 UTF_8 = "utf-8"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark begins with that one's
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark begins with UTF-16's
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -29,7 +30,7 @@ _DECLARED = re.compile(
     rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)|\A\s*<\?xml[^>]+encoding\s*=\s*[\"']([\w-]+)",
     re.IGNORECASE,
 )
-# First the one that is meant when nothing speaks against it.
+# The first is preferred if nothing speaks against it.
 _LATIN = ("cp1252", "cp1250", "cp1254", "iso8859_2", "mac_roman", "cp850")
 _JAPANESE = ("shift_jis", "euc_jp", "iso2022_jp")
 _OTHER_SCRIPTS = (
@@ -57,32 +58,32 @@ _NAMES = {
     "cp932": "shift_jis",
     "cp949": "euc-kr",
 }
-_IN_WORD = frozenset("’‘'·-\u00ad\u2010\u2011")  # what stands inside words in their own right
+_IN_WORD = frozenset("’‘'·-\u00ad\u2010\u2011")  # characters that belong inside words
 _KANA = re.compile(r"[\u3040-\u30ff]")
-_KANA_SHARE = 0.2  # of what is not ASCII: Japanese prose has half or more, Korean as Japanese none
+_KANA_SHARE = 0.2  # of non-ASCII: half or more in Japanese, none in Korean decoded as Japanese
 _LOOKED_AT = 20_000
 _CENTRAL = ("cp1250", "iso8859_2")
 _USUAL = {
     **dict.fromkeys(("cs", "hr", "hu", "pl", "ro", "sk", "sl", "sr"), _CENTRAL),
     **dict.fromkeys(("az", "tr"), ("cp1254",)),
 }
-_CLEARLY = 0.3  # of the language: a Czech sentence with wrong accents has .93, one word .2
-_MAX_PASTED = 200  # bytes; with more of them it is no file of UTF-8
+_CLEARLY = 0.3  # score: a Czech sentence with wrong accents has .93, a single word .2
+_MAX_PASTED = 200  # bytes; a file with more of them is not UTF-8
 
 
 class UnknownEncodingError(ValueError):
-    """No encoding gives a text."""
+    """No encoding yields text."""
 
 
 def decode_text(body: bytes, *, is_page: bool = False) -> tuple[str, str]:
-    """The text, and the encoding's usual name (`utf-8`, `windows-1252`, `shift_jis` …).
+    """Return the text and the encoding's usual name (`utf-8`, `windows-1252`, `shift_jis` …).
 
     Args:
         body: the whole file; not empty.
-        is_page: HTML, which may declare its encoding.
+        is_page: whether it is HTML, which may declare its encoding.
 
     Raises:
-        UnknownEncodingError: it is text in no encoding that is known here.
+        UnknownEncodingError: no known encoding yields text.
     """
     for mark, encoding in _MARKS:
         if body.startswith(mark):
@@ -97,7 +98,7 @@ def decode_text(body: bytes, *, is_page: bool = False) -> tuple[str, str]:
     text = _tried(body, UTF_8) if b"\x1b$" not in body else None
     if text is not None:
         return text, UTF_8
-    # Browsers read what says Latin-1 as Windows-1252, and so was nearly all of it written.
+    # Browsers read declared Latin-1 as Windows-1252, in which nearly all such pages were written.
     if named and (text := _tried(body, _as_browsers_do(named))) is not None:
         return text, _name(_as_browsers_do(named))
     if (text := _mended(body)) is not None:
@@ -107,15 +108,15 @@ def decode_text(body: bytes, *, is_page: bool = False) -> tuple[str, str]:
 
 
 def has_mark(body: bytes) -> bool:
-    """Whether it begins with a byte order mark: then NUL bytes are nothing strange."""
+    """Return whether the bytes begin with a byte order mark: then NUL bytes are expected."""
     return body.startswith(tuple(mark for mark, _ in _MARKS))
 
 
 def _guessed(body: bytes) -> str:
-    """Python's name of the encoding of text that is none of UTF-8's.
+    """Return Python's name of the encoding of a text that is not UTF-8.
 
     Raises:
-        UnknownEncodingError: nothing fits.
+        UnknownEncodingError: no encoding fits.
     """
     for encoding in _JAPANESE:
         text = _tried(body, encoding)
@@ -131,16 +132,16 @@ def _guessed(body: bytes) -> str:
     encoding = _latin_of(body)
     text = body.decode(encoding)[:_LOOKED_AT]
     others = sum(not sign.isascii() for sign in text)
-    if _wounds(text) > (0.5 * others if encoding_name else 0):  # as many as that: it is no text
+    if _wounds(text) > (0.5 * others if encoding_name else 0):  # so many that it is not text
         raise UnknownEncodingError
     return encoding
 
 
 def _latin_of(body: bytes) -> str:
-    """Which of the encodings of Latin letters: the one that hurts the fewest words.
+    """Return the Latin encoding that damages the fewest words.
 
     Raises:
-        UnknownEncodingError: none of them has all of these bytes.
+        UnknownEncodingError: none of them can decode these bytes.
     """
     texts = {one: text for one in _LATIN if (text := _tried(body, one)) is not None}
     if not texts:
@@ -154,7 +155,7 @@ def _latin_of(body: bytes) -> str:
 
 
 def _wounds(text: str) -> int:
-    """Places where a wrong encoding shows: a symbol or a capital inside a word, a control sign."""
+    """Count signs of a wrong encoding: a symbol or a capital inside a word, a control character."""
     count = 0
     for at, sign in enumerate(text[:_LOOKED_AT]):
         if sign.isascii():
@@ -164,7 +165,7 @@ def _wounds(text: str) -> int:
             count += 1
         elif not _is_latin(sign):
             beside = before.isalpha() + after.isalpha()
-            # A frame or a fraction beside one letter; a quotation mark or a sign between two.
+            # A frame or a fraction beside one letter; a quotation mark or another sign between two.
             count += sign not in _IN_WORD and beside >= (1 if _is_drawn(sign) else 2)
         elif sign.isupper():
             count += before.isalpha() and before.islower()
@@ -174,21 +175,21 @@ def _wounds(text: str) -> int:
 
 
 def _is_latin(sign: str) -> bool:
-    """A letter, and no mark or ligature that Mac Roman has where others have umlauts."""
+    """Return whether `sign` is a letter, not one of Mac Roman's marks or ligatures for umlauts."""
     if unicodedata.category(sign) not in {"Lu", "Ll", "Lo"} or sign in "ﬁﬂ":
         return False
     return unicodedata.name(sign, "").startswith(("LATIN", "FEMININE", "MASCULINE"))
 
 
 def _is_drawn(sign: str) -> bool:
-    """A sign that no prose has at the edge of a word: a frame, a fraction, an accent by itself."""
+    """Return whether prose never has `sign` at a word's edge: a frame, fraction or lone accent."""
     return unicodedata.category(sign) in {"So", "Sm", "Sk", "No", "Lm"} and sign not in "®™©°№"
 
 
 def _usual_for(text: str) -> tuple[str, ...]:
-    """Encodings that texts of this language were written in; the Western one where nobody knows.
+    """Return the encodings usual for this language, or () if the language is uncertain.
 
-    The words without accents tell the language of a text in which the others are wrong.
+    Words without accents reveal the language even if the accents are wrong.
     """
     from twin_assets.corpus.language import language_scores
 
@@ -203,10 +204,10 @@ def _is_japanese(text: str) -> bool:
 
 
 def _utf_16_of(body: bytes) -> str:
-    """UTF-16 without a mark: in Latin letters every second byte is zero.
+    """Detect UTF-16 without a mark: in Latin letters every second byte is zero.
 
     Raises:
-        UnknownEncodingError: the zeros are elsewhere: it is no text.
+        UnknownEncodingError: the zeros are elsewhere, so it is not text.
     """
     head = body[: 2 * (_LOOKED_AT // 2)]
     even, odd = head[::2].count(0), head[1::2].count(0)
@@ -216,7 +217,7 @@ def _utf_16_of(body: bytes) -> str:
 
 
 def _mended(body: bytes) -> str | None:
-    """UTF-8 into which a few bytes of Windows-1252 were pasted; None: it is not that."""
+    """Decode UTF-8 with a few pasted bytes of Windows-1252; return None if it is not that."""
     pieces: list[str] = []
     at = wrong = 0
     while True:
@@ -247,10 +248,10 @@ def _tried(body: bytes, encoding: str) -> str | None:
 
 
 def _strictly(body: bytes, encoding: str) -> str:
-    """Decode, or say that it is not that.
+    """Decode strictly.
 
     Raises:
-        UnknownEncodingError: it is not.
+        UnknownEncodingError: the bytes are not in this encoding.
     """
     if (text := _tried(body, encoding)) is None:
         raise UnknownEncodingError

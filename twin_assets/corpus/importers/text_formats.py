@@ -1,12 +1,14 @@
-"""Posts in other formats than Markdown and HTML, made Markdown: what each is read by.
+"""Convert posts in formats other than Markdown and HTML to Markdown.
 
-Scope: conversion. Out of scope: what a file says of itself (`post_head`), which of
-such files are posts (`site_layout`), reading a post (`posts`).
+Scope: conversion.
+Out of scope: what a file says of itself (`post_head`), which such files are posts (`site_layout`),
+reading a post (`posts`).
 
-reStructuredText, Org, AsciiDoc, Textile, Word and OpenDocument are read by pandoc (3.9 in
-`pypandoc-binary`), the text of a PDF by `pypdf`: both in the extra `formats`, 34 MB to fetch and
-160 MB on disk, installed in 6 s. Of what was compared, markitdown reads none of the first four and
-no OpenDocument, and brings 30 packages of 82 MB; nbconvert brings 31 for a list of cells in JSON.
+pandoc (3.9 in `pypandoc-binary`) reads reStructuredText, Org, AsciiDoc, Textile, Word and
+OpenDocument, and `pypdf` reads the text of a PDF: both are in the extra `formats`, 34 MB to fetch
+and 160 MB on disk, installed in 6 s. Of the alternatives, markitdown reads none of the first four
+and no OpenDocument, and brings 30 packages of 82 MB; nbconvert brings 31 for a list of cells in
+JSON.
 Formats: https://pandoc.org/MANUAL.html, https://nbformat.readthedocs.io.
 """
 # pyright: strict
@@ -36,31 +38,31 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.program_progress import output_of
 
 EXTRA = "llm-twin[formats]"
-_MAX_CPU_S = 60.0  # a post takes .1; what a machine is busy with besides does not count
+_MAX_CPU_S = 60.0  # a post takes .1; CPU time, so other load does not count
 _MAX_MEMORY = "-M1g"
 _HIDDEN_CELLS = frozenset({"hide", "remove_cell", "remove-cell", "hide_cell", "hide-cell", "draft"})
 
 
 def needs_extra(suffix: str) -> bool:
-    """Whether files of this suffix could be read if the extra were installed."""
+    """Return whether files of this suffix could be read if the extra were installed."""
     return suffix in WITH_EXTRA and not is_read(suffix)
 
 
 def is_read(suffix: str) -> bool:
-    """Whether files of this suffix can be read here."""
+    """Return whether files of this suffix can be read here."""
     if suffix in PANDOC:
         return _pandoc() != ""
     return find_spec("pypdf") is not None if suffix == "pdf" else suffix in NOT_MARKDOWN
 
 
 def as_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
-    """A file in one of these formats as Markdown, and what its reader knows of it besides.
+    """Return a file in one of these formats as Markdown, and the fields that its reader found.
 
     Args:
-        head: of a format other than `txt`, which stays as it is.
+        head: a post in a format other than `txt`, which needs no conversion.
 
     Raises:
-        FormatError: it is damaged, or not what its suffix says.
+        FormatError: the file is damaged, or not in the format of its suffix.
     """
     if head.suffix == "ipynb":
         return _of_notebook(head.body), {}
@@ -73,13 +75,13 @@ def as_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
     try:
         fields = yaml.load(metadata[1], Loader=yaml.BaseLoader)
     except yaml.YAMLError:
-        return written, {}  # a table between two lines, which no metadata is
+        return written, {}  # a table between two lines, not metadata
     known = cast("dict[str, Any]", fields) if isinstance(fields, dict) else {}
     return written[metadata.end() :].lstrip(), {key.lower(): known[key] for key in known}
 
 
 def _by_pandoc(body: bytes, reader: str) -> str:
-    """Markdown, with pandoc's metadata as YAML; it may read no other file and no network."""
+    """Return Markdown with pandoc's metadata as YAML; pandoc gets no other file and no network."""
     if reader in {"docx", "odt"}:
         refuse_bomb(body)
     suggested = reader == "docx" and has_suggestions_of_others(body)
@@ -98,7 +100,7 @@ def _by_pandoc(body: bytes, reader: str) -> str:
 
 
 def _of_pdf(body: bytes) -> str:
-    """The text of a PDF's pages; one of pictures has none. Lines of a paragraph are joined."""
+    """Return the text of a PDF's pages, with the lines of a paragraph joined; "" for pictures."""
     try:
         pages = [str(page.extract_text()) for page in pdf_reader(body).pages]
     except pdf_errors() as error:
@@ -107,7 +109,7 @@ def _of_pdf(body: bytes) -> str:
 
 
 def _paragraphs(page: str) -> str:
-    """Lines of a page as paragraphs: a line that ends a sentence before the margin ends one."""
+    """Join a page's lines to paragraphs: a sentence that ends before the margin ends one."""
     lines = [line.strip() for line in page.splitlines()]
     width = max(map(len, lines), default=0)
     text = ""
@@ -126,7 +128,7 @@ def _is_hyphenated(line: str) -> bool:
 
 
 def _of_notebook(text: str) -> str:
-    """Cells of Markdown as they are, of code as fenced blocks; outputs are not written by hand."""
+    """Return Markdown cells as they are and code cells as fenced blocks, without outputs."""
     try:
         notebook: Any = json.loads(text)
         cells: Any = notebook.get("cells") or notebook["worksheets"][0]["cells"]
@@ -155,11 +157,11 @@ def _of_cell(cell: Mapping[str, Any], language: str) -> str:
 
 @cache
 def _pandoc() -> str:
-    """Pandoc's path; "" where the extra is not installed."""
+    """Return pandoc's path, or "" if the extra is not installed."""
     if find_spec("pypandoc") is None:
         return ""
     pypandoc: Any = import_module("pypandoc")
     try:
         return str(pypandoc.get_pandoc_path())
-    except OSError:  # the package without its binary, and none on this machine
+    except OSError:  # the package without its binary, and no pandoc on this machine
         return ""

@@ -1,4 +1,4 @@
-"""Posts that continue one another: which of them make one text.
+"""Join posts that continue one another into threads.
 
 Scope: the first post of each thread.
 Out of scope: which post answers which (importers).
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 
 def first_of_thread(parents: Mapping[str, str]) -> dict[str, str]:
-    """Each post's first post; a post that continues nothing here is its own.
+    """Return each post's first post; a post that continues no other post here is its own.
 
     Args:
-        parents: post → the post it continues; one that is no key of `parents` counts as none. Posts
-            that continue one another in a circle (a damaged export) are each their own.
+        parents: post → the post it continues; a post that is not a key of `parents` counts as none.
+            Posts that continue one another in a circle (a damaged export) are each their own.
     """
     first: dict[str, str] = {}
     for post in parents:

@@ -1,15 +1,17 @@
-"""What holds a post back: one table of the fields by which authors keep a post from their readers.
+"""Decide what holds a post back, from the fields by which authors keep a post from readers.
 
-Scope: what each field's value means, in front matter, metadata and `<meta>` of every format.
-Out of scope: parsing those (`front_matter`), dates to come (`publication`), platforms'
-exports, which have words of their own (their importers).
+Scope: the meaning of each field's value, in front matter, metadata and `<meta>` of every format.
+Out of scope: parsing those (`front_matter`), future dates (`publication`), platforms'
+exports, which have fields of their own (their importers).
 
-Fields: https://jekyllrb.com/docs/front-matter/ (`published`), https://gohugo.io/content-management/front-matter/
-(`draft`, `headless`), https://docs.getpelican.com/en/latest/content.html#file-metadata (`status`),
+Fields: https://jekyllrb.com/docs/front-matter/ (`published`),
+https://gohugo.io/content-management/front-matter/ (`draft`, `headless`),
+https://docs.getpelican.com/en/latest/content.html#file-metadata (`status`),
 https://docusaurus.io/docs/api/plugins/@docusaurus/plugin-content-blog (`draft`, `unlisted`),
 https://www.11ty.dev/docs/collections/ (`eleventyExcludeFromCollections`),
-https://help.obsidian.md/publish/publish (`publish`), https://zenn.dev/zenn/articles/zenn-cli-guide
-(`published`), https://github.com/increments/qiita-cli (`private`, `ignorePublish`).
+https://help.obsidian.md/publish/publish (`publish`),
+https://zenn.dev/zenn/articles/zenn-cli-guide (`published`),
+https://github.com/increments/qiita-cli (`private`, `ignorePublish`).
 """
 # pyright: strict
 
@@ -22,7 +24,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 UNKNOWN = "held_back_by_"
-"""Prefix of the reason where a key that is not in the table reads like one; the key follows."""
+"""Prefix of the reason for a key that resembles one in the table; the key's words follow."""
 
 _YES = frozenset(
     {"true", "yes", "y", "t", "on", "1", "si", "sí", "oui", "ja", "sim", "да", "是"}
@@ -36,7 +38,7 @@ _NO = frozenset(
 
 @dataclass(frozen=True)
 class _Rule:
-    """What a field says: `reason` where it is said, or where it is denied, or where it is set."""
+    """The meaning of a field: `reason` applies if its value is yes, is no, or is set (`when`)."""
 
     reason: str
     when: str = "yes"  # yes, no, set
@@ -58,7 +60,7 @@ _TABLE: Mapping[str, _Rule] = {
     **dict.fromkeys(("headless",), _Rule("not_published")),
     **dict.fromkeys(("expired",), _Rule("expired")),
 }
-"""Key, lower case, without `-`, `_` and spaces → what it says."""
+"""Key in lower case, without `-`, `_` and spaces → its rule."""
 
 _STATUS_KEYS = frozenset(
     {"status", "state", "visibility", "access", "audience", "publishstatus", "poststatus"}
@@ -90,8 +92,9 @@ _STATUS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 
-# A key that is not in the table reads like one when, of its words, one is of these and the others
-# say nothing (`keep_private`, `draft-post`); `hideToc` and `private_comments` are about parts.
+# A key outside the table resembles one if one of its words is listed here and the others are
+# neutral (`keep_private`, `draft-post`); `hideToc` and `private_comments` are about parts of a
+# post.
 _LIKE_YES: Mapping[str, str] = {
     **dict.fromkeys(("draft", "drafts", "drafted", "wip", "unpublished", "unreleased"), "yes"),
     **dict.fromkeys(("private", "privately", "secret", "confidential", "hidden", "hide"), "yes"),
@@ -109,15 +112,15 @@ _VOCABULARY = sorted(
     key=len,
     reverse=True,
 )
-# Keys come in lower case, so `isPrivatePost` is taken apart by the words that it may be made of;
-# without the shortest, of which `hideMeta` would be made too.
+# Keys are in lower case, so `isPrivatePost` is split into words of the vocabulary. The shortest
+# words are left out: with them, `hideMeta` would match too.
 _JOINED = re.compile(rf"(?:{'|'.join(_VOCABULARY)})+")
 _WORD = re.compile("|".join(_VOCABULARY))
 _SEPARATED = re.compile(r"[\s_.-]+")
 _STRICTEST_FIRST = (
     *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"),
 )
-# Whose members are the post's own, as Zola's `[extra]` and Hugo's `[params]` are.
+# Tables whose members are the post's own fields, such as Zola's `[extra]` and Hugo's `[params]`.
 _WITHIN = ("extra", "params", "meta", "metadata", "page", "post", "publication", "publishing")
 _LINE = re.compile(
     r"[ \t]*(?:[-*>][ \t]+)?[\"']?([^\W\d_][\w-]{1,30}(?:[ ][\w-]{1,30}){0,2})[\"']?"
@@ -125,22 +128,21 @@ _LINE = re.compile(
 )
 _OF_A_BLOCK = re.compile(r"[ \t]+[\w-]+::")
 _BOLD = re.compile(r"\*\*|__|[*`]")
-_ROW = re.compile(r"\s*\|([^|]+)\|([^|]+)\|\s*")  # of a table
+_ROW = re.compile(r"\s*\|([^|]+)\|([^|]+)\|\s*")  # a table row
 _LONGEST = 200
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")  # `#draft`, `📝 Draft`
 _SQUEEZED = re.compile(r"[\s_-]+")
 
 
 def why_held_back(*heads: Mapping[str, Any]) -> str:
-    """Why a post's own fields keep it from readers: `draft`, `private`, `followers`, `paid`,
-    `unlisted`, `not_published`, `expired`, or `held_back_by_…` with an unknown key's name; "" where
-    nothing does.
+    """Return why a post's own fields keep it from readers, or "" if nothing does.
+
+    The reasons are `draft`, `private`, `followers`, `paid`, `unlisted`, `not_published`, `expired`,
+    and `held_back_by_…` with an unknown key's name. The strictest wins: a private draft is private,
+    so that asking for drafts does not include it.
 
     Args:
-        heads: of front matter, of the format's own metadata: each place in which it may be said.
-
-    The strictest wins: what is private and a draft is private, so that asking for drafts does not
-    bring it in.
+        heads: each set of fields that may hold it back: front matter, the format's own metadata.
     """
     reasons = {_of_head(fields) for fields in heads}
     known = (one for one in _STRICTEST_FIRST if one in reasons)
@@ -166,10 +168,10 @@ def _of_head(fields: Mapping[str, Any]) -> str:
 
 
 def held_back_line(line: str) -> tuple[str, str] | None:
-    """Key and value of a line of text, `key: value` or `key = value`, that would hold a post back.
+    """Return the key and value of a line (`key: value`, `key = value`) that would hold a post back.
 
-    For blocks that cannot be parsed; `password: …` in prose is none, nor the state of one task in
-    an outline (an indented `status:: in progress`).
+    This is for blocks that cannot be parsed. `password: …` in prose does not count, nor does the
+    state of one task in an outline (an indented `status:: in progress`).
     """
     row = _ROW.fullmatch(line)
     plain = _BOLD.sub("", f"{row[1].strip()}:{row[2]}" if row else line).strip()
@@ -180,14 +182,14 @@ def held_back_line(line: str) -> tuple[str, str] | None:
     is_held = any(_known({match[1]: value}))
     if _OF_A_BLOCK.match(line) and squeezed(match[1]) in _STATUS_KEYS:
         return None
-    if row:  # a row may as well explain the word
+    if row:  # a row may merely explain the word
         is_held = is_held and (squeezed(match[1]) in _STATUS_KEYS or _truth(value) is not None)
     return (match[1].lower(), value) if is_held else None
 
 
 @lru_cache(maxsize=4096)
 def squeezed(key: str) -> str:
-    """A key in the table's form: `Is_Draft`, `is-draft` and `isDraft` are one."""
+    """Return a key in the table's form: `Is_Draft`, `is-draft` and `isDraft` become equal."""
     return _SQUEEZED.sub("", key).lower()
 
 
@@ -241,14 +243,14 @@ def _unknown(name: str, value: object) -> str:
 
 @lru_cache(maxsize=4096)
 def _likeness(name: str) -> tuple[str, bool]:
-    """Of a key that reads like one of the table: the reason, and the value that holds back."""
+    """Return the reason for a key like one in the table, and the value that holds a post back."""
     key = squeezed(name)
     if key in _TABLE or key in _STATUS_KEYS:
         return "", True
     words = [word for word in _SEPARATED.split(name.lower()) if word]
     if len(words) == 1:
         words = _WORD.findall(key) if _JOINED.fullmatch(key) else []
-    # "hide from public": the first such word is what is done, the others to whom.
+    # In "hide from public" the first such word is the action, the others its object.
     like = [_LIKE_YES[word] for word in words if word in _LIKE_YES]
     known = all(word in _LIKE_YES or word in _NEUTRAL or word in _NOT for word in words)
     if not like or not known:
@@ -258,7 +260,7 @@ def _likeness(name: str) -> tuple[str, bool]:
 
 
 def _truth(value: object) -> bool | None:
-    """True or False in any spelling; None where it is neither."""
+    """Return True or False for any of their spellings, and None for another value."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):

@@ -1,12 +1,12 @@
-"""WordPress's own export (WXR, an RSS feed with `wp:` elements): the published posts.
+"""Import the published posts of WordPress's own export (WXR, an RSS feed with `wp:` elements).
 
-Scope: items, who wrote them, who may read them.
-Out of scope: the text's notation (`wordpress_text`), live feeds (`feed`); comments, which
-are other people's, are counted and not read.
+Scope: items, their authors, who may read them.
+Out of scope: the text's notation (`wordpress_text`), live feeds (`feed`). Comments, which other
+people wrote, are counted and not read.
 
-Format: https://developer.wordpress.org/reference/functions/export_wp/ writes it;
-https://github.com/BenWard/tumblr2wordpress makes one of a Tumblr, without numbers of posts, with a
-placeholder for their author, and with Tumblr's kinds of posts as categories.
+Format: written by https://developer.wordpress.org/reference/functions/export_wp/;
+https://github.com/BenWard/tumblr2wordpress converts a Tumblr blog without post numbers, with a
+placeholder for the author, and with Tumblr's kinds of posts as categories.
 """
 # pyright: strict
 
@@ -28,17 +28,17 @@ from twin_assets.corpus.importers.xml_items import elements, swallowed_others
 
 NAME = "wordpress"
 
-# One of several marks is enough: as a mere feed a damaged export would show its drafts as posts.
+# One of several marks is enough: read as a mere feed, a damaged export would show drafts as posts.
 _MARK = re.compile(
     rb"xmlns:wp=|wordpress\.org/export/|<wp:wxr_version>|WordPress eXtended RSS|<wp:post_type>"
 )
-_WP = "{*}"  # versions of the export have namespaces of their own
+_WP = "{*}"  # each version of the export has its own namespace
 _CREATOR = "{*}creator"
 _CONTENT = "{http://purl.org/rss/1.0/modules/content/}encoded"
 _TUMBLR = re.compile(r"Tumblr2Word[Pp]ress/")
 _TUMBLR_NUMBER = re.compile(r"/post/(\d+)")
 _TUMBLR_NOBODY = "post_author"
-# Tumblr's kinds whose words are somebody else's: a quotation, a chat that was overheard.
+# Tumblr's kinds of posts that are other people's words: a quotation, an overheard chat.
 _TUMBLR_QUOTES = frozenset({"quote", "conversation", "chat"})
 _STATUSES = {
     "publish": "public",
@@ -53,7 +53,7 @@ _STATUSES = {
 
 @dataclass
 class _Site:
-    """What the channel says before its items."""
+    """The channel's fields, which precede its items."""
 
     host: str = ""
     language: str = ""
@@ -62,12 +62,12 @@ class _Site:
 
 
 def recognises(archive: Archive) -> bool:
-    """Whether a member declares WordPress's export namespace."""
+    """Return whether a member has a mark of WordPress's export."""
     return bool(_exports(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Published posts; `include` may have `drafts` and `private` (also: behind a password)."""
+    """Yield published posts; `include` may hold `drafts` and `private` (also behind a password)."""
     seen: set[str] = set()
     for name in _exports(archive):
         try:
@@ -102,7 +102,7 @@ def _exports(archive: Archive) -> list[str]:
 
 
 def _site(head: str) -> _Site:
-    """Address and language."""
+    """Return the site's address and language."""
     site = _Site(tumblr=bool(_TUMBLR.search(head)))
     for tag in ("wp:base_blog_url", "wp:base_site_url", "link"):
         match = re.search(rf"<{tag}>\s*(?:<!\[CDATA\[)?\s*https?://([^\s<\]]+)", head)
@@ -167,7 +167,7 @@ def _item(
 
 
 def _number(element: Any, site: _Site) -> str:
-    """A post's own number; of Tumblr's posts it stands in their address."""
+    """Return a post's own number; the number of a Tumblr post is in its address."""
     number = _text(element, f"{_WP}post_id")
     if number or not site.tumblr:
         return number
@@ -202,7 +202,7 @@ def _text(element: Any, name: str) -> str:
 
 
 def _when(element: Any, *names: str) -> datetime | None:
-    """The first of the times that says one; those of WordPress without a zone are taken as UTC."""
+    """Return the first of the times that is set; WordPress's times without a zone count as UTC."""
     for name in names:
         text = _text(element, name if name == "pubDate" else f"{_WP}{name}")
         if text and not text.startswith("0000") and (moment_read := moment(text)):

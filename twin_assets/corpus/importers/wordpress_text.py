@@ -1,9 +1,10 @@
-"""The text of a WordPress post, as its editor stores it, as HTML.
+"""Convert the text of a WordPress post, as its editor stores it, to HTML.
 
 Scope: block comments, shortcodes, and the paragraphs that WordPress makes of empty lines.
 Out of scope: the export's items (`wordpress`), HTML to Markdown (`html_cleaning`).
 
-Blocks: https://developer.wordpress.org/block-editor/getting-started/fundamentals/markup-representation-block/
+Blocks:
+https://developer.wordpress.org/block-editor/getting-started/fundamentals/markup-representation-block/
 Shortcodes: https://codex.wordpress.org/Shortcode.
 Paragraphs: https://developer.wordpress.org/reference/functions/wpautop/.
 """
@@ -20,8 +21,8 @@ _CODE = re.compile(
     r"\[(code|sourcecode|source|highlight|php|python|bash|js|css|sql|java|ruby)(\s[^\[\]]*)?\]"
 )
 _LANGUAGE = re.compile(r"(?:lang|language)\s*=\s*[\"']?([\w+#-]+)")
-# Named by WordPress, Jetpack and the large page builders; any other word in brackets is text unless
-# it carries fields like a shortcode (`[gallery-3 ids="1,2"]`).
+# Shortcodes of WordPress, Jetpack and the large page builders; any other word in brackets is text
+# unless it has attributes like a shortcode (`[gallery-3 ids="1,2"]`).
 _KNOWN = (
     "caption|wp_caption|gallery|playlist|audio|video|embed|youtube|vimeo|tweet|soundcloud|spotify|"
     "googlemaps|slideshare|ted|gist|instagram|contact-form(?:-7)?|contact-field|polldaddy|poll|"
@@ -49,7 +50,7 @@ _BEGINS_BLOCK = re.compile(rf"</?(?:{_BLOCK})[\s/>]", re.IGNORECASE)
 
 
 def as_html(content: str) -> str:
-    """What the post's page shows of `content`, without what plug-ins would put in."""
+    """Return `content` as the post's page shows it, without the output of plug-ins."""
     blocks = "<!-- wp:" in content
     raw_blocks: list[str] = []
 
@@ -76,10 +77,10 @@ def as_html(content: str) -> str:
     )
     text = _replaced(text, _BLOCK_COMMENT, lambda _: "-->", lambda _begin, _inner: "")
     text = _SHORTCODE.sub("", _WITH_CONTENT.sub("", text))
-    # `[[name]]` is how a post shows a shortcode.
+    # `[[name]]` shows a shortcode literally.
     text = re.sub(r"\[(\[[^\[\]]*\])\]", r"\1", text)
     text = text if blocks else _paragraphs(text)
-    for _ in range(2):  # code within a `<pre>`
+    for _ in range(2):  # twice: code within a `<pre>`
         text = _KEPT.sub(lambda match: raw_blocks[int(match[1])], text)
     return text.strip()
 
@@ -90,7 +91,7 @@ def _replaced(
     closing: Callable[[re.Match[str]], str],
     by: Callable[[re.Match[str], str], str],
 ) -> str:
-    """Each stretch from `opening` to the next `closing` replaced, in linear time (`.*?` is not)."""
+    """Replace each span from `opening` to the next `closing`, in linear time (`.*?` is not)."""
     parts: list[str] = []
     at = 0
     missing: set[str] = set()
@@ -117,7 +118,7 @@ def _code(begin: re.Match[str], inner: str) -> str:
 
 
 def _paragraphs(text: str) -> str:
-    """Empty lines end paragraphs and single line ends break lines, as the classic editor means."""
+    """Make paragraphs of empty lines and breaks of single line ends, as the classic editor does."""
     spaced = _CLOSES.sub(r"\1\n\n", _OPENS.sub(r"\n\n\1", text))
     blocks: list[str] = []
     for block in re.split(r"\n\s*\n", spaced):

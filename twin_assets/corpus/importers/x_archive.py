@@ -1,11 +1,11 @@
-"""The archive of one's data that X (Twitter) makes: posts, long posts, threads.
+"""Read the data archive that X (Twitter) makes: posts, long posts, threads.
 
-Scope: `data/tweets*.js`, `data/note-tweet.js`, and what of the account they need.
+Scope: `data/tweets*.js`, `data/note-tweet.js`, and the account fields that they need.
 Out of scope: messages, likes, followers, ads: those files are never opened.
 
 Format: each file is a script that assigns a JSON list, `window.YTD.tweets.part0 = [ … ]`; it is
 never evaluated. `tweets.js` cuts a long post at 280 characters and names no note; `note-tweet.js`
-has the whole text and no post, so the two are joined by the second at which they were made.
+has the whole text and names no post, so the two are joined by the second of their creation.
 https://help.x.com/en/managing-your-account/how-to-download-your-x-archive (README.txt within).
 """
 # pyright: strict
@@ -43,7 +43,7 @@ _NEVER = {
     r"community-tweet(?:-part\d+)?\.js": "community",
     r"twitter-circle-tweet(?:-part\d+)?\.js": "circle",
 }
-"""Posts that were not for everybody, or are none any more: counted, not read."""
+"""Posts that were not public, or no longer exist: they are counted, not read."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class _Account:
 
 @dataclass(frozen=True)
 class _Post:
-    """One post. `shown` is its text up to the cut; `versions` its edits, oldest first."""
+    """One post. `shown` is its text up to the cut; `versions` are its edits, oldest first."""
 
     number: str
     text: str
@@ -73,12 +73,12 @@ class _Post:
 
 
 def recognises(archive: Archive) -> bool:
-    """Whether a member assigns posts to `window.YTD`."""
+    """Return whether a member assigns posts to `window.YTD`."""
     return bool(_scripts(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Posts, threads joined; `include` may have `replies` and `followers` (a protected account)."""
+    """Yield posts and joined threads; `include` may hold `replies` and `followers` (protected)."""
     account = _account(archive)
     for pattern, reason in _NEVER.items():
         for where, row in _rows(archive, archive.matching(rf"data/{pattern}")):
@@ -102,13 +102,13 @@ def _scripts(archive: Archive) -> list[str]:
         name
         for name in archive.candidates(_POSTS)[:1000]
         if _SCRIPT.match(archive.head(name, count=400))
-        # At its place a damaged part is a part all the same: `read` says what is wrong with it.
+        # A damaged part counts if its path is right: `read` then reports what is wrong with it.
         or re.search(rf"(?:\A|/)data/{_POSTS}\Z", name)
     ]
 
 
 def _rows(archive: Archive, names: list[str]) -> Iterator[tuple[str, dict[str, Any] | Skipped]]:
-    """Each row of some scripts with its place; a damaged one, or a whole script, as `Skipped`."""
+    """Yield each row of some scripts with its place; a damaged row or script becomes `Skipped`."""
     for name in names:
         try:
             found = json_rows.document(archive, name)
@@ -120,7 +120,7 @@ def _rows(archive: Archive, names: list[str]) -> Iterator[tuple[str, dict[str, A
 
 
 def _account(archive: Archive) -> _Account:
-    """Whose archive it is; the e-mail address that stands beside it is not read."""
+    """Return the archive's account; the e-mail address beside it is not read."""
     account = _Account()
     for _, row in _rows(archive, archive.matching(r"data/account\.js")):
         if isinstance(row, dict):
@@ -169,7 +169,7 @@ def _post(row: dict[str, Any], account: _Account, *, where: str) -> _Post | Skip
         answers=string(tweet, "in_reply_to_status_id_str")
         or string(tweet, "in_reply_to_status_id"),
         answers_somebody=bool(user or handle) and not own,
-        # `und`, `zxx` and the q… words are X's own for no language.
+        # `und`, `zxx` and the q… codes are X's own for no language.
         language="" if re.match(r"und|zxx|q", language) else language,
         tags=tuple(tag for tag in dict.fromkeys(tags) if tag),
         versions=tuple(versions or strings(tweet, "edit_info", "initial", edits)),
@@ -179,10 +179,10 @@ def _post(row: dict[str, Any], account: _Account, *, where: str) -> _Post | Skip
 def _with_long_texts(
     archive: Archive, posts: dict[str, _Post]
 ) -> Generator[Skipped, None, dict[str, _Post]]:
-    """The posts with the whole text where `note-tweet.js` has it.
+    """Return the posts with the whole text where `note-tweet.js` has it.
 
-    A long text whose post is not there is left out: the post was deleted, or was none of the
-    author's public ones.
+    A long text without its post is left out: the post was deleted, or was not one of the author's
+    public posts.
     """
     cuts: dict[str, VisiblePost] = {}
     whole: dict[str, str] = {}
@@ -211,13 +211,13 @@ def _with_long_texts(
     return posts | {
         post: replace(posts[post], text=whole[note])
         for note, post in joined.items()
-        # A note of the same second that is no longer than its post is no cut-off text.
+        # A note of the same second that is no longer than its post is not its full text.
         if len(whole[note]) > len(posts[post].text)
     }
 
 
 def _latest_versions(posts: dict[str, _Post]) -> Generator[Skipped, None, dict[str, _Post]]:
-    """Of each edited post the last version, under the number of its first: an edit keeps it."""
+    """Return the last version of each edited post, under the number of its first version."""
     first: dict[str, str] = {}
     for post in posts.values():
         for version in post.versions:
@@ -228,7 +228,7 @@ def _latest_versions(posts: dict[str, _Post]) -> Generator[Skipped, None, dict[s
         if number in latest:
             yield Skipped(latest[number].number, "superseded")
         latest[number] = post
-    # An answer to any version is an answer to the post.
+    # A reply to any version is a reply to the post.
     return {
         number: replace(post, answers=first.get(post.answers, post.answers))
         for number, post in latest.items()

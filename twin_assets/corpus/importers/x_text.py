@@ -1,4 +1,4 @@
-"""The text of a post on X as it was typed, and which long text belongs to which cut-off post.
+"""Restore the text of a post on X as it was typed, and match long texts with cut-off posts.
 
 Scope: links, escapes, times, joining.
 Out of scope: the archive's files (`x_archive`).
@@ -20,28 +20,28 @@ _MENTIONS = re.compile(r"\A(?:@\w{1,20}\s+)+")
 _QUOTED = re.compile(r"\s*https?://(?:www\.|mobile\.)?(?:twitter|x)\.com/\w+/status/\d+\S*\Z")
 _SHORT_LINK = re.compile(r"https?://t\.co/\w+")
 _SAME_BEGINNING = 20
-"""Characters from which on two beginnings at about one second are no accident."""
+"""Length in characters from which equal beginnings at about one second are not a coincidence."""
 
 
 @dataclass(frozen=True)
 class VisiblePost:
-    """What a post shows of itself: its time and its text up to about 280 characters."""
+    """The visible part of a post: its time and its text up to about 280 characters."""
 
     created_at: datetime | None
     text: str
 
 
 def unescaped(text: str) -> str:
-    """X escapes these three characters and no others."""
+    """Unescape the three characters that X escapes."""
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
 def as_typed(raw: str, *, links: Mapping[str, str], media: frozenset[str] = frozenset()) -> str:
-    """`raw` with its links whole, without the addresses of pictures and of a quoted post.
+    """Return `raw` with its links expanded, without the addresses of pictures and of a quoted post.
 
     Args:
-        raw: as the archive has it, escaped.
-        links: short link → the address behind it; "" where unknown.
+        raw: the escaped text in the archive.
+        links: short link → its target, or "" if unknown.
         media: short links of pictures and films.
     """
 
@@ -53,12 +53,12 @@ def as_typed(raw: str, *, links: Mapping[str, str], media: frozenset[str] = froz
 
 
 def without_mentions(text: str) -> str:
-    """An answer without the names that it begins with: X puts them there."""
+    """Return a reply without the names at its beginning, which X puts there."""
     return _MENTIONS.sub("", text)
 
 
 def moment(text: str) -> datetime | None:
-    """`Thu Feb 09 18:05:09 +0000 2023` (posts) or ISO 8601 (long posts), to the second."""
+    """Parse `Thu Feb 09 18:05:09 +0000 2023` (posts) or ISO 8601 (long posts), to the second."""
     match = _WHEN.fullmatch(text)
     try:
         if match is None:
@@ -74,10 +74,10 @@ def moment(text: str) -> datetime | None:
 def join_long_posts(
     notes: Mapping[str, VisiblePost], posts: Mapping[str, VisiblePost]
 ) -> dict[str, str]:
-    """Long text → the post that shows its beginning; a text without one is left out.
+    """Return long text → the post that shows its beginning; a text without one is left out.
 
-    By the second at which both were made; among several, or a second apart, by the beginning. A
-    post gets one text at most.
+    They are matched by the second of their creation; among several, or a second apart, by their
+    beginnings. A post gets at most one text.
     """
     by_second: dict[datetime, list[str]] = {}
     for number, post in posts.items():
@@ -113,7 +113,7 @@ def _shifted(when: datetime, seconds: int) -> datetime:
 def _most_alike(
     note: VisiblePost, candidates: Iterable[str], posts: Mapping[str, VisiblePost], *, at_least: int
 ) -> str:
-    """The candidate whose text begins most like the note's; "" when none does enough."""
+    """Return the candidate whose text begins most like the note's, or "" if none is close."""
     alike = {
         number: _same_beginning(note.text, without_mentions(posts[number].text))
         for number in candidates

@@ -1,10 +1,11 @@
-"""Elements of an XML stream one by one, read by lxml as they come.
+"""Read the elements of an XML stream one by one with lxml.
 
-Scope: safe reading, one element at a time. Out of scope: what an element means.
+Scope: safe reading, one element at a time.
+Out of scope: what an element means.
 
-No entity is expanded, no other file and no network is read
+No entity is expanded, and no other file and no network is read
 (https://lxml.de/FAQ.html#how-do-i-use-lxml-safely-as-a-web-service-endpoint). The document is read
-up to its first damage: what follows cannot be told apart from what the damage swallowed.
+up to its first damage: the rest cannot be distinguished from text that the damage swallowed.
 """
 # pyright: strict
 
@@ -19,14 +20,14 @@ from twin_assets.corpus.importers.archive import Archive, MemberError
 
 _CONTROLS = bytes({*range(32)} - {9, 10, 13})  # WordPress writes them, XML forbids them
 SWALLOWED = re.compile(r"</(item|entry)\s*>\s*<\1[\s>]")
-"""Text that runs on into what stands behind it: a CDATA section lost its end."""
+"""Text that runs on into the next item: a CDATA section lost its end."""
 
 
 def elements(archive: Archive, name: str, *tags: str) -> Iterator[Any]:
-    """The elements of these names, in the order of their ends; each is emptied afterwards.
+    """Yield the elements of these names, in the order of their ends; each is emptied afterwards.
 
     Raises:
-        MemberError: as `Archive.pieces`; `torn`: the document is damaged here, or breaks off.
+        MemberError: as `Archive.pieces`, or `torn` if the document is damaged here or breaks off.
     """
     etree: Any = import_module("lxml.etree")
     parser = etree.XMLPullParser(
@@ -52,5 +53,5 @@ def _emptied(parser: Any) -> Iterator[Any]:
 
 
 def swallowed_others(element: Any) -> bool:
-    """Whether a text in it is `SWALLOWED`."""
+    """Return whether a text in the element is `SWALLOWED`."""
     return any(SWALLOWED.search(text) for text in element.itertext())
