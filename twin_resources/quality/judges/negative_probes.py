@@ -142,7 +142,7 @@ def drawn_for_batch(
 
 
 def _elsewhere(order: Sequence[AuthorAnswer], index: int) -> AuthorAnswer:
-    """Return the next prompt of another document, so that answers move and seldom repeat."""
+    """Return the next prompt of another document, so that each answer changes and few repeat."""
     own, count = order[index], len(order)
     following = (order[(index + step) % count] for step in range(1, count))
     return next(other for other in following if other.document_id != own.document_id)

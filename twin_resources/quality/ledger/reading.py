@@ -34,7 +34,7 @@ SCORE_PAGE, TRACE_PAGE = 100, 200
 # The gateway's own measurements have another environment (`gateway/hooks/automatic_scores.py`).
 ENVIRONMENT = "default"  # of a score whose writer names none
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
-_IDS_A_REQUEST = 100  # 3.4 KB of URL; servers accept 8
+_IDS_A_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
 _MAX_LOOK_UPS = 3
 _MINUTE_MS = 60_000
 _CLOCK = "clock"

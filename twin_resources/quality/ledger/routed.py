@@ -39,7 +39,7 @@ _MINUTE_MS = 60_000
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """The answers of one class by our own models, and by a paid model no reader named."""
+    """The answers of one class by our own models, and by the paid model if no reader named it."""
 
     own: int = 0
     paid: int = 0

@@ -272,7 +272,7 @@ def _by_id(
 def _settled_days(
     connection: sa.Connection, votes: Sequence[Mapping[str, Any]]
 ) -> set[tuple[str, str, str, int]]:
-    """Return each (author, stream, reader, day) around these votes that has a settled value."""
+    """Return each settled (author, stream, reader, day) from the first to the last of the votes."""
     table = ledger_tables.settled
     days = {vote["timestamp_ms"] // DAY_MS for vote in votes}
     taken: set[tuple[str, str, str, int]] = set()
