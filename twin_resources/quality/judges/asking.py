@@ -1,15 +1,15 @@
-"""Asking a language model to rate answers: in which order, how often, what it costs.
+"""Asks a language model to rate answers, within a budget.
 
-Scope: requests, retries, the pile's order, reserving and settling what they cost, reading
-whole numbers from a reply.
-Out of scope: a rubric and what its numbers mean (`language_model.py`, on which releases
-rest; the gate's blind judge, which reports), whether it is asked at all (`terms.py`).
+Scope: requests, retries, the order of a batch, reserving and settling costs, reading whole
+numbers from a reply.
+Out of scope: rubrics and the meaning of their numbers (`language_model.py`, which decides
+releases; the gate's blind judge, which reports), permission to ask (`terms.py`).
 
-One answer a request, not two beside each other: language models prefer the first of two
-(https://arxiv.org/abs/2306.05685, section 3.3). The order follows from the texts alone, so that
-nobody's answers come first and a provider that drifts during the batch favours nobody.
-A pile is asked about only if the account can pay all of it: ratings of a half are worth nothing,
-and the next attempt would buy them again.
+Each request contains one answer instead of two, because language models prefer the first of two
+(https://arxiv.org/abs/2306.05685, section 3.3). The order depends only on the texts, so no version
+comes first, and a provider that drifts during the batch favours none.
+A batch is sent only if the account can pay for all of it: a partial batch of ratings is useless,
+and the next attempt would pay for it again.
 API: https://docs.litellm.ai/docs/completion/input
 """
 # pyright: strict
@@ -31,12 +31,12 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
 from twin_resources.quality.judges.terms import FREE, JudgeTerms
 
-ASKING_VERSION = "asking-2"  # goes up when a rating could change; 2: held to a schema
-TRIES = 3  # of an answer that cannot be read
-REQUESTS = 3  # of a try whose provider fails; each is reserved for by itself
+ASKING_VERSION = "asking-2"  # increase when a rating could change; 2 added the schema
+TRIES = 3  # per answer, if a reply cannot be read
+REQUESTS = 3  # per try, if the provider fails; each has its own reservation
 AT_ONCE = 4
 _FIRST_PAUSE_S = 0.5
-_PASSING = frozenset({408, 409, 429})  # and every 5xx
+_PASSING = frozenset({408, 409, 429})  # retried, as is every 5xx
 _AROUND_A_REQUEST = 64  # tokens that a provider may add
 LOWEST, HIGHEST = 1, 5
 _OBJECT = re.compile(r"\{[^{}]*\}")
@@ -46,8 +46,11 @@ Rating = TypeVar("Rating")
 
 @dataclass(frozen=True)
 class JudgeUsage:
-    """What a judge has used so far; `usd` counts only models whose price LiteLLM knows, with what a
-    failed request may have cost."""
+    """The calls, unreadable replies and cost of a judge so far.
+
+    `usd` covers only models with a price in LiteLLM. It includes the possible cost of failed
+    requests.
+    """
 
     calls: int
     unreadable: int
@@ -56,14 +59,14 @@ class JudgeUsage:
 
 @dataclass(frozen=True)
 class Rubric(Generic[Rating]):
-    """How one answer is asked about.
+    """The prompt for rating one answer, and the format of its reply.
 
     Attributes:
-        prompt: with `{question}`, `{passages}`, `{answer}` and whatever `shown` fills in.
-        names: of the whole numbers, 1 to 5, in the JSON object of a reply.
-        rating: what these numbers are worth, in the order of `names`.
-        most_tokens: of a reply.
-        shown: what the prompt shows of every answer alike.
+        prompt: the template with `{question}`, `{passages}`, `{answer}` and the fields of `shown`.
+        names: the keys of the whole numbers, 1 to 5, in the JSON object of a reply.
+        rating: converts these numbers, in the order of `names`, into a rating.
+        most_tokens: the most tokens of a reply.
+        shown: (field, text) that the prompt shows with every answer.
     """
 
     prompt: str
@@ -73,12 +76,12 @@ class Rubric(Generic[Rating]):
     shown: tuple[tuple[str, str], ...] = ()
 
     def read(self, reply: str) -> Rating | None:
-        """The rating in a reply; None: it cannot be read."""
+        """Return the rating in a reply, or None if it cannot be read."""
         numbers = whole_numbers(reply, self.names)
         return None if numbers is None else self.rating(numbers)
 
     def response_format(self) -> dict[str, Any]:
-        """The reply's JSON schema, which a model is held to where its server can do that."""
+        """Return the reply's JSON schema, which a server that supports schemas enforces."""
         scale = {"type": "integer", "enum": list(range(LOWEST, HIGHEST + 1))}
         schema = {
             "type": "object",
@@ -90,7 +93,7 @@ class Rubric(Generic[Rating]):
         return {"type": "json_schema", "json_schema": named}
 
     def of(self, one: JudgedAnswer) -> str:
-        """The message about one answer."""
+        """Return the message that asks for a rating of one answer."""
         return self.prompt.format(
             question=one.question.strip(),
             passages="\n\n".join(text.strip() for text in one.passages) or "(none)",
@@ -103,9 +106,10 @@ class RubricRater(Generic[Rating]):
     """Has a language model rate answers by a rubric.
 
     Args:
-        model: a LiteLLM model name; its key and address come from the environment, as LiteLLM says.
-        demanded: an answer without a rating after three tries is an error, and ends the batch.
-        terms: its budget, and what it is shown.
+        model: a LiteLLM model name; LiteLLM reads its key and address from the environment.
+        demanded: whether an answer without a rating after three tries is an error and ends the
+            batch.
+        terms: the model's budget, and how texts are redacted for it.
     """
 
     def __init__(
@@ -128,19 +132,19 @@ class RubricRater(Generic[Rating]):
 
     @property
     def spent(self) -> JudgeUsage:
-        """Calls, unreadable replies and dollars since this object was made."""
+        """Calls, unreadable replies and dollars since this object was created."""
         return self._spent
 
     def rate(self, answered: Sequence[JudgedAnswer]) -> dict[JudgedAnswer, Rating | None]:
-        """The rating of each answer that is not empty; the same one is asked about once.
+        """Rate each answer that is not empty; equal answers are rated once.
 
         Raises:
-            OverLimit: the account allows less than all of it can cost; nothing was sent, unless
-                somebody else took the money meanwhile.
-            TwinError: the model cannot be reached or refuses, may not be asked, or `demanded` and
-                a rating is missing.
+            OverLimit: the account allows less than the most that the batch can cost. Nothing was
+                sent, unless another process used the money during the batch.
+            TwinError: the model cannot be reached, refuses or may not be asked, or a rating is
+                missing although `demanded` is set.
         """
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks up GitHub
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it asks GitHub
         from openai import OpenAIError
 
         self._terms.require(self.model)
@@ -150,7 +154,7 @@ class RubricRater(Generic[Rating]):
         try:
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 return dict(zip(to_rate, pool.map(self._ask, to_rate), strict=True))
-        except OpenAIError as error:  # every LiteLLM error is one
+        except OpenAIError as error:  # the base class of every LiteLLM error
             raise TwinError(
                 f"have {self.model} rate {len(to_rate)} answers",
                 found=str(error).splitlines()[0],
@@ -158,14 +162,14 @@ class RubricRater(Generic[Rating]):
             ) from error
 
     def most_usd(self, answered: Sequence[JudgedAnswer]) -> float:
-        """The most that one try of each can cost; 0 for a model that costs nothing."""
+        """Return the most that one try per answer can cost; 0 for a free model."""
         if self._terms.budget is None:
             return 0.0
         return sum(self._most_usd(self._content(one)) for one in answered)
 
     @property
     def usd_left(self) -> float | None:
-        """What the account has for it; None: no limit, or it costs nothing."""
+        """US dollars left in the account; None without a limit or for a free model."""
         return None if self._terms.budget is None else self._terms.budget.left()
 
     def _content(self, one: JudgedAnswer) -> str:
@@ -175,7 +179,7 @@ class RubricRater(Generic[Rating]):
     def _ask(self, one: JudgedAnswer) -> Rating | None:
         content, answer_text = self._content(one), ""
         for attempt in range(TRIES):
-            # the same request twice would give the same unreadable answer
+            # repeating the same request would give the same unreadable reply
             reply = self._complete(content, temperature=0.0 if attempt == 0 else 0.5)
             answer_text = str(reply.choices[0].message.content or "") if reply.choices else ""
             rating = self._rubric.read(answer_text)
@@ -193,9 +197,9 @@ class RubricRater(Generic[Rating]):
         return None
 
     def _complete(self, content: str, *, temperature: float) -> Any:
-        """One reply, held to the schema where the server takes one.
+        """Return one reply, with the schema enforced if the server accepts one.
 
-        Without it a model of 135M kept the format in none of 36 replies, with it in all.
+        A model of 135M kept the format in none of 36 replies without the schema, in all with it.
         """
         import litellm
 
@@ -205,11 +209,11 @@ class RubricRater(Generic[Rating]):
         except litellm.BadRequestError:  # pyright: ignore[reportPrivateImportUsage]
             if not by_schema:
                 raise
-            self._by_schema = False  # some servers take no schema
+            self._by_schema = False  # some servers accept no schema
             return self._complete(content, temperature=temperature)
 
     def _requested(self, content: str, *, temperature: float, by_schema: bool) -> Any:
-        """One reply; what passes by itself is tried again, as a request of its own."""
+        """Return one reply; retry temporary failures, each as a request of its own."""
         from openai import OpenAIError
 
         for request in range(REQUESTS):
@@ -224,14 +228,14 @@ class RubricRater(Generic[Rating]):
         raise AssertionError("the last request returns or raises")
 
     def _request(self, content: str, *, temperature: float, by_schema: bool) -> Any:
-        """One request, reserved for before it is sent and settled however it ends."""
+        """Send one request; reserve its cost before, and settle it however the request ends."""
         from twin_resources.access.paid_budget import is_unbilled, provider_completion
 
         complete = provider_completion()
         budget = self._terms.budget
         most = 0.0 if budget is None else self._most_usd(content)
         held = None if budget is None else budget.reserve(most)
-        usd = most  # who fails on the way may have been charged for
+        usd = most  # a request that fails on the way may have been charged
         try:
             reply = complete(
                 model=self.model,
@@ -239,7 +243,7 @@ class RubricRater(Generic[Rating]):
                 temperature=temperature,
                 max_tokens=self._rubric.most_tokens,
                 response_format=self._rubric.response_format() if by_schema else None,
-                drop_params=True,  # a provider that LiteLLM knows to take none is asked without
+                drop_params=True,  # omits the schema for a provider without schemas
                 num_retries=0,
                 max_retries=0,
                 timeout=self._timeout_s,
@@ -255,7 +259,7 @@ class RubricRater(Generic[Rating]):
                 budget.settle(held, usd)
 
     def _most_usd(self, content: str) -> float:
-        """The dearest end of one request, with its schema."""
+        """Return the highest possible cost of one request, including its schema."""
         from twin_resources.access.paid_budget import most_prompt_tokens, price_of
 
         messages = [{"role": "user", "content": content}]
@@ -264,7 +268,7 @@ class RubricRater(Generic[Rating]):
         return price_of(self.model, prompt_tokens=tokens, answer_tokens=self._rubric.most_tokens)
 
     def _cost_of(self, reply: Any, most: float) -> float:
-        """What an answer has cost; without usage the most that it can have."""
+        """Return the cost of a reply, or the highest possible cost if it contains no usage."""
         from twin_resources.access.paid_budget import price_of
 
         if self._terms.budget is None:
@@ -278,7 +282,7 @@ class RubricRater(Generic[Rating]):
         return price_of(self.model, prompt_tokens=prompt, answer_tokens=answer, usage=usage)
 
     def _count(self, *, usd: float | None = None, unreadable: bool = False) -> None:
-        """A request that has ended (with `usd`), or a reply that was read."""
+        """Count a finished request (if `usd` is given), and an unreadable reply."""
         with self._lock:
             self._spent = JudgeUsage(
                 self._spent.calls + (usd is not None),
@@ -288,8 +292,10 @@ class RubricRater(Generic[Rating]):
 
 
 def whole_numbers(text: str, names: Sequence[str]) -> tuple[int, ...] | None:
-    """The numbers by these names in a reply that holds exactly one JSON object; None unless each is
-    a whole number from 1 to 5."""
+    """Return the numbers with these names in a reply with exactly one JSON object.
+
+    The result is None unless each of them is a whole number from 1 to 5.
+    """
     objects = _OBJECT.findall(text)
     if len(objects) != 1:
         return None
@@ -309,7 +315,7 @@ def whole_numbers(text: str, names: Sequence[str]) -> tuple[int, ...] | None:
 
 
 def as_score(number: int) -> float:
-    """1 to 5 as 0 to 1."""
+    """Map a rating from 1 to 5 to a score from 0 to 1."""
     return (number - LOWEST) / (HIGHEST - LOWEST)
 
 

@@ -1,13 +1,13 @@
-"""An entailment model that a person names, as a judge of sentences: does a passage entail them?
+"""Judges whether passages entail a sentence, with an entailment model that a person names.
 
-Scope: loading it, its label order, pairs in batches of fixed lengths, what is cut.
-Out of scope: the judge without a model (`sentence_support.py`), what a judge is worth.
+Scope: loading the model, its label order, batches of pairs with fixed lengths, truncation.
+Out of scope: the judge without a model (`sentence_support.py`), the quality of a judge.
 
-A cross-encoder reads passage and sentence together and gives a probability for each label
-(https://huggingface.co/docs/transformers/tasks/sequence_classification). Which output is which
-label differs from model to model and stands in the configuration's `id2label`; labels are told
-apart by name, never by place. No quality is claimed for any model: the calibration on the author's
-own sentences decides what it is worth.
+A cross-encoder reads passage and sentence together and returns a probability for each label
+(https://huggingface.co/docs/transformers/tasks/sequence_classification). The order of labels
+depends on the model and is given in the configuration's `id2label`; labels are identified by name,
+never by position. No quality is claimed for any model: the calibration on the author's own
+sentences measures it.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.named_folder import files_hash, named_folder
 
 VERSION = "entailment-1"
-LENGTHS = (64, 128, 256, 512)  # tokens that a batch is padded to, so that a score hangs on its pair
+LENGTHS = (64, 128, 256, 512)  # padded tokens per pair; fixed, so a score depends only on its pair
 BATCH_TOKENS = 4096  # of one batch, padding included: 64 pairs of 64, 8 of 512
 
 
 class EntailmentModel:
-    """Probability that the best of some passages entails a sentence.
+    """Scores the probability that the best of some passages entails a sentence.
 
     Args:
-        model: folder of a transformers model with a classification head (`entailment_folder`).
-        name: as a person wrote it; empty: the folder.
+        model: the folder of a transformers model with a classification head (`entailment_folder`).
+        name: the name as a person wrote it; if empty, the folder is used.
 
     Attributes:
         name: `entailment by <name>`.
-        revision: follows from the files of the model.
+        revision: a hash that includes the files of the model.
 
     Raises:
-        TwinError: the folder holds no such model, or none of its labels is named entailment.
+        TwinError: the folder contains no such model, or not exactly one label is named entailment.
     """
 
     def __init__(self, model: Path, *, name: str = "") -> None:
@@ -64,13 +64,13 @@ class EntailmentModel:
         self._most = min(
             LENGTHS[-1],
             int(self._tokenizer.model_max_length),
-            # two positions are the padding's own in models of RoBERTa's family
+            # models of the RoBERTa family reserve two positions for padding
             int(getattr(loaded.config, "max_position_embeddings", LENGTHS[-1] + 2)) - 2,
         )
         self.revision = digest(VERSION, files_hash(model), self._most)
 
     def score(self, held: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
-        """Scores of (sentence, passages), in order; nothing is entailed by no passage."""
+        """Return the scores of (sentence, passages) in order; 0 for a sentence without passages."""
         pairs = list(
             dict.fromkeys((text, sentence) for sentence, passages in held for text in passages)
         )
@@ -81,7 +81,7 @@ class EntailmentModel:
         ]
 
     def _probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Probabilities of entailment, float in [0, 1], one a pair of (passage, sentence)."""
+        """Return the probability of entailment, in [0, 1], of each pair (passage, sentence)."""
         if not pairs:
             return []
         whole: Any = self._tokenizer([list(pair) for pair in pairs], verbose=False)["input_ids"]
@@ -106,7 +106,7 @@ class EntailmentModel:
         encoded: Any = self._tokenizer(
             [passage for passage, _ in pairs],
             [sentence for _, sentence in pairs],
-            truncation="only_first",  # of the passage; a cut sentence would be another claim
+            truncation="only_first",  # cut the passage; a cut sentence would be another claim
             max_length=padded,
             padding="max_length",
             return_tensors="pt",
@@ -117,16 +117,16 @@ class EntailmentModel:
 
 
 def entailment_folder(name: str, *, into: Path) -> Path:
-    """The folder of a model: a local one where it lies, else one of the model hub below `into`.
+    """Return a model's local folder, or download the model from the hub to a folder in `into`.
 
     Raises:
-        TwinError: it is no folder, and the hub does not give it.
+        TwinError: the name is not a local folder, and the hub does not provide the model.
     """
     return named_folder(name, into=into, kind="entailment model", setting="TWIN_NLI_MODEL")
 
 
 def _place_of_entailment(labels: dict[int, str], *, tried: str) -> int:
-    """Which output is `entailment`; `not_entailment` of two-label models is another."""
+    """Return the position of the label `entailment`, distinct from `not_entailment`."""
     places = [at for at, label in labels.items() if label.casefold().startswith("entail")]
     if len(places) != 1:
         raise TwinError(

@@ -1,7 +1,7 @@
-"""Whether an answer is a text at all: no loop, and long enough to say something.
+"""Scores whether an answer is a proper text: long enough and without loops.
 
-Scope: the rule. Out of scope: what the text is about (`topic.py`).
-Distinct n-grams as a sign of repetition: Li et al., 2016, https://aclanthology.org/N16-1014
+Scope: the rule. Out of scope: the subject of the text (`topic.py`).
+Source for distinct n-grams: Li et al., 2016, https://aclanthology.org/N16-1014
 """
 # pyright: strict
 
@@ -12,13 +12,13 @@ import re
 from twin_resources.quality.judges.judge import clip
 
 ENOUGH_WORDS = 25
-# A loop of one sentence has few distinct 3-grams; prose of 60 words has above .95.
+# A loop of one sentence has few distinct 3-grams; in prose of 60 words, over .95 are distinct.
 ALL_REPEATED, NONE_REPEATED = 0.5, 0.9
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 def fluent(text: str) -> float:
-    """clip((distinct 3-grams − .5)/.4) · clip(words/25), in [0, 1]; 0 for an empty text."""
+    """Return clip((distinct 3-grams − .5)/.4) · clip(words/25), in [0, 1]; 0 for an empty text."""
     words = [word.casefold() for word in _WORD.findall(text)]
     return clip((distinct_trigrams(words) - ALL_REPEATED) / (NONE_REPEATED - ALL_REPEATED)) * clip(
         len(words) / ENOUGH_WORDS
@@ -26,6 +26,6 @@ def fluent(text: str) -> float:
 
 
 def distinct_trigrams(words: list[str]) -> float:
-    """Share of the runs of three words that are distinct; 1 when there is at most one."""
+    """Return the share of distinct runs of three words; 1 if there is at most one run."""
     runs = list(zip(words, words[1:], words[2:], strict=False))
     return len(set(runs)) / len(runs) if runs else 1.0

@@ -1,7 +1,7 @@
-"""What a judge is: a named, versioned measure that scores an answer in [0, 1].
+"""Defines a judge: a named, versioned measure that scores an answer in [0, 1].
 
-Scope: the interface, the answer as a judge is shown it, scoring texts that repeat once.
-Out of scope: any measure. A judge never sees which version, route or run an answer is of.
+Scope: the interface, the answer as shown to a judge, embedding repeated texts once.
+Out of scope: any measure. A judge never sees the version, route or run of an answer.
 """
 # pyright: strict
 
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-# n texts → float32 of shape (n, dimension), rows of length 1; `Embedder.embed` is one.
+# n texts → float32 of shape (n, dimension), rows of length 1, for example `Embedder.embed`.
 Embed = Callable[[Sequence[str]], "np.ndarray"]
 
 
 @dataclass(frozen=True)
 class JudgedAnswer:
-    """All that a judge is shown.
+    """Everything that a judge sees.
 
     Attributes:
-        passages: texts that the prompt held, best first.
+        passages: the texts in the prompt, best first.
     """
 
     question: str
@@ -37,10 +37,10 @@ class Judge(Protocol):
     """A measure of answers.
 
     Attributes:
-        name: `topic`, `voice`, `support`, or a language model's name.
-        revision: changes whenever a score could: code, calibration, model or prompt. A score is
-            only comparable with scores of the same name and revision.
-        claim: what it may decide, once it is certified on the plants of that claim
+        name: `topic`, `voice`, `support` or `general`.
+        revision: a hash that changes whenever a score could, through code, calibration, model or
+            prompt. Scores are only comparable under the same name and revision.
+        claim: the claim that it may decide once certified on the plants of that claim
             (`judge_kind.py`).
     """
 
@@ -52,27 +52,27 @@ class Judge(Protocol):
     def claim(self) -> str: ...
 
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
-        """Scores in [0, 1], in order; one answer's does not depend on the others."""
+        """Return scores in [0, 1] in order; a score does not depend on the other answers."""
         ...
 
 
 def identity(judge: Judge) -> str:
-    """`name@revision`: names the stream, the score ids and the certificate."""
+    """Return `name@revision`, which identifies the stream, the score ids and the certificate."""
     return f"{judge.name}@{judge.revision}"
 
 
 def digest(*parts: object) -> str:
-    """12 hexadecimal digits over JSON values: a revision, or the hash of a calibration's inputs."""
+    """Hash JSON values to 12 hexadecimal digits, for a revision or a calibration's inputs."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:12]
 
 
 def clip(value: float) -> float:
-    """The value moved into [0, 1]."""
+    """Limit a value to [0, 1]."""
     return min(1.0, max(0.0, value))
 
 
 def embed_each_once(embed: Embed) -> Embed:
-    """The same, and what was embedded before is not embedded again."""
+    """Return a function that embeds each distinct text only once across calls."""
     import numpy as np
 
     known: dict[str, np.ndarray] = {}
@@ -87,6 +87,6 @@ def embed_each_once(embed: Embed) -> Embed:
 
 
 def embed_once(embed: Embed, texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Vectors by text; a text that occurs twice is embedded once."""
+    """Return text → vector; a text that occurs twice is embedded once."""
     distinct = list(dict.fromkeys(texts))
     return dict(zip(distinct, embed(distinct), strict=True)) if distinct else {}

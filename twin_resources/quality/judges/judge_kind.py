@@ -1,7 +1,7 @@
-"""What a judge of the panel is declared as: one value beside its measure, in its own file.
+"""Defines how a judge of the panel is declared: as one value in the file of its measure.
 
-Scope: the declaration and what a judge is made of. Out of scope: which judges there
-are and putting them together (`panel.py`). How to add one: deploy/docs/contributing.md.
+Scope: the declaration and the inputs of a judge. Out of scope: the list of judges and
+assembling them (`panel.py`). How to add a judge: deploy/docs/contributing.md.
 """
 # pyright: strict
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 JudgeT = TypeVar("JudgeT", bound=Judge)
 JudgeRole = Literal["decides alone", "decides with others", "vetoes"]
-"""What a certified judge may do. Those who decide with others decide together or not at all."""
+"""The power of a certified judge. Judges that decide with others decide together or not at all."""
 
 
 class JudgeMissing(TwinError):
-    """An author cannot have this judge: too little text, or a model that may not be asked."""
+    """An author cannot have a judge: too little text, or a model that may not be asked."""
 
 
 @dataclass(frozen=True)
 class TopicPair:
-    """A question of the author's training data with its passage, and the passage's document."""
+    """A question from the author's training data with its passage and the passage's document."""
 
     question: str
     answer: str
@@ -40,15 +40,15 @@ class TopicPair:
 
 @dataclass(frozen=True)
 class JudgeMaterial:
-    """What an author's judges are made of and tested with.
+    """The texts from which an author's judges are calibrated and tested.
 
     Attributes:
-        pairs: training split, in drawn order.
-        prompts: held-out, in drawn order, with the author's own answers.
+        pairs: the training split, in drawn order.
+        prompts: the held-out prompts with the author's own answers, in drawn order.
         others: other people's texts.
-        base_answers: of the untuned base model to training questions; empty: voice is trained
-            against people alone, and tells the base apart worse.
-        base: revision of that base model.
+        base_answers: answers of the untuned base model to training questions. If empty, the voice
+            judge is trained against people only and detects the base model less well.
+        base: the revision of that base model.
     """
 
     author: str
@@ -61,13 +61,13 @@ class JudgeMaterial:
 
 @dataclass(frozen=True)
 class JudgeNeeds:
-    """What a judge is made with, beside the author's material.
+    """The inputs of a judge besides the author's material.
 
     Attributes:
-        tables: they keep its calibration.
-        embedder: revision of `embed`'s model.
-        model: LiteLLM's name of a model that a person named as judge; empty: none.
-        terms: of that model.
+        tables: the tables that store its calibration.
+        embedder: the revision of `embed`'s model.
+        model: the LiteLLM name of a judge model that a person chose; empty if there is none.
+        terms: the terms of that model.
     """
 
     tables: Tables
@@ -82,12 +82,12 @@ class JudgeKind(Generic[JudgeT]):
     """One judge of the panel.
 
     Attributes:
-        claim: what it decides on, once it is certified; its name in tables and reports.
-        probes: kinds of planted bad answers that it must score below the author's own.
+        claim: the claim that it decides once certified; its name in tables and reports.
+        probes: the kinds of planted bad answers that it must score below the author's own.
         role: see `JudgeRole`.
-        make: the judge of an author, calibrated once and kept; None: nobody asked for it. Raises
-            `JudgeMissing`.
-        tables: that keep its calibration; what erases an author's text erases them.
+        make: returns an author's judge, with a stored calibration if there is one, or None if
+            nobody requested the judge. Raises `JudgeMissing`.
+        tables: the tables that store its calibration; erasing an author's text erases them.
     """
 
     claim: str

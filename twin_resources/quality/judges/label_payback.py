@@ -1,7 +1,7 @@
-"""Whether the labels that an author's routing still misses pay.
+"""Determines whether buying the missing labels for an author's routing pays.
 
-Scope: counting labels and questions for it. Out of scope: the rule
-(`router/learning_decision.py`), buying labels (`twin_assets/serving/labelling.py`).
+Scope: counting labels and questions. Out of scope: the rule (`router/learning_decision.py`),
+buying labels (`twin_assets/serving/labelling.py`).
 """
 # pyright: strict
 
@@ -36,7 +36,7 @@ def payback_of(
     connection: sa.Connection,
     at: datetime,
 ) -> tuple[int, Payback]:
-    """Labels of the models `of` that there are, and whether the missing ones pay."""
+    """Return the number of labels of the models `of`, and the payback of the missing ones."""
     labels = kept = 0
     if of is not None and tables.exists(label_rows.TABLE, author):
         columns = ["own", "paid", "embedder", "source", "prompt_id"]

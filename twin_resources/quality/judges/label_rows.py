@@ -1,13 +1,12 @@
-"""The table `routing_labels`: the own and the paid model's answers to a prompt, with their scores.
+"""Defines the table `routing_labels`: scores of the own and the paid model's answers per prompt.
 
-Scope: its columns, ids, and reading it as arrays for the router, which asset and command
-share. Out of scope: buying labels (`twin_assets/serving/labelling.py`), the router
-(`router/`).
+Scope: its columns, ids, and reading it as arrays for the router, shared by asset and command.
+Out of scope: buying labels (`twin_assets/serving/labelling.py`), the router (`router/`).
 
 Besides the judges' claims, `scores` has the claim `AT_HAND`, which the gateway computes without a
-judge. A row holds scores, features and ids, but no text. Erasure finds rows by `prompt_id` and
-`reader`. A planted pair is a row too: the author's own answer stands for the paid model, and the
-planted answer for the own model.
+judge. A row contains scores, features and ids, but no text. Erasure finds rows by `prompt_id` and
+`reader`. A planted pair is a row too: the author's own answer replaces the paid model's answer, and
+the planted answer replaces the own model's.
 """
 # pyright: strict
 
@@ -59,11 +58,11 @@ class LabelPurchase:
     """The models and settings that a set of labels belongs to.
 
     Attributes:
-        own: checkpoint of the stable version.
-        paid: LiteLLM name.
-        embedder: revision of the embedder.
-        judges: `name@revision` of every judge, in order.
-        answers: hash of the other inputs of an answer (sampling, the author's settings).
+        own: the checkpoint of the stable version.
+        paid: the paid model's LiteLLM name.
+        embedder: the revision of the embedder.
+        judges: the `name@revision` of every judge, in order.
+        answers: the hash of the other inputs of an answer (sampling, the author's settings).
     """
 
     own: str
@@ -74,11 +73,11 @@ class LabelPurchase:
 
     @property
     def id(self) -> str:
-        """12 hexadecimal digits."""
+        """Hash of 12 hexadecimal digits."""
         return digest(LABELS_VERSION, self.own, self.paid, self.embedder, self.judges, self.answers)
 
     def row(self, sequence: int, source: str, prompt_id: str, plant: str = "") -> dict[str, object]:
-        """The columns of `IDENTITY_COLUMNS` for one label."""
+        """Return the columns of `IDENTITY_COLUMNS` for one label."""
         return {
             "label_id": digest(self.id, source, prompt_id, plant),
             "sequence": sequence,
@@ -95,13 +94,13 @@ class LabelPurchase:
 
 @dataclass(frozen=True)
 class LabelArrays:
-    """The labels of one purchase in the order of their arrival, without plants; arrays of n.
+    """The n labels of one purchase in order of arrival, without plants, as arrays.
 
     Attributes:
-        label_ids: of the prompts (trace or sample).
-        groups: what is left out together: the reader, else the prompt.
-        gains: mean over the claims of dearer − own, shape (n, models − 1), prices rising.
-        usd: what the paid answers cost, US dollars.
+        label_ids: the ids of the prompts (trace or sample).
+        groups: the reader or, without one, the prompt; a group is left out as a whole.
+        gains: the mean over the claims of dearer − own, shape (n, models − 1), by rising price.
+        usd: the costs of the paid answers in US dollars.
     """
 
     label_ids: tuple[str, ...]
@@ -121,11 +120,11 @@ class LabelArrays:
 
 
 def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> LabelArrays:
-    """The labels of a purchase as the router takes them.
+    """Return the labels of a purchase as arrays for the router.
 
     Args:
-        rows: of the table.
-        claims: of the certified judges that decide; a label without all of them is left out.
+        rows: rows of the table.
+        claims: the claims of the certified judges that decide; labels that lack one are left out.
     """
     mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") != PLANT))
     pairs = [
@@ -154,8 +153,10 @@ def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> Lab
 
 
 def counted(rows: pl.DataFrame, *, own: str, paid: str, embedder: str) -> tuple[int, int]:
-    """Labels of these models, and further prompts that the paid model has answered for labels of
-    another version: their labels cost nothing more (`labelling.py`)."""
+    """Count labels of these models, and other prompts that the paid model already answered.
+
+    The latter were answered for other versions; their labels cost nothing more (`labelling.py`).
+    """
     bought = rows.filter(pl.col("paid") == paid, pl.col("source") != PLANT)
     mine = bought.filter(pl.col("own") == own, pl.col("embedder") == embedder)
     others = set(bought["prompt_id"]) - set(mine["prompt_id"])
@@ -164,11 +165,11 @@ def counted(rows: pl.DataFrame, *, own: str, paid: str, embedder: str) -> tuple[
 
 @dataclass(frozen=True)
 class KeptAnswer:
-    """What is known of a paid answer that was bought for labels of an earlier version.
+    """The scores and cost of a paid answer that was bought for labels of an earlier version.
 
     Attributes:
-        scores: claim → what its judge said.
-        prompt_tokens, answer_tokens, usd: as of `PaidAnswer`; nothing is paid again.
+        scores: claim → the score by its judge.
+        prompt_tokens, answer_tokens, usd: as in `PaidAnswer`; nothing is paid again.
     """
 
     scores: Mapping[str, float]
@@ -180,10 +181,10 @@ class KeptAnswer:
 def kept_answers(
     rows: pl.DataFrame, purchase: LabelPurchase, claims: Sequence[str]
 ) -> dict[str, KeptAnswer]:
-    """By prompt, the newest: same paid model, judges and settings; any version and embedder.
+    """Return prompt → the newest answer with the same paid model, judges and settings.
 
-    The row holds what the judges said of the answer, so its text need not be kept, and forgetting
-    finds it as it finds the row.
+    Version and embedder may differ. The row contains the answer's scores, so its text need not be
+    stored, and erasing the row erases them.
     """
     kept: dict[str, KeptAnswer] = {}
     alike = rows.filter(pl.col("paid") == purchase.paid, pl.col("source") != PLANT)
@@ -198,5 +199,5 @@ def kept_answers(
 
 
 def no_rows() -> pl.DataFrame:
-    """The table before its first label."""
+    """Return the empty table."""
     return pl.DataFrame(schema=dict(COLUMNS))

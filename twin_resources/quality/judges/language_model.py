@@ -1,10 +1,10 @@
-"""A general judge: any language model that LiteLLM can name, with a rubric of our own.
+"""Defines the general judge: any language model that LiteLLM supports, with our own rubric.
 
-Scope: the prompt, what a rating is worth.
-Out of scope: asking (`asking.py`), whether it may judge (`statistics/judges.py` certifies
-it like any other).
+Scope: the prompt, converting a rating into a score.
+Out of scope: requests (`asking.py`), the certificate (`statistics/judges.py`, as for any
+judge).
 
-Blind: the model sees question, passages and answer, nothing of version, route or time.
+The model sees question, passages and answer, but neither version nor route nor time.
 """
 # pyright: strict
 
@@ -58,14 +58,14 @@ RUBRIC = Rubric(PROMPT, ("rating",), lambda numbers: as_score(numbers[0]), most_
 
 
 class LanguageModelJudge:
-    """A rating by a language model, from 1 to 5, as a score in [0, 1].
+    """Converts a language model's rating from 1 to 5 into a score in [0, 1].
 
     Args:
-        model: a LiteLLM model name; its key and address come from the environment, as LiteLLM says.
-        terms: its budget, and what it is shown.
+        model: a LiteLLM model name; LiteLLM reads its key and address from the environment.
+        terms: the model's budget, and how texts are redacted for it.
 
-    The name is `general`; model and prompt are in the revision, so that another model or another
-    wording is another stream, with a baseline and a certificate of its own.
+    The name is `general`. The revision includes model and prompt, so another model or wording is
+    another stream, with its own baseline and certificate.
     """
 
     name = "general"
@@ -78,23 +78,23 @@ class LanguageModelJudge:
 
     @property
     def spent(self) -> JudgeUsage:
-        """Calls, unreadable answers and dollars since this object was made."""
+        """Calls, unreadable replies and dollars since this object was created."""
         return self._rater.spent
 
     def most_usd(self, answered: Sequence[JudgedAnswer]) -> float:
-        """The most that scoring these can cost, if each reply can be read."""
+        """Return the most that scoring these answers can cost if each reply can be read."""
         return self._rater.most_usd(answered)
 
     @property
     def usd_left(self) -> float | None:
-        """What the account has for it, US dollars; None: no limit, or it costs nothing."""
+        """US dollars left in the account; None without a limit or for a free model."""
         return self._rater.usd_left
 
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
-        """Scores in order; the same answer is asked about once, an empty one scores 0 unasked.
+        """Return the scores in order; equal answers are rated once, and an empty one scores 0.
 
         Raises:
-            TwinError: as `score`.
+            TwinError: as in `RubricRater.rate`.
         """
         rated = self._rater.rate(answered)
         scores = {one: score for one, score in rated.items() if score is not None}
@@ -102,10 +102,10 @@ class LanguageModelJudge:
 
 
 def general_judge(_material: JudgeMaterial, needs: JudgeNeeds) -> LanguageModelJudge | None:
-    """The model that a person named.
+    """Return a judge with the model that a person named, or None without one.
 
     Raises:
-        JudgeMissing: it may not be asked about this author.
+        JudgeMissing: the model may not be asked about this author.
     """
     if not needs.model:
         return None
@@ -118,6 +118,6 @@ def general_judge(_material: JudgeMaterial, needs: JudgeNeeds) -> LanguageModelJ
     return LanguageModelJudge(needs.model, terms=needs.terms)
 
 
-# Alone: it is certified on every kind of planted answers. A provider may change what stands behind
-# a name.
+# It decides alone, as it is certified on every kind of planted answer. A provider may change the
+# model behind a name.
 GENERAL = JudgeKind("general", KINDS, "decides alone", general_judge)

@@ -1,7 +1,7 @@
-"""The model that a person names as the judge of single sentences; off by default.
+"""Loads the model that a person names as the judge of single sentences; off by default.
 
-Scope: its name from the settings, loading it.
-Out of scope: how it judges (`entailment.py`).
+Scope: reading its name from the settings, loading it.
+Out of scope: scoring (`entailment.py`).
 """
 # pyright: strict
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NamedJudges:
-    """What a person named.
+    """The judge model that a person named.
 
     Attributes:
-        entailment: folder or hub id of an entailment model; empty: none.
-        folder: where a model of the hub is kept.
+        entailment: the folder or hub id of an entailment model; empty if there is none.
+        folder: the folder for models from the hub.
     """
 
     entailment: str = ""
@@ -33,7 +33,7 @@ class NamedJudges:
         """Load the entailment model.
 
         Raises:
-            TwinError: it cannot be had, or is none.
+            TwinError: the model is not available, or is not an entailment model.
         """
         from twin_resources.quality.judges.entailment import EntailmentModel, entailment_folder
 
@@ -45,5 +45,5 @@ NO_JUDGES = NamedJudges()
 
 
 def named_judges(settings: Settings) -> NamedJudges:
-    """That of a home."""
+    """Return the judge model that a home's settings name."""
     return NamedJudges(settings.nli_model, settings.weights_dir / "entailment")

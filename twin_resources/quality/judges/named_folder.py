@@ -1,8 +1,8 @@
-"""The folder of a model that a person names, and what its files say of which model it is.
+"""Finds or downloads the folder of a model that a person names, and hashes its files.
 
 Scope: a local folder or a download from the model hub, the hash of its files.
-Out of scope: loading it (`entailment.py`), the names as settings
-(`named.py`), base models and embedders, which are prepared (`storage/weights`).
+Out of scope: loading the model (`entailment.py`), its name in the settings (`named.py`), base
+models and embedders, which are prepared (`storage/weights`).
 """
 # pyright: strict
 
@@ -13,18 +13,19 @@ from pathlib import Path
 
 from twin_resources.errors import TwinError
 
-# Neither code nor pickles; of folders within it as well, where pooling is configured.
+# Neither code nor pickles. Subfolders are included, because they may configure pooling.
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
 def named_folder(name: str, *, into: Path, kind: str, setting: str) -> Path:
-    """A local folder where it lies, else the model of that hub id below `into`.
+    """Return a model's local folder, or download the model from the hub to a folder in `into`.
 
     Args:
-        kind: of model, for the error; `setting`: the variable that named it.
+        kind: the kind of model, for the error.
+        setting: the variable that contains the name, for the error.
 
     Raises:
-        TwinError: it is no folder, and the hub does not give it.
+        TwinError: the name is not a local folder, and the hub does not provide the model.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -44,12 +45,12 @@ def named_folder(name: str, *, into: Path, kind: str, setting: str) -> Path:
 
 
 def files_hash(folder: Path) -> str:
-    """SHA-256 over the files that decide what a model says, those of folders within it as well."""
+    """Return the SHA-256 of the files that determine a model's output, including subfolders."""
     digest = hashlib.sha256()
     suffixes = {pattern.removeprefix("*") for pattern in PATTERNS}
     for path in sorted(folder.rglob("*")):
         within = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in within.parts)  # what a download left behind
+        hidden = any(part.startswith(".") for part in within.parts)  # remains of a download
         if path.suffix in suffixes and path.is_file() and not hidden:
             digest.update(within.as_posix().encode())
             with path.open("rb") as stream:

@@ -1,13 +1,12 @@
-"""Planted bad answers: what a judge must score below the author's own.
+"""Plants bad answers, which a judge must score below the author's own.
 
-Scope: making them for an author's held-out prompts, mixing them into a batch.
+Scope: creating them for an author's held-out prompts, drawing them for a batch.
 Out of scope: the certificate (`statistics/judges.py`), scoring.
 
-Each kind spoils one thing and leaves the others as they are: `shuffled` is the author's answer to
-another held-out question (a mis-joined column), `off_topic` a passage of the author's about
-something else, `another_author` somebody else's text, `unsupported` the author's own answer with
-its names, numbers and rare words taken from another document. Everything follows from the texts, so
-two runs plant the same.
+Each kind has one fault: `shuffled` is the author's answer to another held-out question (a
+mis-joined column), `off_topic` is the author's passage on another subject, `another_author` is
+another person's text, and `unsupported` is the author's own answer with numbers and rare words
+replaced by those of another document. Plants depend only on the texts, so two runs plant the same.
 """
 # pyright: strict
 
@@ -24,7 +23,7 @@ from twin_resources.quality.judges.judge import JudgedAnswer, digest
 
 Kind = Literal["another_author", "off_topic", "shuffled", "unsupported"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-SWAPPED_SHARE = 0.3  # of an answer's telling words, the rarest first
+SWAPPED_SHARE = 0.3  # of an answer's distinctive words, the rarest first
 _WORD = re.compile(r"[^\W\d_]{4,}|\d+(?:[.,]\d+)*")
 
 
@@ -33,8 +32,8 @@ class AuthorAnswer:
     """A held-out prompt with the author's own answer.
 
     Attributes:
-        passages: what is shown as its context. It holds the answer's own chunk, as in production,
-            where retrieval finds it: without it the own answer would be unsupported too.
+        passages: the context shown. It contains the answer's own chunk, which retrieval finds in
+            production; without it, the own answer would be unsupported too.
     """
 
     sample_id: str
@@ -46,14 +45,14 @@ class AuthorAnswer:
 
 @dataclass(frozen=True)
 class NegativeProbe:
-    """A bad answer to `own`'s question, under the same passages."""
+    """A bad answer to `own`'s question, with the same passages."""
 
     kind: Kind
     own: AuthorAnswer
     answer: str
 
     def pair(self) -> tuple[JudgedAnswer, JudgedAnswer]:
-        """The own answer and the plant, as a judge is shown them."""
+        """Return the own answer and the plant, as shown to a judge."""
         own = self.own
         return (
             JudgedAnswer(own.question, own.answer, own.passages),
@@ -68,14 +67,14 @@ def plant(
     others: Sequence[str],
     kinds: Sequence[Kind] = KINDS,
 ) -> list[NegativeProbe]:
-    """A plant of each kind for each prompt, as far as there is material.
+    """Create a plant of each kind for each prompt, if there is material for it.
 
     Args:
         training: (document id, passage) of the author's training split, for `off_topic`.
-        others: other authors' passages, for `another_author`; none: no such plants.
+        others: other authors' passages, for `another_author`; no such plants if empty.
 
     Raises:
-        TwinError: the prompts are of fewer than two documents, so nothing can be swapped.
+        TwinError: the prompts come from fewer than two documents, so nothing can be swapped.
     """
     if len({own.document_id for own in prompts}) < 2:
         raise TwinError(
@@ -104,7 +103,7 @@ def plant(
 
 
 def swapped(answer: str, source: str, frequency: Mapping[str, int]) -> str:
-    """`answer` with its rarest telling words and all its numbers replaced by those of `source`."""
+    """Replace the rarest distinctive words and all numbers of `answer` with words of `source`."""
     taken = sorted(
         set(_words(source)) - set(_words(answer)), key=lambda word: (frequency.get(word, 0), word)
     )
@@ -131,18 +130,19 @@ def drawn_for_batch(
     batch: str,
     planted: Collection[tuple[str, str]] = (),
 ) -> list[NegativeProbe]:
-    """So many plants for one batch of judged answers, another draw for each `batch`.
+    """Draw plants for one batch of judged answers, differently for each `batch`.
 
     Args:
-        planted: (sample id, kind) of those of former batches, which are not drawn again: a judge's
-            second word on a plant says nothing new. With all of them used up there are fewer.
+        count: the most plants; fewer are returned if too few are left.
+        planted: (sample id, kind) of the plants in earlier batches. They are not drawn again,
+            because a second score of a plant adds no information.
     """
     waiting = [one for one in plants if (one.own.sample_id, one.kind) not in planted]
     return sorted(waiting, key=lambda one: digest(batch, one.kind, one.own.sample_id))[:count]
 
 
 def _elsewhere(order: Sequence[AuthorAnswer], index: int) -> AuthorAnswer:
-    """The next prompt of another document: so no answer stays, and none is drawn twice often."""
+    """Return the next prompt of another document, so that each answer changes and few repeat."""
     own, count = order[index], len(order)
     following = (order[(index + step) % count] for step in range(1, count))
     return next(other for other in following if other.document_id != own.document_id)

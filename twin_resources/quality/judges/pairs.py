@@ -1,11 +1,11 @@
-"""The table `shadow_pairs`: what judges said of two versions' answers to one prompt.
+"""Defines the table `shadow_pairs`: judges' scores of two versions' answers to one prompt.
 
-Scope: its columns, ids, and reading it as evidence (`statistics/promotion.py`), which the
-asset and whoever decides a release share.
-Out of scope: making pairs (`twin_assets/serving/shadowing.py`), the test.
+Scope: its columns, ids, and reading it as evidence (`statistics/promotion.py`), shared by the
+asset and the code that decides a release.
+Out of scope: creating pairs (`twin_assets/serving/shadowing.py`), the test.
 
-A row holds no text: scores, ids and checkpoints. A planted pair is a row too, with the author's own
-answer in place of the candidate's and the planted one in place of the incumbent's.
+A row contains scores, ids and checkpoints, but no text. A planted pair is a row too: the author's
+own answer replaces the candidate's answer, and the planted answer replaces the incumbent's.
 """
 # pyright: strict
 
@@ -29,10 +29,10 @@ SCORED = pl.Struct(
         "judge": pl.String(),
         "candidate": pl.Float64(),
         "incumbent": pl.Float64(),
-        "anchor": pl.Float64(),  # of a third version, in rows of former releases
+        "anchor": pl.Float64(),  # score of a third version, in rows of earlier releases
     }
 )
-# What decides a row: it is computed once for these.
+# Columns that identify a row: each combination is computed once.
 ASKED: Mapping[str, pl.DataType] = {
     "pair_id": pl.String(),
     "sequence": pl.Int64(),
@@ -49,11 +49,11 @@ COLUMNS: Mapping[str, pl.DataType] = {**ASKED, "scores": pl.List(SCORED)}
 
 @dataclass(frozen=True)
 class JudgedComparison:
-    """Which checkpoints are compared, by which judges.
+    """The two checkpoints compared, and the judges.
 
     Attributes:
-        judges: `name@revision` of every judge, in order; another revision is another trial.
-        answers: hash of what else decides an answer (sampling, the author's settings).
+        judges: the `name@revision` of every judge, in order; another revision is another trial.
+        answers: the hash of the other inputs of an answer (sampling, the author's settings).
     """
 
     candidate: str
@@ -63,11 +63,11 @@ class JudgedComparison:
 
     @property
     def id(self) -> str:
-        """12 hexadecimal digits."""
+        """Hash of 12 hexadecimal digits."""
         return digest(self.candidate, self.incumbent, "", self.judges, self.answers)
 
     def row(self, sequence: int, source: str, prompt_id: str, plant: str = "") -> dict[str, object]:
-        """The columns of `ASKED` for one pair."""
+        """Return the columns of `ASKED` for one pair."""
         return {
             "pair_id": digest(self.id, source, prompt_id, plant),
             "sequence": sequence,
@@ -82,11 +82,11 @@ class JudgedComparison:
 
 
 def pairs_of(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[PairedDifference]:
-    """The pairs of one trial in the order of their sequence, without plants.
+    """Return the pairs of one trial by sequence, without plants.
 
     Args:
-        rows: of the table.
-        claims: which differences are wanted.
+        rows: rows of the table.
+        claims: the claims whose differences are returned.
     """
     chosen = rows.filter((pl.col("trial") == trial) & (pl.col("source") != PLANT)).sort("sequence")
     return [
@@ -101,7 +101,7 @@ def pairs_of(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[Pair
 def differences(
     row: Mapping[str, object], claims: Sequence[str], of: tuple[str, str] = OF_VERSIONS
 ) -> dict[str, float]:
-    """First − second of a row's scores, for the claims that are asked for."""
+    """Return claim → first − second score of a row, for the given claims."""
     scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
     return {
         str(score["claim"]): float(score[of[0]]) - float(score[of[1]])  # pyright: ignore[reportArgumentType]
@@ -111,12 +111,12 @@ def differences(
 
 
 def plants_of(rows: pl.DataFrame, **what: str) -> pl.DataFrame:
-    """The plants among one trial's batches (`trial`), or one purchase's (`purchase`), in order."""
+    """Return the plants of one trial (`trial`) or one purchase (`purchase`), by sequence."""
     return rows.filter(pl.col("source") == PLANT, **what).sort("sequence")
 
 
 def planted(plants: pl.DataFrame) -> set[tuple[str, str]]:
-    """(Sample id, kind) of these plants."""
+    """Return the (sample id, kind) of each plant."""
     return set(plants.select("prompt_id", "plant").iter_rows())
 
 
@@ -127,7 +127,7 @@ def lost_claims(
     margin: float,
     of: tuple[str, str] = OF_VERSIONS,
 ) -> tuple[str, ...]:
-    """Claims whose judge no longer tells these plants from the author's own answers."""
+    """Return claims whose judge no longer separates these plants from the author's own answers."""
 
     def own_above(claim: str) -> list[float]:
         found = (differences(row, [claim], of) for row in plants.iter_rows(named=True))

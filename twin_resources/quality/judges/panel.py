@@ -1,8 +1,8 @@
-"""The judges of an author, each with its certificate: who may decide a release, and who reports.
+"""Assembles and certifies an author's judges: those that may decide a release, and the others.
 
-Scope: which judges there are, putting them together (for the gate too), certifying each on
-the plants of its own claim.
-Out of scope: the measures, making plants, the statistics of a certificate
+Scope: the list of judges, assembling them (also for the gate), certifying each on the plants
+of its own claim.
+Out of scope: the measures, creating plants, the statistics of a certificate
 (`statistics/judges.py`), reading the author's tables
 (`twin_assets/evaluation/judged/judge_material.py`).
 """
@@ -38,30 +38,31 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 PANEL_VERSION = "panel-1"
-MAX_PROMPTS = 120  # held-out prompts that certify; 80 are enough for a difference of .3 and ε .1
-# What people add a judge to: its file, and a line here.
+MAX_PROMPTS = 120  # held-out prompts per certificate; 80 suffice for a difference of .3 and ε .1
+# To add a judge, add its file and list it here.
 JUDGES: tuple[JudgeKind[Any], ...] = (TOPIC, VOICE, SUPPORT, GENERAL)
-# Each is derived from the author's text: what forgets an author forgets these.
+# These tables derive from the author's text, so erasing the author's text erases them too.
 STORED_TABLES = (*(name for kind in JUDGES for name in kind.tables), stored.CERTIFICATE_TABLE)
 
 
 @dataclass(frozen=True)
 class AssembledJudges:
-    """The judges that an author has, and why there is no other.
+    """An author's judges, and the reasons for missing ones.
 
     Attributes:
-        judges, missing: by claim; a judge that nobody asked for is in neither.
+        judges: claim → judge.
+        missing: claim → reason. A judge that nobody requested is in neither mapping.
     """
 
     judges: Mapping[str, Judge]
     missing: Mapping[str, JudgeMissing]
 
     def of(self, kind: JudgeKind[JudgeT]) -> JudgeT | None:
-        """The judge of a kind."""
+        """Return the judge of a kind, or None if there is none."""
         return cast("JudgeT | None", self.judges.get(kind.claim))
 
     def why_not(self, kind: JudgeKind[Any]) -> str:
-        """Why there is none of a kind, and what to do; empty: there is one."""
+        """Return why a kind is missing and what to do, or "" if it is not in `missing`."""
         error = self.missing.get(kind.claim)
         return f"{error.found}: {error.next_step}" if error else ""
 
@@ -69,14 +70,13 @@ class AssembledJudges:
 def assemble(
     material: JudgeMaterial, needs: JudgeNeeds, *, kinds: Sequence[JudgeKind[Any]] | None = None
 ) -> AssembledJudges:
-    """An author's judges, for the gate as for a trial; what was calibrated before is taken as it
-    is.
+    """Assemble an author's judges, for the gate or a trial, and reuse stored calibrations.
 
     Args:
-        kinds: None: all.
+        kinds: the kinds of judges, or None for all.
 
     Raises:
-        TwinError: a calibration is of other code.
+        TwinError: a stored calibration does not match this code.
     """
     judges: dict[str, Judge] = {}
     missing: dict[str, JudgeMissing] = {}
@@ -93,10 +93,10 @@ def assemble(
 
 @dataclass(frozen=True)
 class PanelJudge:
-    """A judge and what it may decide.
+    """A judge with its certificate.
 
     Attributes:
-        plants: those of its claim, for the checks in later batches.
+        plants: the plants of its claim, for the checks in later batches.
     """
 
     judge: Judge
@@ -113,8 +113,8 @@ class Panel:
     """All judges of an author.
 
     Attributes:
-        unseen: whether the foreign plants are by people of whom the voice score has seen nothing.
-        notes: what a person should know, a sentence each.
+        unseen: whether the voice score was trained without texts by the writers of foreign plants.
+        notes: notes for a person, one sentence each.
     """
 
     members: tuple[PanelJudge, ...]
@@ -123,7 +123,7 @@ class Panel:
 
     @property
     def claims(self) -> tuple[str, ...]:
-        """Claims that must each be won for a promotion; empty: nobody may decide."""
+        """Claims that must all be won for a promotion; empty if no judge may decide."""
         return deciding([member.judge.claim for member in self.members if member.certified])
 
     @property
@@ -133,8 +133,10 @@ class Panel:
         return tuple(claim for claim in certified if claim in vetoing())
 
     def judges_cost(self, answered: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
-        """The most that scoring these can cost, and what the account has for it (None: no limit),
-        US dollars."""
+        """Return the most that scoring can cost and the account's balance, in US dollars.
+
+        The balance is None if there is no limit.
+        """
         paid = [
             member.judge
             for member in self.members
@@ -144,7 +146,7 @@ class Panel:
         return sum(judge.most_usd(answered) for judge in paid), min(lefts, default=None)
 
     def spent(self) -> JudgeUsage:
-        """What the language models among the judges have used."""
+        """Return the total usage of the language models among the judges."""
         usages = [
             member.judge.spent
             for member in self.members
@@ -158,9 +160,9 @@ class Panel:
 
 
 def deciding(certified: Sequence[str]) -> tuple[str, ...]:
-    """Which of the certified claims decide a release together; empty: none may.
+    """Return the certified claims that decide a release together; empty if none may.
 
-    On topic alone another author's model, or the base, is promoted every time.
+    The topic judge alone would promote another author's model, or the base model, every time.
     """
     alone = [claim for claim in _claims("decides alone") if claim in certified]
     together = _claims("decides with others")
@@ -168,7 +170,7 @@ def deciding(certified: Sequence[str]) -> tuple[str, ...]:
 
 
 def vetoing() -> tuple[str, ...]:
-    """Claims of judges that may only roll back."""
+    """Return the claims of judges that may only roll back."""
     return _claims("vetoes")
 
 
@@ -177,19 +179,19 @@ def _claims(role: JudgeRole) -> tuple[str, ...]:
 
 
 def assemble_panel(material: JudgeMaterial, needs: JudgeNeeds, *, margin: float = MARGIN) -> Panel:
-    """An author's judges for a trial, each certified; what was computed before is taken as it is.
+    """Assemble an author's judges for a trial with their certificates, and reuse stored results.
 
     Args:
         margin: ε; the demo uses .2, and prints that.
 
     Raises:
-        OverLimit: the account has not the money to certify the general judge.
-        TwinError: a judge that decides with others is missing, or a judge's model does not answer.
+        OverLimit: the account has too little money to certify the general judge.
+        TwinError: a judge that decides with others is missing, or a judge's model fails.
     """
     panel = assemble(material, needs)
     for claim in _claims("decides with others"):
         if claim in panel.missing:
-            raise panel.missing[claim]  # the others could decide nothing without it
+            raise panel.missing[claim]  # the others cannot decide without it
     notes: list[str] = []
     if not material.others.unseen and material.others.planted:
         notes.append(
@@ -210,7 +212,7 @@ def assemble_panel(material: JudgeMaterial, needs: JudgeNeeds, *, margin: float 
 
 
 def differences(judge: Judge, plants: Sequence[NegativeProbe]) -> dict[str, list[float]]:
-    """Kind of plant → score of the own answer − score of the plant, one a plant."""
+    """Return kind of plant → (score of the own answer − score of the plant) for each plant."""
     pairs = [one.pair() for one in plants]
     scores = judge.score_all([answered for pair in pairs for answered in pair])
     by_claim: dict[str, list[float]] = {}
@@ -226,8 +228,10 @@ def _certified(
     probes: Sequence[NegativeProbe],
     margin: float,
 ) -> tuple[PanelJudge, ...]:
-    """Certificates by judge, computed once for a revision: a general judge is paid for each score,
-    and the plants in every later batch watch over it."""
+    """Return each judge with its plants and its certificate, computed once per revision.
+
+    Each score of a general judge costs money, and the plants in later batches check it again.
+    """
     members = [
         (judges[kind.claim], kind, tuple(probe for probe in probes if probe.kind in kind.probes))
         for kind in JUDGES

@@ -1,17 +1,17 @@
-"""Planted sentences: an author's own, which its passage holds, and the same with one thing wrong.
+"""Plants an author's own sentences, which a passage supports, and copies with one error each.
 
-Scope: making them, for the calibration of a judge of single sentences.
+Scope: creating them, for the calibration of a judge of single sentences.
 Out of scope: whole planted answers (`negative_probes.py`), the judges
-(`sentence_support.py`, `entailment.py`), what a calibration is worth
+(`sentence_support.py`, `entailment.py`), the quality of a calibration
 (`twin_assets/evaluation/measures/sentence_faithfulness.py`).
 
-An own sentence as it stands is held by its passage word for word, and any judge can see that one
-word of it was changed. A model does not quote, it rewords, so that three of four planted sentences,
-right and wrong ones alike, are reworded first: another opening, contractions turned round, the end
-after the last comma left out. Kinds of what is wrong: https://arxiv.org/abs/1910.12840 (Kryscinski
-et al. 2020: negations, numbers, names swapped by rule).
+A passage contains its own sentences word for word, so any judge can see one changed word. A model
+rewords instead of quoting. Three in four planted sentences, right and wrong, are therefore reworded
+first: a different opening, contractions reversed, or the part after the last comma removed. The
+kinds of errors follow Kryscinski et al. 2020, https://arxiv.org/abs/1910.12840 (negations, numbers
+and names swapped by rule).
 
-Negations and contractions are English; of other languages there are no such plants.
+Negations and contractions are English; other languages have no such plants.
 """
 # pyright: strict
 
@@ -27,7 +27,7 @@ from twin_resources.quality.judges.support import sentences
 
 WrongKind = Literal["negated", "number", "name", "elsewhere"]
 WRONG_KINDS: tuple[WrongKind, ...] = get_args(WrongKind)
-MIN_WORDS, MAX_WORDS = 6, 40  # of a sentence that is planted
+MIN_WORDS, MAX_WORDS = 6, 40  # of a planted sentence
 _OPENINGS = (
     "In my experience ",
     "The short answer is that ",
@@ -64,16 +64,16 @@ _SAID = (
 )
 _NUMBER_WORDS: Sequence[str] = _SAID.split()
 _NUMBER_WORD = re.compile(rf"(?i)\b(?:{'|'.join(_NUMBER_WORDS)})\b")
-_NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{3,}\b")  # a capital that no sentence begins with
+_NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{3,}\b")  # a capitalised word inside a sentence
 
 
 @dataclass(frozen=True)
 class PlantedSentence:
-    """A sentence with the passages that it is held against.
+    """A sentence with the passages that it is checked against.
 
     Attributes:
-        wrong: what is wrong with it; None: nothing, the passages say so.
-        document_id: of the passages.
+        wrong: the kind of its error, or None if the passages support it.
+        document_id: the document of the first passage.
     """
 
     sentence: str
@@ -83,14 +83,15 @@ class PlantedSentence:
 
 
 def plant_sentences(passages: Sequence[tuple[str, str]], *, most: int) -> list[PlantedSentence]:
-    """Own sentences, and each with one thing wrong, as far as there is something to spoil.
+    """Plant own sentences, and a wrong one for each kind of error where possible.
 
     Args:
         passages: (document id, text) of one author.
-        most: own sentences, drawn by a hash of the text; each gives up to one plant a kind.
+        most: the most own sentences, drawn by a hash of the text; each gives at most one plant per
+            kind of error.
 
     Returns:
-        Right and wrong ones; empty where the passages are of fewer than two documents.
+        Right and wrong sentences; empty if the passages come from fewer than two documents.
     """
     if len({document for document, _ in passages}) < 2:
         return []
@@ -105,7 +106,7 @@ def plant_sentences(passages: Sequence[tuple[str, str]], *, most: int) -> list[P
         shown = (text, beside[1])
         held = " ".join(shown).casefold()
         foreign = _of_another(order, at + len(order) // 2, document)[1]
-        own = reworded(sentence)  # before it is spoilt, else what is wrong may be left out again
+        own = reworded(sentence)  # before the error, which rewording could remove again
         other = next((one for one in _plantable(foreign) if one.casefold() not in held), None)
         variants: dict[WrongKind, str | None] = {
             "negated": negated(own),
@@ -123,8 +124,10 @@ def plant_sentences(passages: Sequence[tuple[str, str]], *, most: int) -> list[P
 
 
 def negated(sentence: str) -> str | None:
-    """With its first negation taken out or, where it has none, `not` behind its first auxiliary;
-    None: there is neither."""
+    """Remove a sentence's first negation or, without one, add `not` after its first auxiliary.
+
+    The result is None if the sentence has neither.
+    """
     if (match := _NEGATIVE.search(sentence)) is not None:
         replacement = "can" if match[0].casefold() == "cannot" else ""
         put = {
@@ -142,7 +145,7 @@ def negated(sentence: str) -> str | None:
 
 
 def renumbered(sentence: str, held: str) -> str | None:
-    """With every number another one that the passages do not name; None: it has no number.
+    """Replace every number with one that the passages do not contain; None without a number.
 
     Args:
         held: the passages, case folded.
@@ -167,10 +170,10 @@ def renumbered(sentence: str, held: str) -> str | None:
 
 
 def renamed(sentence: str, names: Sequence[str]) -> str | None:
-    """With its names swapped for others; None: it has none, or there is none to put there.
+    """Replace the names in a sentence; None if it has no name or `names` is empty.
 
     Args:
-        names: that the passages do not name.
+        names: names that the passages do not contain.
     """
     if not names or not _NAME.search(sentence):
         return None
@@ -180,7 +183,7 @@ def renamed(sentence: str, names: Sequence[str]) -> str | None:
 
 
 def reworded(sentence: str) -> str:
-    """As somebody would say it who does not quote; one of four, drawn by its hash, stays."""
+    """Reword a sentence; one in four, selected by its hash, stays unchanged."""
     way = int(digest("reworded", sentence), 16) % 4
     if way == 1:
         opening = _OPENINGS[int(digest("opening", sentence), 16) % len(_OPENINGS)]

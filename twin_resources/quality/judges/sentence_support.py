@@ -1,12 +1,12 @@
-"""How far passages hold a single sentence: the support score, with what it does not see added.
+"""Scores how far passages support a single sentence: the support score with two more rules.
 
-Scope: the interface of a judge of sentences, and the one that needs no model of its own.
+Scope: the interface of a judge of sentences, and the judge without a model of its own.
 Out of scope: the score of a whole answer (`support.py`), an entailment model
-(`entailment.py`), thresholds and what a judge is worth (`sentence_faithfulness.py` of the gate).
+(`entailment.py`), thresholds and the quality of a judge (the gate's `sentence_faithfulness.py`).
 
-The support score counts shared words, so that `is not` supports `is` and one changed number among
-twelve words costs a twelfth. Two rules are added: a number or name that no passage has, and a
-sentence whose nearest passage sentence is negated where it is not (or the reverse).
+The support score counts shared words, so `is not` supports `is`, and one changed number among
+twelve words costs a twelfth. Two rules lower the score further: the sentence has a number or name
+that no passage contains, or only one of the sentence and its nearest passage sentence is negated.
 """
 # pyright: strict
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 VERSION = "sentence-support-1"
-FOREIGN_PART = 0.5  # what a number or a name that no passage has leaves of the score
-OTHER_POLARITY = 0.5  # what a negation on one side alone leaves of it
+FOREIGN_PART = 0.5  # factor for a number or name that no passage contains
+OTHER_POLARITY = 0.5  # factor for a negation on one side only
 _NEGATIVE = re.compile(
     r"(?i)\b(?:not|never|cannot|no|nothing|nobody|none|neither|nor|without"
     r"|nicht|kein\w*|nie|niemals|nichts|pas|jamais|rien|aucun\w*|nunca|nada|ningún)\b|n['’]t\b"
@@ -45,11 +45,11 @@ _PARTS = re.compile(
 
 
 class SentenceJudge(Protocol):
-    """Scores sentences in [0, 1] by passages; higher: better supported.
+    """Scores sentences by passages in [0, 1]; a higher score means better support.
 
     Attributes:
-        name: what people read.
-        revision: changes whenever a score could.
+        name: the name that people see.
+        revision: a hash that changes whenever a score could change.
     """
 
     @property
@@ -58,12 +58,12 @@ class SentenceJudge(Protocol):
     def revision(self) -> str: ...
 
     def score(self, held: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
-        """Scores of (sentence, passages), in order."""
+        """Return the scores of (sentence, passages) in order."""
         ...
 
 
 class SentenceSupport:
-    """The judge that every home has: words, nearness, numbers, names and negations."""
+    """The judge that every home has, based on words, similarity, numbers, names and negations."""
 
     name = "support"
 
@@ -81,7 +81,7 @@ class SentenceSupport:
         self._embed = embed
 
     def score(self, held: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
-        """Scores of (sentence, passages), in order; nothing is supported by no passage."""
+        """Return the scores of (sentence, passages) in order; 0 for a sentence without passages."""
         texts = [sentence for sentence, _ in held]
         texts += [part for _, passages in held for text in passages for part in sentences(text)]
         vectors = embed_once(self._embed, texts)

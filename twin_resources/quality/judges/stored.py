@@ -1,14 +1,14 @@
-"""What is computed once for an author and kept: calibrations and certificates of judges.
+"""Stores documents that are computed once per author: calibrations and certificates of judges.
 
-Scope: keeping a document and reading it back.
+Scope: storing a document and reading it back.
 Out of scope: any document (`topic.py`, `voice.py`, `panel.py`).
 
-One table a kind, one row a name: (name, hash of what calls for it, document). A calibration is held
-on to when posts are added, because another one is another judge, whose scores need a new baseline:
-it is made again for another method, embedder or base model, when the author's texts have doubled
-and still were too few, and when about twice as many other people write in the instance: of whom a
-voice is told apart decides what is heard in it. After a post is forgotten its rows go too, and are
-made from what is left.
+There is one table per kind and one row per name: (name, hash of its inputs, document). A
+calibration stays when posts are added, because a new one is a new judge, whose scores need a new
+baseline. It is computed again for another method, embedder or base model, when the author's texts
+have doubled and were still too few, and when the number of other people in the instance has about
+doubled, because a voice score depends on them. Erasing a post removes its rows, which are computed
+again from the remaining posts.
 """
 # pyright: strict
 
@@ -34,7 +34,7 @@ _SCHEMA: Mapping[str, pl.DataType] = {
 
 @dataclass(frozen=True)
 class JudgeTask:
-    """One row: `inputs` is a hash; the row is computed when it is new."""
+    """One row to store; it is computed if the hash `inputs` is new."""
 
     inputs: str
     compute: Callable[[], Mapping[str, Any]]
@@ -43,9 +43,9 @@ class JudgeTask:
 def once(
     tables: Tables, into: str, *, author: str, tasks: Mapping[str, JudgeTask]
 ) -> dict[str, Any]:
-    """Documents by name: taken from the table, or computed and kept there.
+    """Return name → document, from the table or computed and stored there.
 
-    Rows of other names are deleted, so every call passes all names of a table.
+    Rows with other names are deleted, so every call passes all names of a table.
     """
 
     def computed(rows: pl.DataFrame) -> pl.DataFrame:
@@ -65,12 +65,12 @@ def once(
         version="1",
         schema=_SCHEMA,
         row_key="name",
-        batch_rows=1,  # what was paid for stays when the next one fails
+        batch_rows=1,  # a paid result stays if the next one fails
     )
     stored = tables.read(into, author, columns=["name", "document"])
     return {name: json.loads(document) for name, document in stored.iter_rows()}
 
 
 def doublings(count: int) -> int:
-    """How often 1 was doubled to reach a number: equal until it has about doubled."""
+    """Return the number's bit length, which stays equal until the number has about doubled."""
     return count.bit_length()

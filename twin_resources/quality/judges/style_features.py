@@ -1,9 +1,9 @@
-"""Character n-grams of a text whose subject is masked: what is left is how it is written.
+"""Extracts style features: character n-grams of a text with topical words masked.
 
 Scope: normalising, masking, cutting texts to one length, the feature matrix.
 Out of scope: the classifier (`voice.py`).
 Method: character n-grams for authorship, Stamatatos, 2013,
-https://doi.org/10.2139/ssrn.4208157; masking of topical words before it, Stamatatos, 2017
+https://doi.org/10.2139/ssrn.4208157; masking topical words first, Stamatatos, 2017
 ("text distortion"), https://aclanthology.org/E17-1107
 """
 
@@ -16,15 +16,18 @@ from typing import Any
 
 FEATURES = 2**14  # hashed; 2**16 changed no AUC by more than .003
 SHORTEST, LONGEST = 2, 4  # characters
-WINDOW_WORDS = 60  # an answer of 80 to 100 tokens; one length for all, so that length is no cue
-KEPT_SHARE = 0.02  # of the texts of one side that hold a word which is not masked
-# How a file was typed is not how its author writes.
+WINDOW_WORDS = 60  # an answer of 80 to 100 tokens; one length, so that length is not a cue
+KEPT_SHARE = 0.02  # a word in at least this share of one side's texts is not masked
+# Typographic characters depend on the editor, not on the author.
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+")
 
 
 def windows(text: str, *, words: int = WINDOW_WORDS) -> list[str]:
-    """A text in pieces of so many words; a last piece under half of it is left out, if not all."""
+    """Cut a text into pieces of `words` words.
+
+    A piece of less than half that length is dropped unless it is the only one.
+    """
     parts = text.split()
     pieces = [parts[start : start + words] for start in range(0, len(parts), words)]
     pieces_kept = [piece for piece in pieces if len(piece) >= words // 2] or pieces[:1]
@@ -32,12 +35,12 @@ def windows(text: str, *, words: int = WINDOW_WORDS) -> list[str]:
 
 
 def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
-    """Words that at least `KEPT_SHARE` of the texts of one side hold, and two of them at least.
+    """Return the words in at least two texts and at least `KEPT_SHARE` of the texts of one side.
 
-    What one side alone says all the time ("Here's a", "crucial", "I've been") is how it writes,
-    not what it writes about. With the words of both sides alone, a model that had dropped the
-    habits of its base gained less over it (+.09 instead of +.12, of a shared author), and people
-    whom the score had never seen were told apart a little worse (AUC .83 instead of .86).
+    Words that only one side uses all the time ("Here's a", "crucial", "I've been") are style, not
+    subject. With only the words common to both sides, a model that had dropped its base's habits
+    gained less over the base (+.09 instead of +.12, for a shared author), and unseen people were
+    separated slightly less well (AUC .83 instead of .86).
     """
     return frozenset(
         word
@@ -48,7 +51,7 @@ def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
 
 
 def masked(text: str, names: Collection[str]) -> str:
-    """The text with other words as `x` (capitalised: `X`) and numbers as `0`, in one line."""
+    """Return the text in one line, with words not in `names` as `x` or `X` and numbers as `0`."""
 
     def replaced(match: re.Match[str]) -> str:
         word = match[0]
@@ -62,12 +65,12 @@ def masked(text: str, names: Collection[str]) -> str:
 
 
 def matrix(texts: Sequence[str], traits: Collection[str]) -> Any:
-    """Sparse float64 of shape (texts, `FEATURES`): logarithmic counts, rows of length 1."""
+    """Return logarithmic counts as sparse float64, shape (texts, `FEATURES`), rows of length 1."""
     import numpy as np
     from sklearn.feature_extraction.text import HashingVectorizer
     from sklearn.preprocessing import normalize
 
-    vectorizer: Any = HashingVectorizer  # its stubs do not know `norm=None`
+    vectorizer: Any = HashingVectorizer  # its stubs lack `norm=None`
     counted: Any = vectorizer(
         analyzer="char",
         ngram_range=(SHORTEST, LONGEST),

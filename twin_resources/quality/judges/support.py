@@ -1,11 +1,11 @@
-"""Whether an answer rests on the passages that it was given.
+"""Scores how far the passages in its prompt support an answer.
 
 Scope: the measure. Out of scope: finding passages (`retrieval/retrieval.py`).
 
-Sentence by sentence: the share of its telling words (four letters or more, and every number) that
-one passage sentence or its neighbours hold, or, for a paraphrase, how close the nearest passage
-sentence is. Word overlap against the source: Maynez et al., 2020,
-https://aclanthology.org/2020.acl-main.173. It sees invented names and numbers, and no wrong logic.
+The support of a sentence combines the share of its distinctive words (four letters or more, and
+every number) that one passage contains, and, for paraphrases, its similarity to the nearest passage
+sentence. Word overlap with the source: Maynez et al., 2020,
+https://aclanthology.org/2020.acl-main.173. It detects invented names and numbers, not wrong logic.
 """
 # pyright: strict
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     import numpy as np
 
 SUPPORT_VERSION = "support-1"
-# Of the embedded embedder: sentences of one subject lie near .35, paraphrases above .75.
+# Cosines of the embedded embedder: near .35 within one subject, above .75 for paraphrases.
 UNRELATED, PARAPHRASE = 0.35, 0.8
-LEXICAL = 0.7  # weight of the words; an embedding does not see a changed number
+LEXICAL = 0.7  # weight of the words; an embedding does not detect a changed number
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+(?=\s|$)|\n|$)")
 _TELLING = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]{4,}")
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences with at least one telling word."""
+    """Return the sentences with at least one distinctive word."""
     texts = (span.strip() for span in sentence_spans(text))
     return [sentence for sentence in texts if telling_words(sentence)]
 
 
 def sentence_spans(text: str) -> list[str]:
-    """The text cut where its sentences begin, white space kept; put together it is the text."""
+    """Cut a text at the start of each sentence; the parts joined are the text."""
     begins = [match.start() for match in _SENTENCE.finditer(text) if match[0].strip()]
     if not begins:
         return [text] if text else []
@@ -46,12 +46,12 @@ def sentence_spans(text: str) -> list[str]:
 
 
 def telling_words(text: str) -> frozenset[str]:
-    """Numbers, and words of four letters or more, case folded."""
+    """Return the distinctive words: numbers, and words of four letters or more, case folded."""
     return frozenset(word.casefold() for word in _TELLING.findall(text))
 
 
 class SupportJudge:
-    """Mean support of an answer's sentences by its passages."""
+    """Scores the mean support of an answer's sentences by its passages."""
 
     name = "support"
     claim = "support"
@@ -61,7 +61,7 @@ class SupportJudge:
         self._embed = embed
 
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
-        """Scores in order; without passages, or without a telling word, nothing is supported: 0."""
+        """Return the scores in order; 0 for an answer without passages or distinctive words."""
         with_passages = [one for one in answered if one.passages]
         texts = [
             sentence
@@ -87,11 +87,11 @@ def _support(one: JudgedAnswer, vectors: Mapping[str, np.ndarray]) -> float:
 def support_by_sentence(
     spoken: Sequence[str], passages: Sequence[str], vectors: Mapping[str, np.ndarray]
 ) -> list[float]:
-    """Support of each sentence, in order; without passages all 0.
+    """Return the support of each sentence in order; all 0 without passages.
 
     Args:
-        spoken: of `sentences`.
-        vectors: of the sentences said and of every sentence of the passages.
+        spoken: the answer's sentences, from `sentences`.
+        vectors: sentence → vector, for the answer and the passages.
     """
     parted = [parts for text in passages if (parts := sentences(text))]
     if not parted:
@@ -108,7 +108,7 @@ def support_by_sentence(
     return scores
 
 
-# Vetoes alone: an author's own answers rest on more than the passages that were found.
+# It only vetoes, because an author's own answers rely on more than the retrieved passages.
 SUPPORT = JudgeKind(
     "support",
     ("unsupported",),

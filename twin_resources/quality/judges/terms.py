@@ -1,12 +1,12 @@
-"""On what terms a language model rates an author's answers: its money, and what it is shown.
+"""Determines the terms on which a language model rates an author's answers: budget and privacy.
 
-Scope: whether it is asked at all, out of which budget, with which of a reader's words.
-Out of scope: asking (`asking.py`), limits and sums (`access/account.py`), what consent is
-(`consent.py`).
+Scope: whether the model may be asked, the budget, the redaction of texts.
+Out of scope: requests (`asking.py`), limits and sums (`access/account.py`), the rules of
+consent (`consent.py`).
 
-A model that leaves the machine sees the author's posts only with the author's consent, and what
-readers wrote without personal data and secrets. One with a price needs a budget of its own; one of
-which nobody knows whether it costs is not asked.
+A model outside this machine receives the author's posts only with the author's consent, and
+questions and answers without personal data and secrets. A priced model needs its own budget; a
+model without a known price is not asked.
 """
 # pyright: strict
 
@@ -35,10 +35,10 @@ class JudgeTerms:
     """The terms of one model for one author.
 
     Attributes:
-        budget: out of which every request is paid; None: it costs nothing.
-        redacted_for: the author's language, by whose rules questions and answers are redacted on
-            the way to it; None: they stay on this machine, and as they are.
-        why_not, next_step: why it is not asked, and what to do; empty: it is.
+        budget: the budget that pays every request, or None if the model is free.
+        redacted_for: the author's language, whose rules redact questions and answers before they
+            are sent; None if they stay on this machine and are not redacted.
+        why_not, next_step: why the model may not be asked, and what to do; empty if it may.
     """
 
     budget: PurposeBudget | None = None
@@ -50,7 +50,7 @@ class JudgeTerms:
         """Refuse a model that may not be asked.
 
         Raises:
-            TwinError: it says why.
+            TwinError: the model may not be asked; the error gives the reason.
         """
         refused = self
         if self.budget is None and not self.why_not and cost_of(model, os.environ) == "priced":
@@ -61,7 +61,7 @@ class JudgeTerms:
             )
 
     def shown(self, text: str) -> str:
-        """A reader's or a model's words as the judge gets them."""
+        """Return a question or an answer as the judge receives it, redacted if required."""
         return text if self.redacted_for is None else redact(text, region=self.redacted_for).text
 
 
@@ -75,7 +75,7 @@ def terms_of(
     *,
     environ: Mapping[str, str] = os.environ,
 ) -> JudgeTerms:
-    """The terms of `TWIN_JUDGE_MODEL` for an author; without one they are never asked about."""
+    """Return the terms of `TWIN_JUDGE_MODEL` for an author, or `FREE` if no model is set."""
     model = settings.judge_model
     if not model:
         return FREE

@@ -1,6 +1,6 @@
-"""Texts of other people: what a voice is told apart from, and where foreign plants come from.
+"""Collects texts of other people, for training a voice score and for foreign plants.
 
-Scope: the bundled sample authors and other authors of the instance, cut to passages.
+Scope: the bundled sample authors and other authors of the instance, cut into passages.
 Out of scope: importing posts (`twin_assets/corpus`), the author's own texts.
 """
 # pyright: strict
@@ -17,17 +17,17 @@ from twin_resources.quality.judges.judge import digest
 
 MIN_WORDS = 40  # as in the author's own answers (instructions/instruction_tables.py)
 MAX_WORDS = 160
-SAME_WORDS = 12  # in a row: nobody writes them twice by chance
-SHARED_PASSAGES = 0.2  # of a hand's; with more of them it is the author
-UNSEEN_DOCUMENTS = 3  # of few other authors, each third document is kept for plants
-MIN_HANDS = 3  # from which one of them can be spared
+SAME_WORDS = 12  # in a row; two texts share them only by copying
+SHARED_PASSAGES = 0.2  # of a writer's passages; a writer with a larger share is the author
+UNSEEN_DOCUMENTS = 3  # with few other authors, each third document is reserved for plants
+MIN_HANDS = 3  # the fewest writers from which one can be reserved
 _WORD = re.compile(r"\w+")
 _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)\n.*?\n\1\n", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class WriterSample:
-    """Somebody's passages: (document id, text), in a fixed order."""
+    """One writer's passages as (document id, text), in a fixed order."""
 
     name: str
     passages: tuple[tuple[str, str], ...]
@@ -35,12 +35,12 @@ class WriterSample:
 
 @dataclass(frozen=True)
 class OtherTexts:
-    """Other people's texts, divided so that no plant stands in the training texts.
+    """Other people's texts, divided so that the training texts contain no plant.
 
     Attributes:
-        training: for the voice score.
-        planted: for plants.
-        unseen: whether the planted ones are by people of whom training has nothing; otherwise they
+        training: texts for training the voice score.
+        planted: texts for plants.
+        unseen: whether the writers of the planted texts are absent from training; otherwise they
             are other documents of the same people, and the certificate is weaker.
     """
 
@@ -50,10 +50,11 @@ class OtherTexts:
 
 
 def bundled_hands(*, without: Sequence[str], folder: Path = SAMPLES) -> list[WriterSample]:
-    """The sample authors that come with the code, by slug; none where they are not installed.
+    """Return the sample authors that come with the code, by slug; empty if not installed.
 
     Args:
-        without: slugs to leave out (the author's own).
+        without: the slugs to leave out (the author's own).
+        folder: the folder of the sample authors.
     """
     writers: list[WriterSample] = []
     for home in sorted(path.parent for path in folder.glob("*/author.toml")):
@@ -68,7 +69,7 @@ def bundled_hands(*, without: Sequence[str], folder: Path = SAMPLES) -> list[Wri
 
 
 def passages_of(text: str) -> list[str]:
-    """Consecutive paragraphs joined to passages of `MIN_WORDS` to `MAX_WORDS` words."""
+    """Join consecutive paragraphs into passages of `MIN_WORDS` to `MAX_WORDS` words."""
     passages: list[str] = []
     waiting: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
@@ -85,9 +86,9 @@ def passages_of(text: str) -> list[str]:
 def divided(hands: Sequence[WriterSample]) -> OtherTexts:
     """Divide other people's texts between training and plants.
 
-    Of three or more people one, drawn by a hash of the name, is never trained on; of fewer each
-    third document is not. Of two none can be spared: told apart from an engineer alone, a
-    story-teller's voice was found in .97 of another story-teller's passages.
+    With three or more people, training leaves out one, drawn by a hash of the name; with fewer, it
+    leaves out each third document. With two, both are needed: trained against an engineer alone, a
+    story-teller's voice score accepted .97 of another story-teller's passages.
     """
     known = sorted((hand for hand in hands if hand.passages), key=lambda hand: digest(hand.name))
     if len(known) >= MIN_HANDS:
@@ -101,10 +102,10 @@ def divided(hands: Sequence[WriterSample]) -> OtherTexts:
 
 
 def of_others(hands: Sequence[WriterSample], own: Iterable[str]) -> list[WriterSample]:
-    """Those whose texts are not the author's own under another name.
+    """Return the writers whose texts are not the author's own under another name.
 
-    Somebody who tries the samples imports them as an author; told apart from oneself, no voice
-    can be learnt. A quotation or two in common is no reason.
+    A person who tries the samples imports them as an author, and a voice cannot be learnt against
+    itself. One or two shared quotations do not exclude a writer.
     """
     known = {run for text in own for run in _runs(text)}
     return [
@@ -116,7 +117,7 @@ def of_others(hands: Sequence[WriterSample], own: Iterable[str]) -> list[WriterS
 
 
 def merged(hands: Sequence[WriterSample]) -> list[WriterSample]:
-    """One hand a name: one of few is in two parts, for training and for plants."""
+    """Merge the samples of each name, which may be divided between training and plants."""
     by_name: dict[str, tuple[tuple[str, str], ...]] = {}
     for hand in hands:
         by_name[hand.name] = (*by_name.get(hand.name, ()), *hand.passages)
@@ -124,7 +125,11 @@ def merged(hands: Sequence[WriterSample]) -> list[WriterSample]:
 
 
 def hands_of(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[WriterSample]:
-    """Other authors of the instance, from slug → (document id, passage)."""
+    """Return the other authors of the instance, sorted by slug.
+
+    Args:
+        passages: slug → (document id, passage).
+    """
     return [WriterSample(name, tuple(passages[name])) for name in sorted(passages)]
 
 

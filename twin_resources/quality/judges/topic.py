@@ -1,12 +1,12 @@
-"""Whether an answer is about its question: topic × fluent.
+"""Scores whether an answer is about its question: topic × fluent.
 
 Scope: the measure and its calibration on an author's own training pairs.
 Out of scope: the embedder (`embedder/embedder.py`), style (`voice.py`).
 
-topic = clip((cos(question, answer) − a)/(b − a)), where a is the mean cosine of a question with
-another document's passage and b that with its own. A text without any relation to the question
-scores 0, one as close as the author's own answers usually are scores 1. It compares texts, so an
-echo of the question is on topic: `fluent` makes the short ones cheap, nothing makes a long one so.
+topic = clip((cos(question, answer) − a)/(b − a)), where a is the mean cosine of a question and
+another document's passage, and b that of a question and its own passage. A text unrelated to the
+question scores 0; a text as close as the author's own answers usually are scores 1. An echo of the
+question is on topic: `fluent` lowers the score of a short echo, but not of a long one.
 """
 # pyright: strict
 
@@ -34,7 +34,7 @@ MIN_GAP = 0.1
 
 
 class TopicNotCalibrated(JudgeMissing):
-    """An author's pairs give no scale: too few of them, or questions that do not fit."""
+    """An author's pairs are too few for a scale, or their questions do not fit their passages."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class TopicCalibration:
     """The scale of an author's topic score.
 
     Attributes:
-        unrelated: a, mean cosine of a question and another document's passage.
-        own: b, mean cosine of a question and its own passage.
-        pairs: behind both.
-        embedder: revision; cosines of two embedders are not comparable.
+        unrelated: a, the mean cosine of a question and another document's passage.
+        own: b, the mean cosine of a question and its own passage.
+        pairs: the number of pairs in both means.
+        embedder: the embedder's revision; cosines of different embedders are not comparable.
     """
 
     unrelated: float
@@ -55,10 +55,11 @@ class TopicCalibration:
 
 
 def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) -> TopicCalibration:
-    """a and b from an author's training pairs, the first `MAX_PAIRS` in the given order.
+    """Compute a and b from an author's first `MAX_PAIRS` training pairs.
 
     Raises:
-        TopicNotCalibrated: too few pairs or documents, or questions that do not fit their passages.
+        TopicNotCalibrated: there are too few pairs or documents, or questions do not fit their
+            passages.
     """
     used = list(pairs[:MAX_PAIRS])
     tried = "calibrate the topic score"
@@ -86,7 +87,7 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
 
 
 def of_other_documents(pairs: Sequence[TopicPair]) -> list[TopicPair]:
-    """For each pair one of another document, half a turn further on where that is possible."""
+    """Return, for each pair, a pair of another document, half the list away if possible."""
     count, pairs_of_others = len(pairs), list[TopicPair]()
     for index, pair in enumerate(pairs):
         turned = (pairs[(index + count // 2 + step) % count] for step in range(count))
@@ -97,7 +98,7 @@ def of_other_documents(pairs: Sequence[TopicPair]) -> list[TopicPair]:
 
 
 class TopicJudge:
-    """topic × fluent."""
+    """Scores an answer by topic × fluent."""
 
     name = "topic"
     claim = "topic"
@@ -108,7 +109,7 @@ class TopicJudge:
         self._embed = embed
 
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
-        """Scores in order; an answer without a word scores 0."""
+        """Return the scores in order; an empty answer scores 0."""
         not_empty = [one for one in answered if one.answer.strip()]
         vectors = embed_once(
             self._embed, [t for one in not_empty for t in (one.question, one.answer)]
@@ -125,9 +126,9 @@ class TopicJudge:
         return scores
 
     def nearness(self, questions: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
-        """Cosines of each answer (row) with each question (column).
+        """Return the cosines of each answer (row) and each question (column).
 
-        What is no text (`fluent` 0: a loop, not a word) is as near to all: a row of noughts.
+        An answer whose `fluent` is 0 (a loop, or no word) has a row of zeros.
         """
         texts = [text for text in answers if fluent(text) > 0.0]
         vectors = embed_once(self._embed, [*questions, *texts])
@@ -140,10 +141,10 @@ class TopicJudge:
 
 
 def topic_judge(material: JudgeMaterial, needs: JudgeNeeds) -> TopicJudge:
-    """The author's topic score, on a scale from the first `MAX_PAIRS` training pairs there were.
+    """Return the author's topic judge, and calibrate it if no calibration is stored.
 
     Raises:
-        TopicNotCalibrated: see `calibrate_topic`.
+        TopicNotCalibrated: as in `calibrate_topic`.
     """
     used = list(material.pairs[:MAX_PAIRS])
     inputs = digest(TOPIC_VERSION, needs.embedder, doublings(len(used)))

@@ -1,13 +1,13 @@
-"""Whether an answer is written like the author: logistic regression on character n-grams.
+"""Scores whether an answer is written like the author, by logistic regression on character n-grams.
 
-Scope: training and calibrating it, its probability as a score.
-Out of scope: features (`style_features.py`), where the other texts come from (`texts.py`).
+Scope: training and calibrating the model, its probability as a score.
+Out of scope: features (`style_features.py`), the source of other texts (`texts.py`).
 
-Negatives are other people's posts and answers of the untuned base model, each source with the same
-weight as a whole. The probability is calibrated by Platt's method on scores of documents that the
-model had not seen (https://scikit-learn.org/stable/modules/calibration.html). It says "more like
-this author than like those others": on an author whom it never saw it is weaker, and only the
-plants of such an author certify it.
+Negatives are other people's posts and answers of the untuned base model; each source has the same
+total weight. The probability is calibrated by Platt's method on scores of documents that the model
+had not seen (https://scikit-learn.org/stable/modules/calibration.html). It means "more like this
+author than like those others": the score is weaker on an author outside the training data, and only
+plants by such an author certify it.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ if TYPE_CHECKING:
 
 VOICE_VERSION = "voice-2"
 VOICE_TABLE = "voice_calibration"
-PEOPLE_VOICE_TABLE = "voice_of_people_calibration"  # told apart from people alone
+PEOPLE_VOICE_TABLE = "voice_of_people_calibration"  # trained against people only
 BASE_MODEL = "base model"
-MIN_TEXTS = 40  # windows of either side
-MAX_TEXTS = 600  # windows of one source
+MIN_TEXTS = 40  # windows per side
+MAX_TEXTS = 600  # windows per source
 FOLDS = 5
 REGULARISATION = 10.0  # scikit-learn's C
 
 
 @dataclass(frozen=True)
 class WriterTexts:
-    """Texts of one hand.
+    """The texts of one writer.
 
     Attributes:
         name: an author's slug, or `base model`.
-        texts: (document id, text); pieces of one document stay in one fold.
+        texts: (document id, text); all pieces of a document are in one fold.
     """
 
     name: str
     texts: tuple[tuple[str, str], ...] = field(repr=False)
 
     def pieces(self) -> list[tuple[str, str]]:
-        """(document, window of text), at most `MAX_TEXTS`."""
+        """Return at most `MAX_TEXTS` pairs of (document id, window of text)."""
         pieces_of_writers = [(name, piece) for name, text in self.texts for piece in windows(text)]
         return pieces_of_writers[:MAX_TEXTS]
 
@@ -64,11 +64,12 @@ class VoiceCalibration:
     """A trained voice score.
 
     Attributes:
-        kept: words that were not masked, in order.
-        weights: `FEATURES` numbers; `intercept`.
-        slope, offset: Platt's, from logit to calibrated logit.
-        negatives: name → windows that it was trained on.
-        auc: on documents left out of training, own against negatives.
+        kept: the words that were not masked, in order.
+        weights, intercept: the coefficients of the regression; there are `FEATURES` weights.
+        slope, offset: Platt's parameters, from logit to calibrated logit.
+        own: the number of the author's windows.
+        negatives: source → the number of its windows used in training.
+        auc: the AUC of own texts against negatives, on documents left out of training.
     """
 
     kept: tuple[str, ...] = field(repr=False)
@@ -82,10 +83,10 @@ class VoiceCalibration:
 
 
 def calibrate_voice(own: WriterTexts, others: Sequence[WriterTexts]) -> VoiceCalibration:
-    """Train on an author's texts against others'.
+    """Train a voice score on an author's texts against those of others.
 
     Raises:
-        JudgeMissing: too few texts on one side.
+        JudgeMissing: one side has too few texts.
     """
     import numpy as np
     from sklearn.metrics import roc_auc_score
@@ -143,14 +144,14 @@ def _fit(features: Any, label: Any, weight: Any) -> tuple[Any, float]:
     from threadpoolctl import threadpool_limits
 
     model: Any = LogisticRegression(C=REGULARISATION, max_iter=1000)
-    # a step is too short to share: two threads that wait for each other take 6 CPU s instead of .2
+    # a step is too short to parallelise: two waiting threads take 6 CPU seconds instead of .2
     with threadpool_limits(1):
         model.fit(features, label, sample_weight=weight)
     return model.coef_[0], float(model.intercept_[0])
 
 
 class VoiceJudge:
-    """Probability that the author wrote it."""
+    """Scores the probability that the author wrote an answer."""
 
     name = "voice"
     claim = "voice"
@@ -169,7 +170,7 @@ class VoiceJudge:
             )
 
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
-        """Scores in order; an answer without a word scores 0."""
+        """Return the scores in order; an empty answer scores 0."""
         indexes = [index for index, one in enumerate(answered) if one.answer.strip()]
         scores = [0.0] * len(answered)
         if indexes:
@@ -189,11 +190,12 @@ def voice_calibration(
     base: str,
     into: str = VOICE_TABLE,
 ) -> VoiceCalibration:
-    """The author's voice score, trained against others'.
+    """Return the author's voice score, and train it against other texts if none is stored.
 
     Args:
-        base: revision of the model whose answers are among the others; empty: people alone.
-        into: the table that keeps it, one for each kind of others.
+        base: the revision of the base model whose answers are among the others; empty if the others
+            are only people.
+        into: the table that stores the score, one per kind of others.
 
     Raises:
         JudgeMissing: as `calibrate_voice`.
@@ -211,7 +213,7 @@ def voice_calibration(
 
 
 def voice_judge(material: JudgeMaterial, needs: JudgeNeeds) -> VoiceJudge:
-    """The author's voice, told apart from other people and the base model.
+    """Return the author's voice judge, trained against other people and the base model.
 
     Raises:
         JudgeMissing: as `calibrate_voice`.
@@ -226,7 +228,7 @@ def voice_judge(material: JudgeMaterial, needs: JudgeNeeds) -> VoiceJudge:
 
 
 def voice_of_people(material: JudgeMaterial, needs: JudgeNeeds) -> VoiceJudge | None:
-    """The same from people alone; None where they have written too little."""
+    """Return the author's voice judge, trained against people only; None without enough text."""
     people = _people(material)
     try:
         calibration = voice_calibration(
@@ -238,7 +240,7 @@ def voice_of_people(material: JudgeMaterial, needs: JudgeNeeds) -> VoiceJudge | 
             into=PEOPLE_VOICE_TABLE,
         )
     except JudgeMissing:
-        return None  # a second opinion; the first says what is missing
+        return None  # this is a second opinion; the first one reports the error
     return VoiceJudge(calibration)
 
 

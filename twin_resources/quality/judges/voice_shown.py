@@ -1,13 +1,14 @@
-"""How author, base model and tuned model write, as figures to look at: a record beside the report.
+"""Stores figures on the writing of author, base model and tuned model, beside the report.
 
-Scope: the record, its file, finding the newest of an author, its lines with small bars.
+Scope: the record, its file, finding an author's newest record, its lines with small bars.
 Out of scope: counting (`twin_assets/evaluation/measures/visible_voice.py`), the picture
 (`evaluation/report/plots.py`), scores that decide (`voice.py`).
 
     <home>/checkpoints/<author>/<checkpoint>/evaluation/voice_shown.json, voice_shown.svg
 
-Page and command read it, and import no asset. It holds rates of function words, marks and lengths,
-no text: whoever forgets a post leaves it, and a forgotten checkpoint takes it along.
+The page and the command read the record without importing an asset. It contains rates of function
+words, marks and lengths, but no text: erasing a post leaves the record, and erasing a checkpoint
+removes it.
 """
 # pyright: strict
 
@@ -31,7 +32,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 @dataclass(frozen=True)
 class Trait:
-    """One figure of each writer, in the unit of its habit; `name`: a word, a mark or a bin."""
+    """One figure per writer, in the unit of its habit; `name` is a word, a mark or a bin."""
 
     name: str
     author: float
@@ -41,13 +42,13 @@ class Trait:
 
 @dataclass(frozen=True)
 class ShownHabit:
-    """Traits that belong together.
+    """A group of traits.
 
     Attributes:
         name: `function words`, `sentence length`, `punctuation` or `openings`.
         unit: `per 100 words`, `% of sentences` or `% of texts`.
-        traits: the most telling first, or in the order of the bins.
-        base_apart, tuned_apart: mean difference from the author over all traits, in the unit.
+        traits: the most distinctive first, or in the order of the bins.
+        base_apart, tuned_apart: the mean difference from the author over all traits, in `unit`.
     """
 
     name: str
@@ -69,7 +70,7 @@ class VoiceShown:
 
     @property
     def verdict(self) -> str:
-        """One line: in how many habits the tuned model is nearer to the author than the base."""
+        """One line that names the habits in which the tuned model is nearer than the base model."""
         nearer = [habit.name for habit in self.habits if habit.tuned_is_nearer]
         return (
             f"nearer to the author than the base model in {len(nearer)} of {len(self.habits)} "
@@ -81,18 +82,19 @@ def write_voice_shown(path: Path, shown: VoiceShown, *, author: str, checkpoint:
     """Write the record.
 
     Args:
-        path: of `voice_shown.json`.
-        author: slug; checkpoint: hash.
+        path: the path of `voice_shown.json`.
+        author: the author's slug.
+        checkpoint: the checkpoint's hash.
     """
     document = {"schema": SCHEMA, "author": author, "checkpoint": checkpoint} | asdict(shown)
     replace_file(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_voice_shown(path: Path) -> VoiceShown | None:
-    """Read a record; None when there is none.
+    """Read a record, or return None if the file does not exist.
 
     Raises:
-        TwinError: it is damaged, or of a newer schema.
+        TwinError: the record is damaged or has another schema.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -112,20 +114,20 @@ def read_voice_shown(path: Path) -> VoiceShown | None:
 
 
 def voice_shown_of(checkpoints: Path, author: str, checkpoint: str) -> VoiceShown | None:
-    """The record of one checkpoint; None: its evaluation wrote none (yet).
+    """Return the record of one checkpoint, or None if its evaluation has written none.
 
     Args:
         checkpoints: `Settings.checkpoints_dir`.
-        checkpoint: hash.
+        checkpoint: the checkpoint's hash.
 
     Raises:
-        TwinError: as `read_voice_shown`.
+        TwinError: as in `read_voice_shown`.
     """
     return read_voice_shown(checkpoints / author / checkpoint / "evaluation" / FILE)
 
 
 def newest_voice_shown(checkpoints: Path, author: str) -> Path | None:
-    """The newest record of an author's checkpoints; None: no evaluation has written one yet.
+    """Return the newest record of an author's checkpoints, or None if there is none.
 
     Args:
         checkpoints: `Settings.checkpoints_dir`.
@@ -135,10 +137,10 @@ def newest_voice_shown(checkpoints: Path, author: str) -> Path | None:
 
 
 def bars(shown: VoiceShown, *, most: int = 4) -> list[str]:
-    """The record as lines of a terminal, bars of each habit on one scale.
+    """Return the record as lines for a terminal; all bars of a habit share one scale.
 
     Args:
-        most: traits of a habit; sentence lengths have all of their bins.
+        most: the most traits of a habit; sentence lengths always show all bins.
     """
     lines: list[str] = []
     width = max((len(trait.name) for habit in shown.habits for trait in habit.traits), default=0)
@@ -161,7 +163,7 @@ def _largest(trait: Trait) -> float:
 
 
 def _bar(value: float, largest: float) -> str:
-    """`BAR_CELLS` cells, filled by eighths; something that is there is never nothing."""
+    """Return a bar of `BAR_CELLS` cells, filled in eighths; a positive value fills at least one."""
     eighths = round(8 * BAR_CELLS * value / largest) if largest > 0 else 0
     if value > 0:
         eighths = max(1, eighths)

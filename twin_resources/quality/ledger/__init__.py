@@ -1,4 +1,4 @@
-"""Our copy of the trace store's traces and scores, in which each counts once.
+"""Keeps a copy of the trace store's traces and scores, in which each counts once.
 
-Scope: reading, storing and settling them. Out of scope: what is concluded.
+Scope: reading, storing and settling them. Out of scope: decisions based on them.
 """

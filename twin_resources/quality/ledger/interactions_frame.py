@@ -1,8 +1,8 @@
-"""The ledger's snapshot as a frame: one row an answer, with what was said of it.
+"""Builds a frame from the ledger: one row per answer, with its scores.
 
 Scope: the query, the columns and their meaning.
-Out of scope: pairs and samples made of them (`preference_dataset`, `shadow_pairs`).
-Question, answer and edits were stripped of personal data when they were read (`privacy`).
+Out of scope: pairs and samples built from the rows (`preference_dataset`, `shadow_pairs`).
+Personal data in questions, answers and edits was replaced when they were read (`privacy`).
 """
 # pyright: strict
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     import polars as pl
 
 Rows = TypeVar("Rows", "pl.DataFrame", "pl.LazyFrame")
-AUTHOR = "author"  # role of the key of whom the twin is of
+AUTHOR = "author"  # role of the key that belongs to the twin's author
 REJECTED_BELOW = 0.5  # a comparison is 0 or 1
 _COUNTING = ("open", "settled", "beside", "late")
 
 
 def columns() -> Mapping[str, Any]:
-    """Name → Polars type.
+    """Return name → Polars type.
 
-    `trace_id` is the key. `vote` is the mean of the readers' votes in [0, 1] (null: none), with
-    those of other names that the author's file maps to the stream `thumbs`; `votes` their number,
-    `judged` the mean over judges, `judgements` their number. `edit` is the author's newest edit,
-    without one the newest of any reader, and `edit_role` the role of its key: only an `author`'s
-    may become a chosen answer.
-    `rejections` is how often another answer was preferred to this one, by `rejection_voters`.
-    `propensity` is null where the trace does not tell it: such a row counts in nothing that is
-    weighted by it.
-    `batch`: a batch asked this and no reader, see `of_readers`.
-    `chunk_ids` are the passages of the prompt, best first. Votes that came late or beside others
-    of their reader's day are in it; held back, bad and deleted ones are not.
+    `trace_id` is the key. `vote` is the mean of the readers' votes in [0, 1], or null if there are
+    none; it includes other names that the author's file maps to the stream `thumbs`. `votes` is
+    their number. `judged` is the mean of the judges' scores and `judgements` their number. `edit`
+    is the author's newest edit or, without one, the newest of any reader. `edit_role` is the role
+    of its key: only an edit by an `author` may become a chosen answer.
+    `rejections` is how often `rejection_voters` preferred another answer to this one.
+    `propensity` is null if the trace does not contain it; estimates weighted by propensity leave
+    out such a row.
+    `batch` is true if a batch asked the question instead of a reader, see `of_readers`.
+    `chunk_ids` are the passages of the prompt, best first. Votes with the status `late` or `beside`
+    are included; held, bad and deleted votes are not.
     """
     import polars as pl
 
@@ -79,12 +79,13 @@ def columns() -> Mapping[str, Any]:
 
 
 def of_readers(interactions: Rows) -> Rows:
-    """Without a batch's answers and those of the front desk: they are neither judged nor replayed.
-    A batch's questions are chosen by whoever wrote the file; a table from before they were marked
-    has none. The front desk's are of the program, and a message of danger is shown to nobody else.
+    """Remove answers to batches and of the front desk, which are neither judged nor replayed.
+
+    The writer of a batch file chooses its questions; older tables have no `batch` column. The
+    program writes the front desk's answers, and a message about danger is shown to nobody else.
 
     Args:
-        interactions: rows of the asset, as a frame or lazily.
+        interactions: the asset's rows, as a data frame or a lazy frame.
     """
     import polars as pl
 
@@ -95,7 +96,7 @@ def of_readers(interactions: Rows) -> Rows:
 
 
 def authors_answering(connection: sa.Connection, *, since: datetime) -> list[str]:
-    """Slugs of the authors with an answer that began at `since` or later, sorted."""
+    """Return the sorted slugs of authors with an answer that began at `since` or later."""
     table = ledger_tables.traces
     authors = connection.execute(
         sa.select(table.c.author)
@@ -107,7 +108,7 @@ def authors_answering(connection: sa.Connection, *, since: datetime) -> list[str
 
 
 def frame(connection: sa.Connection, author: str, *, since: datetime | None = None) -> pl.DataFrame:
-    """Answers of an author since an instant (None: all kept), oldest first; see `columns`."""
+    """Return an author's answers since `since`, or all if None, oldest first; see `columns`."""
     import polars as pl
 
     since_ms = int(since.timestamp() * 1000) if since else 0
@@ -142,7 +143,7 @@ def _nothing() -> dict[str, Any]:
 
 
 def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
-    """trace id → what readers and judges said."""
+    """Return trace id → the columns that hold scores of readers and judges."""
     table = ledger_tables.scores
     rows = connection.execute(
         sa.select(table)
@@ -164,7 +165,7 @@ def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
             continue
         judged = score["stream"].startswith(JUDGE)
         if not judged and score["stream"] != VOTE:
-            continue  # a stream of its own says something else than that an answer is good
+            continue  # another stream does not measure whether an answer is good
         mean, count = ("judged", "judgements") if judged else ("vote", "votes")
         row[mean] = ((row[mean] or 0.0) * row[count] + score["value"]) / (row[count] + 1)
         row[count] += 1

@@ -1,13 +1,13 @@
-"""The ledger: our copy of the trace store's traces and scores, in which each counts once.
+"""Copies the trace store's traces and scores into the ledger, where each counts once.
 
-Scope: `Ledger.sync`, its one writer, and what readers of the ledger ask for.
-Out of scope: HTTP (`langfuse/client.py`), reading within a budget (`paged_feed.py`), which
-value a score becomes (`settling.py`), what is concluded from values (`statistics/`).
+Scope: `Ledger.sync`, the only writer, and queries for readers of the ledger.
+Out of scope: HTTP (`langfuse/client.py`), reading within a budget (`paged_feed.py`), the
+value that a score becomes (`settling.py`), decisions based on values (`statistics/`).
 
-The trace store has no change feed: a score comes late, is changed, is deleted. So decisions are
-never made from it but from this copy, which is complete up to a frontier, and in which a settled
-value never changes. A read that fails is told in the report (`problem`) and is not an empty read:
-what was committed before it stays, everything else waits for the next tick.
+The trace store has no change feed, and its scores may come late, change or be deleted. Decisions
+are therefore made from this copy, which is complete up to a frontier and in which a settled value
+never changes. A failed read is reported (`problem`) and not treated as empty: earlier commits
+stay, and everything else waits for the next tick.
 Langfuse's limits: https://langfuse.com/faq/all/api-limits
 """
 # pyright: strict
@@ -40,32 +40,33 @@ if TYPE_CHECKING:
 
 LEASE = "ledger"
 CLOCK_TOLERANCE_S = 120.0
-JUMP_MS = 6 * 3_600_000  # a look this long after the last one: the home was off, or a clock errs
-# Of a home (`of_home`): a day is settled so long after its end. By then each score that was given
-# before midnight and shown late was found: the last days are read again each hour.
+JUMP_MS = 6 * 3_600_000  # after such a gap, the machine was off or its clock is wrong
+# In `of_home`, a day is settled this long after its end. By then, the hourly reading of the last
+# days has found each score that was given before midnight and became visible late.
 DAY_QUIET_S = 7_200.0
-CLOCK_HELD_S = 600.0  # before a clock that has jumped ahead is believed
-_COUNTED = "scores that count"  # in the table of feeds: by which `[scores]` rows were looked at
+CLOCK_HELD_S = 600.0  # before a clock that has jumped ahead is trusted
+_COUNTED = "scores that count"  # row in the table of feeds: hash of the `[scores]` last applied
 
 
 @dataclass(frozen=True)
 class LedgerRules:
-    """How a trace store is read.
+    """Limits and timing for reading a trace store.
 
     Attributes:
-        requests: of one sync at most.
-        seconds: of one sync at most.
-        requests_per_minute: over syncs. Langfuse's free cloud plan allows an organization 30; the
-            rest is for the relay, whose votes would wait behind a long reading.
-        lag_s: windows end this long ago, because rows become visible late.
-        overlap_s: the first window of a tick reaches back so far.
+        requests: the most requests of one sync.
+        seconds: the most seconds of one sync.
+        requests_per_minute: the most requests per minute, across syncs. Langfuse's free cloud plan
+            allows 30 per organization; the rest is for the relay, whose votes would otherwise wait
+            during a long reading.
+        lag_s: the age of a window's end, because rows become visible late.
+        overlap_s: the time by which the first window of a tick reaches back.
         closing: see `settling.settle`.
-        quiet_s: a day is settled so long after its end.
-        clock_held_s: a clock that has gone on by more than six hours since the last look is
-            believed once it has stayed there for so long; until then nothing is read or settled.
-        reconcile_s: how often the last `reconcile_days` are read again.
-        retention_days: texts and scores older than this are removed; settled values stay.
-        environments: of the trace store, comma-separated: whose scores are read.
+        quiet_s: the time from a day's end until the day is settled.
+        clock_held_s: the time for which a clock must stay ahead after it advanced by more than six
+            hours since the last check; until then nothing is read or settled.
+        reconcile_s: the interval at which the last `reconcile_days` are read again.
+        retention_days: the age at which texts and scores are removed; settled values stay.
+        environments: the trace store's environments whose scores are read, comma-separated.
     """
 
     requests: int = 20
@@ -82,7 +83,7 @@ class LedgerRules:
     environments: str = reading.ENVIRONMENT
 
 
-# A store on the same machine: rows are visible at once and nobody counts requests.
+# A store on the same machine makes rows visible at once and does not limit requests.
 EMBEDDED = LedgerRules(requests_per_minute=600, lag_s=2.0)
 
 
@@ -90,13 +91,13 @@ class Ledger:
     """The ledger of one state store.
 
     Args:
-        state: where it is kept.
-        client: the trace store that is read.
-        rules: limits of reading.
-        counted: which scores count beside the twin's own: author → `[scores]`, as it is now.
+        state: the state store that holds the ledger.
+        client: the trace store to read.
+        rules: the limits of reading.
+        counted: returns author → current `[scores]`, the scores that count besides the twin's own.
 
     Raises:
-        StateError: a newer version of this code wrote it.
+        StateError: a newer version of this code wrote the ledger.
     """
 
     def __init__(
@@ -117,13 +118,13 @@ class Ledger:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Ledger:
-        """The ledger of a home over the trace store that its settings name."""
+        """Open a home's ledger with the trace store that its settings name."""
         state = State.open(settings.state_address)
         return cls.of_home(settings, state, LangfuseClient.from_settings(settings))
 
     @classmethod
     def of_home(cls, settings: Settings, state: State, client: reading.Pages) -> Ledger:
-        """The ledger of a home, over a state store and a trace store that are open already."""
+        """Open a home's ledger with a state store and a trace store that are already open."""
         rules = replace(
             LedgerRules() if settings.has_real_langfuse else EMBEDDED,
             closing=settings.reader_days,
@@ -134,15 +135,15 @@ class Ledger:
         return cls(state, client, rules, counted=lambda: counted_scores(settings))
 
     def sync(self, now: datetime) -> SyncReport:
-        """Read what is new, settle what can be settled; safe to call from anywhere at any time.
+        """Read new rows and settle all scores that can be settled; safe to call at any time.
 
         Args:
-            now: the present; a store's rows of the last `lag_s` are left for the next time.
+            now: the present time; the store's rows of the last `lag_s` wait for the next sync.
 
         Returns:
-            What was done. `problem` says why less than everything was: another process syncs, the
-            trace store does not answer, the minute's requests are used up. Nothing is raised for
-            these.
+            A report. Its `problem` explains an incomplete sync: another process is syncing, the
+            trace store does not respond, or the minute's requests are used up. These cases raise
+            no exception.
 
         Raises:
             LeaseLost: this process was stopped so long that another one took over; nothing was
@@ -215,7 +216,7 @@ class Ledger:
             store.remove_old(connection, before_ms=now_ms - rules.retention_days * DAY_MS)
 
     def _count_again(self, store: LedgerWriter, counted: Mapping[str, CountedScores]) -> None:
-        """Once, after an author's file has changed what counts."""
+        """Process other scores again, once after a change of which scores count."""
         tables = {author: one.as_table() for author, one in sorted(counted.items())}
         mark = hashlib.sha256(json.dumps(tables).encode()).hexdigest()
         with self.state.reading() as connection:
@@ -228,7 +229,7 @@ class Ledger:
             ledger_tables.upsert(connection, ledger_tables.feeds, [row])
 
     def _closed_ms(self, now_ms: int) -> int:
-        """Days that end before it are closed: all of it was read, and has been quiet since."""
+        """Return the time before which days are closed: all read, and ended `quiet_s` ago."""
         return min(self._frontier_ms(), now_ms - int(self.rules.quiet_s * 1000))
 
     def _frontier_ms(self) -> int:
@@ -242,7 +243,7 @@ class Ledger:
         scores = reading.score_pages(self.client, rules.environments)
         start = FeedState(max(goal_ms - rules.retention_days * DAY_MS, 0))
         overlap_ms = int(rules.overlap_s * 1000)
-        # Traces first, so that scores meet theirs; half of the budget stays for the scores.
+        # Traces are read first, so that scores find theirs; half the budget remains for scores.
         for pages, share in ((traces, 2), (scores, 1)):
             with budget.part(share) as part:
                 reading.read_on(
@@ -259,7 +260,7 @@ class Ledger:
                 length_ms=rules.reconcile_days * DAY_MS,
             )
         if not tally.reconciling:
-            # Once a day, with what the budget leaves: what was shown more than a week late.
+            # Once a day, use the remaining budget to find scores that appeared over a week late.
             reading.reconcile(
                 scores,
                 store,
@@ -271,7 +272,7 @@ class Ledger:
             )
 
     def interactions(self, author: str, *, since: datetime | None = None) -> pl.DataFrame:
-        """Traces with what readers and judges said of them; see `interactions.frame`."""
+        """Return traces with the scores of readers and judges; see `interactions_frame.frame`."""
         from twin_resources.quality.ledger.interactions_frame import frame
 
         with self.state.reading() as connection:

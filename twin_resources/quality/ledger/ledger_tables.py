@@ -1,7 +1,7 @@
-"""The ledger's tables in the state store, and the number that says which code may read them.
+"""Defines the ledger's tables in the state store and their schema number.
 
 Scope: the SQL tables, their indexes, opening them.
-Out of scope: what the rows mean (`traces.py`, `scores.py`, `settling.py`).
+Out of scope: the meaning of rows (`traces.py`, `scores.py`, `settling.py`).
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
 """
 # pyright: strict
@@ -45,11 +45,10 @@ traces = sa.Table(
     sa.Index("ledger_traces_by_author", "author", "started_ms"),
 )
 
-# `status`: open (waits to be settled), settled, beside (its reader's day was settled by other
-# answers of that day), late (its day was closed), capped (too much of one reader), beyond (more
-# than three usual days on one), new (a new reader, above a tenth of a day), kept (an edit or a
-# comparison), bad (with `reason`), deleted. Only open ones ever become a bet, and each at most
-# once.
+# `status`: open (waits to be settled), settled, beside (its reader's day was settled by votes on
+# another version or class), late (its reader's day was settled without it), capped (above the
+# reader's share), beyond (above three usual days), new (a new reader, above a tenth of a day), kept
+# (an edit or a comparison), bad (with `reason`), deleted. Only open scores can be bet on, once.
 scores = sa.Table(
     "ledger_scores",
     metadata,
@@ -73,9 +72,9 @@ scores = sa.Table(
     sa.Column("status", sa.String(8), nullable=False),
     sa.Column("reason", sa.String(24), nullable=False),
     sa.Column("sequence", sa.BigInteger),
-    # of the value that it becomes; empty: of no stream (an edit, a comparison, not mapped)
+    # stream of the resulting value; empty for an edit, a comparison or an unmapped score
     sa.Column("stream", sa.Text, nullable=False, server_default=""),
-    # small while everything is settled: what waits is found without reading the rest
+    # a small index of open scores, found without reading the settled ones
     sa.Index(
         "ledger_scores_open",
         "kind",
@@ -101,7 +100,7 @@ settled = sa.Table(
     sa.Column("version", sa.Text, nullable=False),
     sa.Column("prompt_class", sa.Text, nullable=False),
     sa.Column("value", sa.Double, nullable=False),
-    # reader and day of a vote, score id and day of a judgement: the same one is never settled twice
+    # the reader of a vote, the score id of a judgement; unique per day, so never settled twice
     sa.Column("unit", sa.Text, nullable=False),
     sa.Column("day", sa.Integer, nullable=False),
     sa.Column("settled_ms", sa.BigInteger, nullable=False),
@@ -109,7 +108,7 @@ settled = sa.Table(
     sa.Index("ledger_settled_by_day", "author", "stream", "day", "unit"),
 )
 
-# Numbers of one author: the last sequence given out.
+# The last sequence number assigned for each author.
 sequences = sa.Table(
     "ledger_sequences",
     metadata,
@@ -117,7 +116,7 @@ sequences = sa.Table(
     sa.Column("last", sa.BigInteger, nullable=False),
 )
 
-# How far each feed was read; see `paged_feed.py`.
+# The position of each feed; see `paged_feed.py`.
 feeds = sa.Table(
     "ledger_feeds",
     metadata,
@@ -131,7 +130,7 @@ feeds = sa.Table(
 
 
 def open_tables(state: State) -> None:
-    """Make the ledger's tables where they are missing.
+    """Create the ledger's missing tables, and upgrade older ones.
 
     Raises:
         StateError: a newer version of this code wrote them.
@@ -157,11 +156,11 @@ def open_tables(state: State) -> None:
 
 
 def _upgrade(connection: sa.Connection) -> None:
-    """Number 1 had no `server` on a trace; what stands there keeps an empty one.
+    """Upgrade the tables to the current schema number.
 
-    Number 2 knew no comparisons, and would read them as votes. Number 3 took a batch's answers for
-    a reader's. Number 4 knew two kinds of streams by the scores' names, and would settle every vote
-    as a thumb.
+    Number 1 had no `server` on a trace; its rows keep an empty one. Code of number 2 would read
+    comparisons as votes. Number 3 treated a batch's answers as a reader's. Number 4 identified
+    streams by the scores' names, and would settle every vote as a thumb.
     """
     add_missing_columns(connection, (traces.c.server, traces.c.batch, scores.c.stream))
     unnamed = sa.update(scores).where(scores.c.kind.in_(("vote", "judge")), scores.c.stream == "")
@@ -171,7 +170,7 @@ def _upgrade(connection: sa.Connection) -> None:
 
 
 def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows, or replace those of the same primary key."""
+    """Insert rows, or replace those with the same primary key."""
     if not rows:
         return
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -184,6 +183,6 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
 
 
 def pieces(values: Sequence[str], length: int) -> Iterator[Sequence[str]]:
-    """Values in pieces of at most `length`: a statement has a limited number of parameters."""
+    """Split values into pieces of at most `length`, as a statement's parameters are limited."""
     for start in range(0, len(values), length):
         yield values[start : start + length]

@@ -1,19 +1,19 @@
-"""Reading a list that has no change feed: time windows, oldest first, within a budget of requests.
+"""Reads a list that has no change feed in time windows, oldest first, within a request budget.
 
-Scope: which window is read next, when one is halved, and what is left for the next tick.
-Out of scope: what the rows mean, storing them (`ledger.py`).
-Source: `GET /v3/scores` and `GET /v2/observations` answer newest first, a page at a time, by time
-window; https://api.reference.langfuse.com
+Scope: choosing the next window, halving windows, and the state kept for the next tick.
+Out of scope: the meaning of rows, storing them (`ledger.py`).
+Source: `GET /v3/scores` and `GET /v2/observations` return the rows of a time window page by page,
+newest first; https://api.reference.langfuse.com
 
-A window is committed whole or not at all, so that the frontier says: everything before it was read.
-One that does not fit into its pages is halved, at once when its first page shows how dense it is;
-the next ones keep that length and double it again while they fit. A millisecond cannot be halved:
+A window is committed whole or not at all, so everything before the frontier was read. A window that
+does not fit into its pages is halved, as soon as its first page shows that it is too dense. The
+next windows keep that length and double it again while they fit. A millisecond cannot be halved:
 its pages are committed one by one, and the cursor is kept for the next tick. Windows end `lag`
-before now, because a store makes rows visible late, and the first of a tick reaches back a little
-into what was read already. What comes later still, is changed or deleted, the reconciliation finds.
+before now, because a store makes rows visible late, and the first window of a tick overlaps the
+last one read. The reconciliation finds rows that come even later, change or are deleted.
 
-A store may fail for one row whenever it is asked for. A window for which it fails is halved too,
-and the millisecond that is left is passed over once the store has answered for the next one.
+A store may fail whenever a certain row is requested. A window that fails is halved too, and the
+remaining millisecond is skipped once the store has returned the next one.
 """
 # pyright: strict
 
@@ -30,25 +30,26 @@ from twin_resources.observability.trace_store.json_values import instant
 
 WINDOW_PAGES = 10
 OVERLAP_PAGES = 3  # for the first window of a tick, which reaches back
-CAUGHT_UP_MS = 15 * 60_000  # further behind, reaching back would read the same backlog again
+CAUGHT_UP_MS = 15 * 60_000  # an overlap would read the same backlog again if further behind
 MAX_SPAN_MS = 90 * 86_400_000
 
 Row = dict[str, Any]
 
 
 class PageReader(Protocol):
-    """Reads one page of rows with `since ≤ time < until`, newest first; "" is no cursor."""
+    """Reads one page of rows with `since ≤ time < until`, newest first; "" means no cursor."""
 
     def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]: ...
 
 
 @dataclass
 class TickBudget:
-    """What one tick may still spend.
+    """The requests and time that one tick may still use.
 
     Attributes:
-        requests: calls left.
-        ends_at: instant of `clock` after which no call is begun.
+        requests: the calls left.
+        ends_at: the time on `clock` after which no call begins.
+        spent: the calls made.
     """
 
     requests: int
@@ -57,19 +58,19 @@ class TickBudget:
     spent: int = 0
 
     def left(self, most: int | None = None) -> int:
-        """Calls that may still be made, at most `most`."""
+        """Return the number of calls that may still be made, at most `most`."""
         if self.clock() >= self.ends_at:
             return 0
         return self.requests if most is None else min(self.requests, most)
 
     def spend(self) -> None:
-        """One call is about to be made."""
+        """Count one call that is about to be made."""
         self.requests -= 1
         self.spent += 1
 
     @contextmanager
     def part(self, share: int) -> Generator[TickBudget]:
-        """One of `share` equal parts of what is left, rounded up; what it spends is spent here."""
+        """Open a budget of 1/`share` of the calls left, rounded up; its calls also count here."""
         given = TickBudget(-(-self.requests // share), self.ends_at, self.clock)
         try:
             yield given
@@ -80,14 +81,14 @@ class TickBudget:
 
 @dataclass(frozen=True)
 class FeedState:
-    """How far a list was read.
+    """The position up to which a list was read.
 
     Attributes:
-        frontier_ms: everything before it was read.
-        span_ms: length of the next window.
-        until_ms, cursor: the window from the frontier on that is read on page by page; 0 and "":
-            none.
-        began_ms: when this pass began (reconciliation only).
+        frontier_ms: the time before which everything was read.
+        span_ms: the length of the next window.
+        until_ms, cursor: the end and the next page of the window at the frontier that is read page
+            by page; 0 and "" if there is none.
+        began_ms: the start of this pass (reconciliation only).
     """
 
     frontier_ms: int
@@ -99,7 +100,7 @@ class FeedState:
 
 @dataclass(frozen=True)
 class FeedWindow:
-    """Rows to commit: all of `[since, until)` when `whole`, else some of it. Oldest first."""
+    """Rows to commit, oldest first: all rows in `[since, until)` if `whole`, otherwise some."""
 
     since_ms: int
     until_ms: int
@@ -109,15 +110,15 @@ class FeedWindow:
 
 @dataclass
 class PagedFeed:
-    """Reads one list on from where it was left.
+    """Continues reading one list from a stored position.
 
     Attributes:
         page: reads one page.
-        time_of: a row's time, Unix milliseconds.
-        commit: stores a window's rows together with the state after it, in one transaction.
-        page_rows: rows of a full page.
-        window_pages: a window of more pages is halved.
-        skipped: milliseconds that were passed over, and why.
+        time_of: returns a row's time in Unix milliseconds.
+        commit: stores a window's rows and the state after it in one transaction.
+        page_rows: the number of rows in a full page.
+        window_pages: the most pages of a window; a window of more pages is halved.
+        skipped: the milliseconds that were skipped, each with the reason.
     """
 
     page: PageReader
@@ -130,17 +131,17 @@ class PagedFeed:
     def advance(
         self, state: FeedState, goal_ms: int, budget: TickBudget, *, overlap_ms: int = 0
     ) -> FeedState:
-        """Read towards `goal_ms`; returns how far it came.
+        """Read towards `goal_ms` and return the state reached.
 
         Raises:
-            TraceStoreError: a page could not be read; what was committed before it stays.
+            TraceStoreError: a page could not be read; earlier commits stay.
         """
         reach_back = overlap_ms if goal_ms - state.frontier_ms <= CAUGHT_UP_MS else 0
         while budget.left() and (state.cursor or state.frontier_ms < goal_ms):
             if state.cursor:
                 state = self._read_on(state, budget)
                 continue
-            # at least one: no page read at all would look like an empty window
+            # at least one page: a window with no page read would look empty
             most = max(budget.left(OVERLAP_PAGES if reach_back else self.window_pages), 1)
             until_ms = min(goal_ms, state.frontier_ms + self._span_ms(state, most))
             since_ms = max(state.frontier_ms - reach_back, 0)
@@ -158,7 +159,7 @@ class PagedFeed:
                 )
                 state = self._commit(since_ms, until_ms, rows, after, whole=True)
             elif reach_back:
-                pass  # again without it: a dense stretch just behind must not stop what is ahead
+                pass  # retry without overlap: dense rows already read must not block new ones
             elif until_ms - since_ms <= 1:
                 after = replace(state, until_ms=until_ms, cursor=cursor)
                 state = self._commit(since_ms, until_ms, rows, after, whole=False)
@@ -172,10 +173,10 @@ class PagedFeed:
     def _without(
         self, state: FeedState, until_ms: int, error: TraceStoreError, budget: TickBudget
     ) -> FeedState:
-        """A shorter window after one that the store failed for; none where one cannot be shorter.
+        """Shorten the next window after the store failed for one, or skip a single millisecond.
 
         Raises:
-            TraceStoreError: it fails for the next millisecond too, or no request is left.
+            TraceStoreError: the store fails for the next millisecond too, or no request is left.
         """
         frontier_ms = state.frontier_ms
         if until_ms - frontier_ms > 1:
@@ -201,7 +202,7 @@ class PagedFeed:
     def _read(
         self, since_ms: int, until_ms: int, budget: TickBudget, *, most: int
     ) -> tuple[list[Row], str]:
-        """The rows of a window; the cursor is not empty when it has more than fits."""
+        """Return a window's rows and a cursor, which is empty unless the window has more rows."""
         rows: list[Row] = []
         cursor = ""
         for page in range(1, most + 1):
@@ -213,24 +214,27 @@ class PagedFeed:
             oldest = self.time_of(rows[-1])
             pages_needed = page * (until_ms - since_ms) / max(until_ms - oldest, 1)
             if pages_needed > 1.5 * most or oldest == before:
-                break  # far too dense, or all of a page in one millisecond: do not read it all
+                break  # far too dense, or a whole page in one millisecond: stop reading
         return rows, cursor
 
     def _span_ms(self, state: FeedState, most: int) -> int:
-        """Length of the next window: shorter when fewer pages are left for it."""
+        """Return the length of the next window, shorter if fewer pages are left for it."""
         return max(1, state.span_ms * most // self.window_pages)
 
     def _longer(self, state: FeedState, until_ms: int, rows: int) -> int:
-        """Length of the window after one that fitted: twice, less when this one was rather full."""
+        """Return the length after a window that fitted: double, or less if it was rather full."""
         length = until_ms - state.frontier_ms
         full = rows / (self.page_rows * self.window_pages)
         grown = int(length * min(2.0, 0.8 / max(full, 0.4)))
-        keep = state.span_ms if full < 0.4 else 1  # the goal cut it short: as long as before
+        keep = state.span_ms if full < 0.4 else 1  # the goal cut it short: keep the length
         return max(1, min(max(grown, keep), MAX_SPAN_MS))
 
     def _shorter(self, since_ms: int, until_ms: int, rows: Sequence[Row]) -> int:
-        """Length of the next try: half, less where the rows seen lie denser, and in front of the
-        oldest row seen; one millisecond when that is where it begins."""
+        """Return the length of the next try: half, or less if the rows seen are denser.
+
+        The window ends at the oldest row seen at the latest, and is one millisecond long if that
+        row is at its start.
+        """
         length, oldest = until_ms - since_ms, self.time_of(rows[-1])
         if oldest <= since_ms:
             return 1

@@ -1,6 +1,6 @@
-"""What the ledger asks of the trace store: pages, look-ups, and the pass over the last days.
+"""Requests traces and scores from the trace store: pages, look-ups, and repeated reading of days.
 
-Scope: the two lists with their parameters, remembered positions, the minute's requests.
+Scope: the two lists with their parameters, stored positions, requests per minute.
 Out of scope: windows (`paged_feed.py`), storing (`storing.py`).
 API: https://api.reference.langfuse.com, `GET /v3/scores` and `GET /v2/observations`
 """
@@ -31,32 +31,32 @@ from twin_resources.storage.state.state import State
 SCORES_PATH = "/api/public/v3/scores"
 TRACES_PATH = "/api/public/v2/observations"
 SCORE_PAGE, TRACE_PAGE = 100, 200
-# What the gateway measured itself has its own environment (`gateway/hooks/automatic_scores.py`).
-ENVIRONMENT = "default"  # where a score is whose writer names none
+# The gateway's own measurements have another environment (`gateway/hooks/automatic_scores.py`).
+ENVIRONMENT = "default"  # of a score whose writer names none
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
-_IDS_A_REQUEST = 100  # 3.4 KB of address; servers take 8
+_IDS_A_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
 _MAX_LOOK_UPS = 3
 _MINUTE_MS = 60_000
 _CLOCK = "clock"
-OLD = "old"  # the pass over the days before those that are read again each hour
+OLD = "old"  # the pass over days older than those that are read again each hour
 
 
 class Pages(Protocol):
-    """What is asked of a trace store; `LangfuseClient` is one."""
+    """A trace store that returns pages of rows, such as `LangfuseClient`."""
 
     def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[Row], str]: ...
 
 
 @dataclass(frozen=True)
 class ListPages:
-    """Pages of a list by time.
+    """Pages of a list, selected by time.
 
     Attributes:
         kind: `scores` or `traces`.
-        moment: name of a row's time.
-        since, until: names of the window's bounds.
-        asked: what else is asked for.
-        rows: of a full page.
+        moment: the name of the field that holds a row's time.
+        since, until: the names of the parameters that bound the window.
+        asked: the parameters of every request.
+        rows: the number of rows in a full page.
     """
 
     client: Pages
@@ -73,13 +73,15 @@ class ListPages:
         return self.page(window | ({"cursor": cursor} if cursor else {}))
 
     def page(self, parameters: Mapping[str, str]) -> tuple[list[Row], str]:
-        """One page with these parameters beside those of every page."""
+        """Request one page with these parameters in addition to those of every request."""
         asked = {**self.asked, **parameters, "limit": str(self.rows)}
         return self.client.page(self.path, asked)
 
     def by_id(self, trace_ids: Sequence[str], since_ms: int) -> list[Row]:
-        """The answers of these traces that began at `since_ms` or later: without a time a Langfuse
-        looks through all that it has."""
+        """Return the answers in these traces that began at `since_ms` or later.
+
+        Without a start time, Langfuse searches all its data.
+        """
         among = {
             "type": "stringOptions",
             "column": "traceId",
@@ -94,21 +96,21 @@ class ListPages:
 
 
 def score_pages(client: Pages, environments: str = ENVIRONMENT) -> ListPages:
-    """Scores by arrival."""
+    """Return the pages of scores, selected by arrival."""
     asked = {"fields": "core,details,subject,annotation", "environment": environments}
     bounds = "fromTimestamp", "toTimestamp"
     return ListPages(client, SCORES, SCORES_PATH, "timestamp", *bounds, asked, SCORE_PAGE)
 
 
 def trace_pages(client: Pages) -> ListPages:
-    """Answers (generation spans) by their start."""
+    """Return the pages of answers (generation spans), selected by start time."""
     asked = {"type": "GENERATION", "fields": _TRACE_FIELDS, "expandMetadata": "twin.chunks"}
     bounds = "fromStartTime", "toStartTime"
     return ListPages(client, TRACES, TRACES_PATH, "startTime", *bounds, asked, TRACE_PAGE)
 
 
 def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
-    """How far a feed was read; None: never."""
+    """Return how far a feed was read, or None if it was never read."""
     table = ledger_tables.feeds
     row = connection.execute(sa.select(table).where(table.c.name == name)).mappings().first()
     return FeedState(**{key: row[key] for key in row if key != "name"}) if row else None
@@ -123,10 +125,10 @@ def read_on(
     goal_ms: int,
     overlap_ms: int,
 ) -> None:
-    """Read a list on from where it was left.
+    """Continue reading a list from its stored position.
 
     Args:
-        start: where to begin when it was never read.
+        start: where to begin if the list was never read.
 
     Raises:
         TraceStoreError: a page could not be read.
@@ -151,8 +153,9 @@ def _advance(
     """Read towards `goal_ms`.
 
     Args:
-        name: of the feed that is moved on.
-        compares: whether what the ledger holds in a window, and the store no longer, was deleted.
+        name: the feed whose position is updated.
+        compares: whether to mark rows as deleted that the ledger has in a window and the store
+            no longer has.
     """
 
     def commit(window: FeedWindow, after: FeedState) -> None:
@@ -169,9 +172,11 @@ def _advance(
 def look_up_traces(
     pages: ListPages, store: LedgerWriter, budget: TickBudget, *, since_ms: int
 ) -> None:
-    """Ask for the traces that new scores name and that no window has brought yet: an answer's
-    trace may have waited in an outbox until long after its start."""
-    of_others = sorted(store.unknown_of_others - store.unknown)  # after those of our own scores
+    """Request the traces that new scores name and that no window has contained yet.
+
+    A trace may have waited in an outbox until long after the answer began.
+    """
+    of_others = sorted(store.unknown_of_others - store.unknown)  # traces of our own scores go first
     wanted = [*sorted(store.unknown), *of_others][: _MAX_LOOK_UPS * _IDS_A_REQUEST]
     for chunk in ledger_tables.pieces(wanted, _IDS_A_REQUEST):
         if not budget.left():
@@ -186,10 +191,10 @@ def _look_up(
     budget: TickBudget,
     since_ms: int,
 ) -> None:
-    """The traces of these ids; one for which the store fails keeps none of the others back.
+    """Read the traces with these ids; if the store fails for one, the others are still read.
 
     Raises:
-        TraceStoreError: nothing answers, or the keys are refused.
+        TraceStoreError: the store does not respond, or it refuses the keys.
     """
     if not budget.left():
         return
@@ -220,20 +225,21 @@ def reconcile(
     length_ms: int,
     name: str = "again",
 ) -> bool:
-    """Read days again, as far as the budget goes: what came late, changed or vanished.
+    """Read days again within the budget, to find rows that came late, changed or vanished.
 
     Args:
-        goal_ms: the end of these days, of `length_ms`.
-        every_ms: between two passes.
-        name: of the pass.
+        goal_ms: the end of these days.
+        every_ms: the time from the start of one pass to the start of the next.
+        length_ms: the length of these days.
+        name: the name of the pass.
 
     Returns:
-        Whether the pass is unfinished.
+        True if the pass is unfinished.
     """
     name = f"{pages.kind} {name}"
     with store.state.reading() as connection:
         state = feed_state(connection, name)
-    if state is None:  # the first reading has just seen everything
+    if state is None:  # the first reading has just covered everything
         state = FeedState(goal_ms, began_ms=goal_ms)
         store.commit(pages.kind, [], feed=name, after=state)
     if state.frontier_ms >= state.began_ms and goal_ms - state.began_ms >= every_ms:
@@ -245,11 +251,11 @@ def reconcile(
 
 
 def believed_now(state: State, now_ms: int, *, jump_ms: int, held_ms: int) -> int:
-    """The present, as far as this machine's clock is believed.
+    """Return the present time, as far as this machine's clock is trusted.
 
-    One that went on by more than `jump_ms` since the last look is believed once it has stayed there
-    for `held_ms`; until then it is the time of the last look. So a clock that is ahead for a tick
-    moves no frontier and closes no day.
+    A clock that advanced by more than `jump_ms` since the last check is trusted once it has stayed
+    ahead for `held_ms`; until then, the time of the last check is returned. A clock that is ahead
+    for one tick therefore moves no frontier and closes no day.
     """
     with state.transaction() as connection:
         known = feed_state(connection, _CLOCK) or FeedState(now_ms)
@@ -265,10 +271,13 @@ def believed_now(state: State, now_ms: int, *, jump_ms: int, held_ms: int) -> in
 
 
 def rewind(state: State, newest_ms: int, *, again_from_ms: int) -> float:
-    """Set back what was read by a clock that was ahead of `newest_ms`; how far, seconds.
+    """Reset feeds that were read by a clock ahead of `newest_ms`.
 
-    Reading goes on from the newest row that the store has given before that instant: a row that is
-    read twice is there once. The pass over the last days restarts, from `again_from_ms`.
+    Reading continues from the newest stored row up to `newest_ms`; a row that is read twice is
+    stored once. The pass over the last days restarts from `again_from_ms`.
+
+    Returns:
+        How far the clock was ahead, in seconds.
     """
     rewound_ms = 0
     moments = {
@@ -298,7 +307,7 @@ def _row(name: str, state: FeedState) -> dict[str, Any]:
 
 
 class MinuteOfRequests:
-    """Requests of the last 60 seconds, over syncs and processes."""
+    """The requests of the last 60 seconds, across syncs and processes."""
 
     _name = "requests"
 
@@ -307,12 +316,12 @@ class MinuteOfRequests:
         self._most = most
 
     def left(self, now_ms: int) -> int:
-        """How many may be made now."""
+        """Return the number of requests that may be made now."""
         with self._state.reading() as connection:
             return max(self._most - sum(count for _, count in self._recent(connection, now_ms)), 0)
 
     def add(self, count: int, now_ms: int) -> None:
-        """Note that so many were made."""
+        """Record that `count` requests were made."""
         with self._state.transaction() as connection:
             recent = [*self._recent(connection, now_ms), (now_ms, count)]
             after = FeedState(now_ms, 0, 0, json.dumps(recent))
@@ -322,5 +331,5 @@ class MinuteOfRequests:
     def _recent(self, connection: sa.Connection, now_ms: int) -> list[tuple[int, int]]:
         state = feed_state(connection, self._name)
         noted: list[tuple[int, int]] = json.loads(state.cursor) if state else []
-        # One from the future is of a clock that was set back since.
+        # A request in the future was recorded before the clock was set back.
         return [(at, count) for at, count in noted if now_ms - _MINUTE_MS < at <= now_ms]

@@ -1,6 +1,6 @@
-"""What one sync of the ledger did, in numbers and in one line.
+"""Reports one sync of the ledger, in numbers and in one line.
 
-Scope: the report's fields and wording. Out of scope: doing it (`ledger.py`).
+Scope: the report's fields and wording. Out of scope: the sync (`ledger.py`).
 """
 # pyright: strict
 
@@ -12,25 +12,24 @@ from dataclasses import dataclass, field
 
 @dataclass
 class SyncReport:
-    """What one `Ledger.sync` did; counted while it runs.
+    """Counts and problems of one `Ledger.sync`, filled while it runs.
 
     Attributes:
-        problem: why less than everything was done; empty: everything up to `lag_s` ago was read.
-            With a problem nothing may be concluded from what is missing.
-        requests, seconds: spent.
-        traces, scores: rows that are new in the ledger.
-        changed, deleted, late: scores that were; a settled value is not touched by it.
-        bad: new scores that never count, by reason.
-        settled: new values, by author.
-        held: reader-days that were not settled, by what their scores are now (`capped`: above the
-            reader's share; `beyond`: of a day with more than three usual days have; `new`: of new
-            readers above a tenth of a day).
-        frontier_ms, goal_ms: how far scores were read, and the newest instant that could be.
-        reconciling: a pass over the last days is not finished.
-        unread: traces and milliseconds that the trace store fails for when asked for them alone,
-            and why; their scores wait for the pass over the last days.
-        rewound_s: by how much a clock had been ahead when it was read before; what it passed over
-            is read now. 0: it was not.
+        problem: why the sync is incomplete. Missing rows then prove nothing. Empty if there was no
+            problem.
+        requests, seconds: the requests and the time used.
+        traces, scores: the number of rows that are new in the ledger.
+        changed, deleted, late: the number of such scores; settled values stay unchanged.
+        bad: reason → the number of new scores that never count.
+        settled: author → the number of new values.
+        held: status → the number of reader-days that were not settled (`capped`: above the reader's
+            share; `beyond`: above three usual days; `new`: of new readers above a tenth of a day).
+        frontier_ms, goal_ms: the time up to which scores were read, and the newest readable time.
+        reconciling: whether a pass over the last days is unfinished.
+        unread: traces and milliseconds for which the trace store fails even when they are requested
+            alone, with the reason; their scores wait for the pass over the last days.
+        rewound_s: how far a clock was ahead in an earlier sync; rows skipped then are read now.
+            0 if it was not ahead.
     """
 
     problem: str = ""
@@ -52,17 +51,17 @@ class SyncReport:
 
     @property
     def behind_s(self) -> float:
-        """How far scores are behind the newest instant that could be read; 0: caught up."""
+        """Seconds from the frontier of scores to the newest readable time; 0 if caught up."""
         return max(self.goal_ms - self.frontier_ms, 0) / 1000
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything that could be read was read."""
+        """Whether everything readable was read."""
         return not self.problem and self.behind_s == 0
 
     @property
     def message(self) -> str:
-        """One line for a tick."""
+        """One-line summary for a tick."""
         parts = [self.problem] if self.problem else []
         parts.append(f"{self.scores:,} new scores, {sum(self.settled.values()):,} settled")
         parts += [f"{number:,} {what}" for what, number in self._rest() if number]

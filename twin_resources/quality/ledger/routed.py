@@ -1,8 +1,8 @@
-"""What an author's routing has done since a day, counted from the ledger's traces.
+"""Counts an author's routed answers since a given time from the ledger's traces.
 
-Scope: answers by class and route, minutes in which the margin was not held, and what was
-saved. Out of scope: the policy (`router/`), showing it
-(`commands/routing_command.py`, `routing_policy`).
+Scope: answers by class and route, minutes in which the margin was not held, and savings.
+Out of scope: the policy (`router/`), showing it (`commands/routing_command.py`,
+`routing_policy`).
 """
 # pyright: strict
 
@@ -28,9 +28,9 @@ from twin_resources.registry.route_names import (
     ROUTED,
 )
 
-_NOT_OURS = (PAID, QUOTES, FRONT_DESK)  # versions whose answers no model of ours has written
+_NOT_OURS = (PAID, QUOTES, FRONT_DESK)  # versions whose answers no model of ours wrote
 _OWN = ("stable", "canary", ANCHOR)
-_LARGER = f"{ROUTED}larger"  # in traces of before 2026-11-25: a second model of our own
+_LARGER = f"{ROUTED}larger"  # a second model of our own, in traces before 2026-11-25
 _PAID = (ROUTED, CASCADED, DIVERTED + PAID, DOWN + PAID)
 _NOT_HELD = "%margin not held%"
 _TWO_SIDED = 1.96
@@ -39,7 +39,7 @@ _MINUTE_MS = 60_000
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Answers of one class: by models of our own, by the paid one without being named."""
+    """The answers of one class by our own models, and by the paid model if no reader named it."""
 
     own: int = 0
     paid: int = 0
@@ -47,16 +47,16 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class RoutedAnswers:
-    """The answers of an author since an instant; aliases, which readers named, are left out.
+    """An author's answers since a given time, without aliases, which readers name themselves.
 
     Attributes:
-        classes: by prompt class.
-        own, paid: all of them.
-        paid_usd: what the paid ones cost, US dollars.
-        minutes_not_held: distinct minutes with an answer for which the money left allowed no
-            certified operating point.
-        utilisation: share of the time since the first answer in which the own model answered, at
-            most 1; answers that overlap count twice. 0: it has not answered.
+        classes: prompt class → its counts.
+        own, paid: the totals over all classes.
+        paid_usd: the cost of the paid answers in US dollars.
+        minutes_not_held: the number of distinct minutes with an answer for which the remaining
+            money allowed no certified operating point.
+        utilisation: the share of the time since the first answer in which our own models answered,
+            at most 1; answers that overlap count twice. 0 if they have not answered.
     """
 
     classes: Mapping[str, ClassCounts] = field(default_factory=dict[str, ClassCounts])
@@ -68,7 +68,7 @@ class RoutedAnswers:
 
 
 def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -> RoutedAnswers:
-    """Count an author's answers since an instant."""
+    """Count an author's answers since a given time, without simulated ones."""
     table = ledger_tables.traces
     mine = (
         table.c.author == author,
@@ -116,26 +116,26 @@ def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -
 
 
 def month_start(now: datetime | None = None) -> datetime:
-    """00:00 UTC of the first day of the month."""
+    """Return 00:00 UTC on the first day of the month."""
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def saved_usd(own: int, paid_usd: Sequence[float]) -> tuple[float, float, float]:
-    """What the own model's answers would have cost at the paid one, with a 95 % interval.
+    """Estimate the cost of our own model's answers at the paid model, with a 95 % interval.
 
     Args:
-        own: answers of the own model.
-        paid_usd: what paid answers to like questions have cost (the labels').
+        own: the number of our own model's answers.
+        paid_usd: the costs of paid answers to similar questions (those of the labels).
 
     Returns:
-        Estimate, low, high in US dollars; zeros without a price to go by.
+        Estimate, low and high in US dollars; zeros if there are no costs or no answers.
     """
     if not paid_usd or not own:
         return 0.0, 0.0, 0.0
     mean = math.fsum(paid_usd) / len(paid_usd)
     squares = math.fsum((usd - mean) ** 2 for usd in paid_usd)
     spread = math.sqrt(squares / (len(paid_usd) - 1)) if len(paid_usd) > 1 else mean
-    # the mean's own error, and that of `own` answers drawn around it
+    # the error of the mean, and the spread of `own` answers around it
     half = _TWO_SIDED * spread * math.sqrt(1.0 / len(paid_usd) + 1.0 / own)
     return own * mean, own * max(0.0, mean - half), own * (mean + half)

@@ -1,13 +1,13 @@
-"""A score as the ledger keeps it, and whether it may count.
+"""Converts a score into a row of the ledger, and decides whether the score may count.
 
-Scope: score of the API → row, the kinds (vote, edit, comparison, judgement, other), whose
-it is and what it counts as, and the reasons for which one never counts.
-Out of scope: reading them (`paged_feed.py`), when they are settled (`settling.py`), what an
-author's file says of a name (`authors/score_settings.py`).
+Scope: API score → row, its kind (vote, edit, comparison, judgement, other), its author and
+reader, the stream it counts in, and the reasons for which a score never counts.
+Out of scope: reading scores (`paged_feed.py`), settling them (`settling.py`), an author's
+settings for a name (`authors/score_settings.py`).
 
-A score that somebody else wrote (Langfuse's page, its SDK, an evaluator) has a name of its own and
-knows no reader: its author's file says what the name counts as, its trace whose it is. It is kept
-as it was said until both are known, so that a name that is mapped later still counts.
+A score from another program (Langfuse's page, its SDK, an evaluator) has a name of its own and no
+reader: the author's file maps the name to a stream, and the trace gives author and reader. Its
+original value is kept until both are known, so that a name that is mapped later still counts.
 API: `data` of `GET /v3/scores`, https://api.reference.langfuse.com
 """
 # pyright: strict
@@ -25,10 +25,10 @@ from twin_resources.privacy import replace_personal
 
 JUDGE = "judge:"  # a judge's score is named judge:<name>@<prompt version>; that is its stream
 UNKNOWN_TRACE, NO_TRACE = "unknown_trace", "no_trace"
-UNKNOWN_READER = "api:unknown"  # a score without one, on a trace without one
-NOT_MAPPED = "not_mapped"  # no name of the twin's own, and not in the author's `[scores]`
-OTHER = "other"  # kind of such a score, until its author's file says what it is
-# A text is no number, and of two compared answers one loses however good both are.
+UNKNOWN_READER = "api:unknown"  # neither the score nor its trace has a reader
+NOT_MAPPED = "not_mapped"  # not one of the twin's own names, and not in the author's `[scores]`
+OTHER = "other"  # kind of a score with another name, until its author's file maps it
+# An edit is not a number, and one of two compared answers loses however good both are.
 NEVER_BET_ON = ("edit", "compare")
 DAY_MS = 86_400_000
 MAX_TEXT = 20_000
@@ -38,18 +38,18 @@ CountsOf = Callable[[str], CountedScores]
 
 
 def no_others(_author: str) -> CountedScores:
-    """Only the twin's own names count."""
+    """Return settings under which only the twin's own names count."""
     return NO_SCORES
 
 
 def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of `ledger_scores` before its trace is known.
+    """Return the row of `ledger_scores` before its trace is known.
 
-    A row that can never count has the status `bad` and its reason. `reader` is empty where only the
-    trace can tell it.
+    A row that can never count has the status `bad` and a reason. `reader` is empty if only the
+    trace can provide it.
 
     Raises:
-        KeyError, ValueError: no id, name or timestamp: not this API's answer.
+        KeyError, ValueError: the id, name or timestamp is missing or invalid.
     """
     identity, name = str(score["id"]), str(score["name"])
     timestamp_ms = milliseconds_of(score["timestamp"])
@@ -91,12 +91,14 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
 def with_trace(
     row: dict[str, Any], trace: Mapping[str, Any] | None, counts: CountsOf = no_others
 ) -> dict[str, Any]:
-    """The row with what its trace says; `bad` when the trace is unknown or another author's, and
-    when it is of a name that the author's file does not map.
+    """Return the row completed with its trace's fields.
+
+    Its status is `bad` if the trace is unknown or belongs to another author, or if the author's
+    file does not map its name.
 
     Args:
-        row: of `score_row`, or one that was kept since.
-        counts: an author's `[scores]`.
+        row: a row from `score_row`, or one stored earlier.
+        counts: returns an author's `[scores]`.
     """
     if row["reason"] not in ("", UNKNOWN_TRACE) and row["kind"] != OTHER:
         return row
@@ -115,7 +117,7 @@ def with_trace(
 
 
 def _counted_as(row: Mapping[str, Any], counts: CountedScores) -> dict[str, Any]:
-    """What becomes of a score of somebody else's."""
+    """Return the fields that change when a score of another name is mapped or rejected."""
     mapped = counts.of(row["name"])
     if mapped is None:
         return {"status": "bad", "reason": NOT_MAPPED}
@@ -144,12 +146,12 @@ def _kind(name: str, data_type: str) -> Literal["vote", "edit", "compare", "judg
 
 
 def _value(kind: str, data_type: str, value: object) -> tuple[float | None, str, str]:
-    """(number, text, reason)."""
+    """Return (number, text, reason)."""
     if kind == "edit":
         text = str(value).strip() if isinstance(value, str) else ""
         return None, replace_personal(text)[:MAX_TEXT], "" if text else "no_text"
     if kind == OTHER and isinstance(value, str):
-        # A category is a word of whoever set the score up; a text is a reader's, and stays there.
+        # Keep a category, which the score's owner defined, but not a free text by a reader.
         category = replace_personal(value)[:MAX_CATEGORY] if data_type == "CATEGORICAL" else ""
         return None, category, ""
     if not isinstance(value, bool | int | float):
@@ -157,14 +159,16 @@ def _value(kind: str, data_type: str, value: object) -> tuple[float | None, str,
     number = float(value)
     if math.isnan(number):
         return None, "", "not_a_number"
-    if kind == OTHER:  # on a scale that the author's file may name
+    if kind == OTHER:  # on a scale that the author's file may define
         return number if math.isfinite(number) else None, "", ""
     return number if math.isfinite(number) else None, "", "" if 0 <= number <= 1 else "out_of_range"
 
 
 def _annotator(score: Mapping[str, Any]) -> str:
-    """The person who gave a score in the trace store's page; empty: whoever asked the question,
-    since programs write scores for those."""
+    """Return the person who gave a score in the trace store's page.
+
+    The result is empty for a score written by a program; the reader is then whoever asked.
+    """
     person = score.get("authorUserId")
     return f"{str(score.get('source') or 'api').lower()}:{person}" if person else ""
 

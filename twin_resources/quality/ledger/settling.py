@@ -1,22 +1,21 @@
-"""When a score becomes a value that is bet on: once, and in an order that never changes.
+"""Settles scores into values for betting: each score once, in an order that never changes.
 
-Scope: closing reader-days, settling judgements, the cap on one reader's share.
+Scope: closing reader-days, settling judgements, limits on readers and days.
 Out of scope: reading scores (`paged_feed.py`), betting (`statistics/`).
 
-A vote counts with its reader's others of that day (UTC) in its stream: one value a reader and day,
-because the detectors' guarantee is void when several scores of one reader come in a row. The value
-is the mean of the reader's votes on the version and class that most of them are about (a tie goes
-to the earliest), since a class is bet on against its own baseline. A day is closed when everything
-before its end was read, two hours after it ended (`ledger.DAY_QUIET_S`). A vote that is found after
-that joins the open day, unless its reader's day was settled without it: then it corrects reports
-only. A judgement is a value of its own, settled with its day: what is settled of a day is all there
-is of it, and can be bet on as one. The sequence number of an author is given out in the transaction
-that settles.
+The votes of one reader in one stream and UTC day become one value, because the detectors' guarantee
+does not hold when several scores of one reader follow each other. The value is the mean of the
+reader's votes on the most frequent version and class (the earliest in a tie), since each class is
+compared with its own baseline. A day is closed two hours after its end (`ledger.DAY_QUIET_S`), if
+everything before its end was read. A vote that is found later joins the open day, unless its
+reader's day was settled without it: then it only corrects reports. Each judgement is a value of its
+own, settled with its day. A settled day is complete, so it can be bet on as a whole. The
+transaction that settles a value also assigns its sequence number within the author.
 
-No reader settles above its share of an author's values of the last `CAP_DAYS` days
-(`statistics/poisoning.admitted`), no day more than three usual ones (`most_of_a_day`), and readers
-who were first seen within two weeks no more than a tenth of a day (`most_new`), once an author's
-stream is two weeks old. Whose day is settled depends on who scored and when, never on the value.
+No reader settles more than its share of an author's values of the last `CAP_DAYS` days
+(`statistics/poisoning.admitted`), and no day more than three usual days (`most_of_a_day`). Once an
+author's stream is two weeks old, readers first seen within the last two weeks settle at most a
+tenth of a day (`most_new`). Selection depends on who scored and when, never on the value.
 """
 # pyright: strict
 
@@ -49,7 +48,7 @@ Closing = Literal["daily", "at_once"]
 
 @dataclass(frozen=True)
 class ReaderDay:
-    """The votes of one reader on one author in one day, and the value they make."""
+    """The votes of one reader on one author in one day, and the resulting value."""
 
     author: str
     reader: str
@@ -63,8 +62,10 @@ class ReaderDay:
 
 
 def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
-    """Group votes (author, reader, day, version, prompt_class, value, timestamp_ms, id) into
-    values, in the order of their days and first votes."""
+    """Group votes into one value per author, reader and day, ordered by day and first vote.
+
+    Each vote has author, reader, day, version, prompt_class, value, timestamp_ms and id.
+    """
     groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = defaultdict(list)
     for vote in votes:
         groups[vote["author"], vote["reader"], vote["day"]].append(vote)
@@ -72,7 +73,7 @@ def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
     for (author, reader, day), group in groups.items():
         group.sort(key=lambda vote: (vote["timestamp_ms"], vote["id"]))
         about = Counter((vote["version"], vote["prompt_class"]) for vote in group)
-        version, prompt_class = about.most_common(1)[0][0]  # a tie: the first that was met
+        version, prompt_class = about.most_common(1)[0][0]  # the earliest wins a tie
         used = [
             vote
             for vote in group
@@ -105,13 +106,13 @@ def settle(
     closing: Closing,
     now_ms: int,
 ) -> None:
-    """Settle what can be settled now; run inside the ledger's transaction.
+    """Settle all scores that can be settled now, inside the ledger's transaction.
 
     Args:
-        report: what is settled or held back is counted there.
-        frontier_ms: scores before it were read.
-        closing: `at_once` closes a reader-day at its first vote (demonstration and tests, where
-            a reader has one score).
+        report: the report that counts settled and held values.
+        frontier_ms: the time before which all scores were read.
+        closing: `at_once` closes a reader-day at its first vote (for demonstrations and tests,
+            where each reader has one score).
     """
     before_day = 2**31 - 1 if closing == "at_once" else frontier_ms // DAY_MS
     _settle_judgements(connection, report, before_day, now_ms)
@@ -180,7 +181,7 @@ def _by_status(
     *,
     closing: Closing,
 ) -> dict[str, list[ReaderDay]]:
-    """What becomes of each reader-day: `settled`, `capped`, `beyond` or `new`."""
+    """Group reader-days by their new status: `settled`, `capped`, `beyond` or `new`."""
     first = days[0].day
     sizes = _settled_by(connection, author, stream, "day", since_day=first - DAY_SIZES)
     counted = _settled_by(connection, author, stream, "unit", since_day=first - CAP_DAYS)
@@ -205,12 +206,12 @@ def _by_status(
 
 @dataclass(frozen=True)
 class _NewReaders:
-    """When an author's readers were first seen, and how many reader-days each day has had.
+    """The first day of each of an author's readers, and the number of reader-days per day.
 
     Attributes:
-        first: reader → the first day on which it asked or voted, days since the epoch.
-        began: the first day of the stream's own votes.
-        sizes: day → reader-days with a vote, whatever became of them.
+        first: reader → the first day on which it asked or voted, in days since the epoch.
+        began: the first settled day of the stream; without one, its first day with a vote.
+        sizes: day → the number of reader-days with a vote, whatever their status.
     """
 
     first: Mapping[str, int]
@@ -248,10 +249,10 @@ class _NewReaders:
         return cls(first, min(days, default=0) if began is None else int(began), days)
 
     def split(self, of_day: Sequence[ReaderDay]) -> tuple[list[ReaderDay], list[ReaderDay]]:
-        """The reader-days of one day that may settle, and those of new readers that may not."""
+        """Return the reader-days of one day that may settle, and those of new readers to hold."""
         day = of_day[0].day
         since = day - NEW_READER_DAYS
-        if since < self.began:  # who would be an old reader of a young author?
+        if since < self.began:  # a young stream has no old readers
             return list(of_day), []
         new = [one for one in of_day if self.first.get(one.reader, day) > since]
         earlier = [size for at, size in self.sizes.items() if day - DAY_SIZES <= at < day]
@@ -261,9 +262,12 @@ class _NewReaders:
 
 
 def _beyond_the_day(settling: list[ReaderDay], day: int, sizes: Counter[int]) -> list[ReaderDay]:
-    """What a day has above its most, taken out of what is settled; the earliest stay."""
+    """Remove a day's reader-days above its limit from `settling` and return them.
+
+    The earliest stay.
+    """
     mine = [one for one in settling if one.day == day]
-    known = sizes.get(day, 0)  # votes that joined a day which has values already
+    known = sizes.get(day, 0)  # values that the day already has
     most = most_of_a_day([size for other, size in sizes.items() if other < day])
     kept = len(mine) if most is None else max(0, min(len(mine), most - known))
     sizes[day] = known + kept
@@ -274,7 +278,7 @@ def _beyond_the_day(settling: list[ReaderDay], day: int, sizes: Counter[int]) ->
 def _settled_by(
     connection: sa.Connection, author: str, stream: str, name: str, *, since_day: int
 ) -> Counter[Any]:
-    """Settled values of a stream since a day, by its column `day` or `unit` (the reader)."""
+    """Count a stream's settled values since a day, by column `day` or `unit` (the reader)."""
     table = ledger_tables.settled
     mine = (table.c.author == author, table.c.stream == stream, table.c.day >= since_day)
     rows = connection.execute(
@@ -289,10 +293,10 @@ def _number(
     values: list[dict[str, Any]],
     scores: Sequence[Sequence[str]],
 ) -> None:
-    """Store values under numbers that were never given out.
+    """Store values under new sequence numbers.
 
     Args:
-        scores: ids of those that each value is made of.
+        scores: for each value, the ids of the scores that it consists of.
     """
     if not values:
         return

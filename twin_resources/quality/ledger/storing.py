@@ -1,8 +1,8 @@
-"""Writing rows of the trace store into the ledger: new, changed, gone, late.
+"""Writes new, changed, deleted and late rows of the trace store into the ledger.
 
-Scope: the transaction of one window, and which status a row gets or keeps.
+Scope: the transaction of one window, and the status of each row.
 Out of scope: reading (`paged_feed.py`), settling (`settling.py`).
-Method: upserts by the trace store's own ids, so that a row that is read twice is there once.
+Method: upserts by the trace store's own ids, so that a row that is read twice is stored once.
 """
 # pyright: strict
 
@@ -35,20 +35,20 @@ from twin_resources.storage.state.state import State
 TRACES, SCORES = "traces", "scores"
 _CHUNK = 500  # bound parameters of one statement
 _OLD_AT_ONCE = 2000
-# What a later change does not reopen.
+# A later change does not reopen a row with one of these statuses.
 _FINAL = ("settled", "beside", "late", "capped", "beyond", "new")
 
 
 @dataclass
 class LedgerWriter:
-    """Writes under the ledger's lease.
+    """Writes to the ledger under its lease.
 
     Attributes:
-        closed_ms: days that end before it were settled: the frontier when the sync began.
-        counts: an author's `[scores]`.
-        unknown: traces that scores of this sync name and the ledger does not know.
-        unknown_of_others: those that only scores of other names do: another program's answers, it
-            may be, which a shared trace store holds as well.
+        closed_ms: the time when the sync began before which all days are closed.
+        counts: author → its `[scores]`.
+        unknown: traces that scores of this sync name and that are missing from the ledger.
+        unknown_of_others: missing traces that scores of other names refer to. They may be answers
+            of another program that uses the same trace store.
     """
 
     state: State
@@ -62,10 +62,10 @@ class LedgerWriter:
 
     @contextmanager
     def writing(self) -> Generator[sa.Connection]:
-        """One transaction, begun only while the lease is ours.
+        """Open one transaction, after confirming that this process holds the lease.
 
         Raises:
-            LeaseLost: another process took it.
+            LeaseLost: another process took the lease.
         """
         self.lease.confirm()
         with self.state.transaction() as connection:
@@ -80,12 +80,12 @@ class LedgerWriter:
         after: FeedState,
         whole: tuple[int, int] | None = None,
     ) -> None:
-        """Store one window and how far its feed came.
+        """Store the rows of one window and the new position of its feed.
 
         Args:
             kind: `traces` or `scores`.
-            whole: the window's bounds when `rows` are everything in it: what else the ledger holds
-                there was deleted.
+            whole: the window's bounds if `rows` are all its rows; the ledger's other rows in the
+                window were then deleted from the store.
         """
         with self.writing() as connection:
             if kind == TRACES:
@@ -97,7 +97,7 @@ class LedgerWriter:
             ledger_tables.upsert(connection, ledger_tables.feeds, [{"name": feed} | asdict(after)])
 
     def put_traces(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
-        """Store traces; scores that waited for them are looked at again. Gives the ids seen."""
+        """Store traces, process the scores that waited for them, and return the ids seen."""
         made = {row["trace_id"]: row for row in map(trace_row, rows) if row is not None}
         known = _by_id(connection, ledger_tables.traces, "trace_id", list(made))
         ledger_tables.upsert(connection, ledger_tables.traces, list(made.values()))
@@ -118,7 +118,7 @@ class LedgerWriter:
         return set(made)
 
     def put_scores(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
-        """Store scores; gives the ids seen."""
+        """Store scores and return the ids seen."""
         made: dict[str, dict[str, Any]] = {}
         for row in sorted(map(score_row, rows), key=lambda one: one["updated_ms"]):
             made[row["id"]] = row
@@ -137,14 +137,14 @@ class LedgerWriter:
                 fresh.append(with_trace(row, of_traces.get(row["trace_id"]), self.counts))
                 continue
             if row["updated_ms"] < former["updated_ms"]:
-                # Langfuse knows a score by id, name and date: a vote that was changed on another
-                # day is there twice, and the last word counts.
+                # Langfuse identifies a score by id, name and date: a vote that was changed on
+                # another day appears twice, and the newest counts.
                 continue
-            if row["kind"] == OTHER:  # said on its own scale: compared as what it counts as
+            if row["kind"] == OTHER:  # on its own scale: compare the mapped value
                 trace = of_traces.get(former["trace_id"]) or _told_by(former)
                 row = with_trace(row, trace, self.counts)  # noqa: PLW2901
                 if row["kind"] == OTHER and former["status"] in _FINAL:
-                    continue  # its name is mapped no longer; what it was settled as stays
+                    continue  # its name is no longer mapped; its final value stays
             if _says_the_same(former, row):
                 continue
             if former["status"] in _FINAL or former["sequence"] is not None:
@@ -169,13 +169,13 @@ class LedgerWriter:
         return set(made)
 
     def count_again(self, authors: Iterable[str]) -> None:
-        """Look again at scores of other names, after an author's file has come to map one.
+        """Process scores of other names again, after an author's file maps one of them.
 
-        They keep the day on which they were given, each reader's days a value each: none of them
-        was settled without them, or they are late. What was settled before stays.
+        They keep the day on which they were given, so each reader's day gives one value. A score
+        is late if that day was settled without it. Settled values stay.
 
         Args:
-            authors: those with `[scores]`.
+            authors: the authors with `[scores]`.
         """
         table = ledger_tables.scores
         mine = (table.c.author.in_(list(authors)), table.c.status == "bad", table.c.kind == OTHER)
@@ -193,10 +193,10 @@ class LedgerWriter:
     def _place(
         self, connection: sa.Connection, rows: Sequence[dict[str, Any]], *, own_day: bool = False
     ) -> None:
-        """Give votes their day: their own, the open one, or none when the day was settled.
+        """Assign each vote its own day or the open day; mark it late if its own day was settled.
 
         Args:
-            own_day: never the open one: all of a reader's votes of that day are there.
+            own_day: never use the open day, because all votes of a reader's day are present.
         """
         votes = [row for row in rows if row["kind"] == "vote" and row["status"] == "open"]
         if not votes:
@@ -231,7 +231,7 @@ class LedgerWriter:
         self.tally.deleted += len(vanished) if kind == SCORES else 0
 
     def remove_old(self, connection: sa.Connection, *, before_ms: int) -> None:
-        """Remove rows past their retention, some at a time."""
+        """Remove rows past their retention, a limited number per call."""
         for table, identity, moment in (
             (ledger_tables.scores, ledger_tables.scores.c.id, ledger_tables.scores.c.timestamp_ms),
             (
@@ -245,7 +245,7 @@ class LedgerWriter:
 
 
 def _told_by(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the trace of a kept score said, where it was known."""
+    """Return the trace's fields that a stored score holds, or None if its trace was unknown."""
     if not row["author"]:
         return None
     return {name: row[name] for name in ("author", "version", "prompt_class", "reader")}
@@ -260,7 +260,7 @@ def _says_the_same(former: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
 def _by_id(
     connection: sa.Connection, table: sa.Table, name: str, ids: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Rows by id; texts of traces are left where they are."""
+    """Return rows by id, without the texts of traces."""
     columns = [column for column in table.c if column.name not in ("question", "answer")]
     by_id: dict[str, dict[str, Any]] = {}
     for chunk in ledger_tables.pieces(ids, _CHUNK):
@@ -272,7 +272,7 @@ def _by_id(
 def _settled_days(
     connection: sa.Connection, votes: Sequence[Mapping[str, Any]]
 ) -> set[tuple[str, str, str, int]]:
-    """(author, stream, reader, day) of these votes that have a settled value."""
+    """Return each settled (author, stream, reader, day) from the first to the last of the votes."""
     table = ledger_tables.settled
     days = {vote["timestamp_ms"] // DAY_MS for vote in votes}
     taken: set[tuple[str, str, str, int]] = set()

@@ -1,7 +1,7 @@
-"""A trace as the ledger keeps it, from the generation span that the gateway wrote.
+"""Converts a generation span that the gateway wrote into a row of the ledger.
 
-Scope: observation → row; what of it is text, without personal data.
-Out of scope: reading observations (`paged_feed.py`), what a span says
+Scope: observation → row; personal data in texts is replaced.
+Out of scope: reading observations (`paged_feed.py`), the contents of a span
 (`gateway/hooks/tracing.py`), finding the question in a prompt (`langfuse/trace_texts.py`).
 API: `data` of `GET /v2/observations`, https://api.reference.langfuse.com
 """
@@ -22,16 +22,16 @@ from twin_resources.observability.trace_store.json_values import milliseconds_of
 from twin_resources.privacy import replace_personal
 
 MAX_TEXT = 20_000  # characters of a question or an answer
-# Who has answered had a chance above zero, so nobody's propensity is this. It was taken for 1 once,
-# and a weighted mean believed that a drawn answer had been certain.
+# Every version that answered had a probability above zero, so no real propensity is 0. Unknown was
+# once recorded as 1, and a weighted mean treated a drawn answer as certain.
 UNKNOWN_PROPENSITY = 0.0
 
 
 def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The row of `ledger_traces`; None: not an answer of a twin.
+    """Return the row of `ledger_traces`, or None if the observation is not a twin's answer.
 
     Raises:
-        KeyError, ValueError: an observation without trace id or start: not this API's answer.
+        KeyError, ValueError: the observation's trace id or start is missing or invalid.
     """
     facts = flat_facts(observation.get("metadata"))
     trace_id, started_ms = str(observation["traceId"]), milliseconds_of(observation["startTime"])
@@ -62,6 +62,6 @@ def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _propensity(value: object) -> float:
-    """In (0, 1], or unknown: missing, no number, no probability."""
+    """Return a propensity in (0, 1], or `UNKNOWN_PROPENSITY` if it is missing or invalid."""
     number = number_of(value)
     return number if number is not None and 0.0 < number <= 1.0 else UNKNOWN_PROPENSITY
