@@ -255,7 +255,7 @@ class LanceTables:
         return len(assets)
 
     def _stale_indexes(self, author: str) -> list[str]:
-        """Return index folders that no index uses; their packed words cannot be searched."""
+        """Return unused index folders, which must be deleted: packed words are unsearchable."""
         if self._bucket() is not None:
             return []  # Lance lists a bucket like a folder; old versions are deleted
         stale: list[str] = []
