@@ -122,7 +122,7 @@ class Checkpoints:
 def trained_on(instance: Installation, author: str, gone: ErasureTarget) -> set[str]:
     """Return checkpoints whose data held one of the identifiers, or whose data cannot be read.
 
-    Call it before anything is erased: the manifest names the tags of its dataset and its pairs.
+    Call this before anything is erased: the manifest names the tags of its dataset and its pairs.
     """
     base = instance.settings.checkpoints_dir / author
     manifests: dict[str, dict[str, Any]] = {
@@ -155,7 +155,7 @@ def trained_on(instance: Installation, author: str, gone: ErasureTarget) -> set[
 def _holds_rows(
     instance: Installation, author: str, source: dict[str, Any], gone: ErasureTarget
 ) -> bool:
-    """Return whether rows under a tag name or repeat the target, or True if they cannot be read."""
+    """Return whether a tag's rows name or repeat the target, or True if they cannot be read."""
     try:
         rows = instance.tables.read(source["asset"], author, version=source["tag"])
     except TwinError:

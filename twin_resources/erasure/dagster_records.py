@@ -5,7 +5,7 @@ them. Out of scope: jobs and sensors (`twin_sensors`); no other module of this p
 
 No asset writes a post's text into an event, but an exception may quote one, and authors' names are
 partition keys and tags. A run that holds erased data is deleted with its events and logs; for an
-erased author, all runs are deleted. Ticks that name the author are deleted; Dagster rebuilds an
+erased author, all runs are deleted. Ticks that name the target are deleted; Dagster rebuilds an
 asset's cached state. API: `DagsterInstance.delete_run`; other rows are deleted over the storages'
 own SQLAlchemy connections, which work for SQLite and PostgreSQL. On PostgreSQL the tables are then
 rewritten (https://www.postgresql.org/docs/15/sql-vacuum.html), and each is locked meanwhile.

@@ -6,7 +6,7 @@ Out of scope: what a store does (one module each), who may ask, Dagster's job.
     plan → journal → remember the post → end runs → erase each store → decode each store
          → certificate → journal closed → marks deleted
 
-Each step may be repeated, and a step recorded in the journal is still proved: to finish an
+Each step may be repeated, and a step recorded in the journal is still proved. To finish an
 interrupted request, ask for it again. A store that still holds something after the others were
 erased (an export was running, an answer arrived) is erased again.
 """

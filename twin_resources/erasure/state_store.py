@@ -54,7 +54,8 @@ class StateStore:
         """See `DataStore.erase`."""
         open_tables(self.instance.state)
         erased = 0
-        # The lease waits for a ledger reading that began before the traces were deleted.
+        # The lease waits for a ledger reading that began before the traces were deleted, because
+        # it may still store them.
         with (
             self.instance.state.lease(LEDGER, wait_s=MAX_WORKING_S),
             self.instance.state.transaction() as connection,

@@ -65,7 +65,7 @@ PRAGMA user_version = {SCHEMA};
 
 
 class OutboxFull(TwinError):
-    """There is no room for another score, because the trace store has been away for very long."""
+    """There is no room for another score, because the trace store has been unavailable for long."""
 
 
 class OutboxBroken(TwinError):
