@@ -1,11 +1,11 @@
-"""The certificate: what was forgotten, where, and how that was proved; hashes, no text.
+"""Write and read erasure certificates: what was erased, where, and the proof, as hashes only.
 
-Scope: its fields, its file, its own hash. Out of scope: the proof (`erasing.py`).
+Scope: the certificate's fields, file and hash. Out of scope: the proof (`erasing.py`).
 
     <home>/forgetting/certificate-<number>.json
 
-`subject` and `ids` are SHA-256 of what was named, so whoever asked can check that it was theirs;
-`sha256` is over the document without that field, with sorted keys and no white space.
+`subject` and `ids` are SHA-256 hashes of what was named, so that the person who asked can check
+them. `sha256` covers the document without that field, with sorted keys and no white space.
 """
 # pyright: strict
 
@@ -31,12 +31,13 @@ class ErasureCertificate:
     """One certificate.
 
     Attributes:
-        kind: post, author or reader; subject: `Subject.digest`.
-        ids: of every identifier that went, sorted.
-        runs: number of runs of 8 words that no decoded file holds any more, and their digest.
-        places: name → how many rows, files or traces were erased there.
-        proved: the places whose remaining content was decoded and holds nothing.
-        tainted: checkpoints; they are served no longer.
+        kind: post, author or reader.
+        subject: `ErasureSubject.digest`.
+        ids: the sorted hashes of all erased identifiers.
+        runs: the number of 8-word runs that no decoded file holds any more, and their hash.
+        places: store name → number of rows, files or traces erased there.
+        proved: stores whose remaining content was decoded without a match.
+        tainted: checkpoints that are no longer served.
     """
 
     number: int
@@ -62,9 +63,9 @@ def certify(
     asked_at: float,
     done_at: float,
 ) -> ErasureCertificate:
-    """The certificate of a request that is proved."""
+    """Return the certificate of a request whose erasure is proved."""
     runs = gone.marks.runs
-    # checkpoint hashes name weights, not people; of an author they go with the rest
+    # checkpoint hashes name weights, not people; an erased author's checkpoints are deleted whole
     tainted = () if gone.whole_author else tuple(sorted(gone.checkpoints))
     return ErasureCertificate(
         number=number,
@@ -82,22 +83,22 @@ def certify(
 
 
 def certificate_path(home: Path, number: int) -> Path:
-    """Where the certificate of a request lies."""
+    """Return the path of a request's certificate."""
     return home / "forgetting" / f"certificate-{number}.json"
 
 
 def write_certificate(path: Path, certificate: ErasureCertificate) -> Path:
-    """Write it with its hash; complete whenever it exists."""
+    """Write the certificate with its hash; the file is never visible half-written."""
     document = {"schema": SCHEMA, **asdict(certificate)}
     text = json.dumps(document | {"sha256": _hash(document)}, indent=2, sort_keys=True)
     return replace_file(path, text + "\n")
 
 
 def read_certificate(path: Path) -> dict[str, Any]:
-    """Read one and check its hash.
+    """Read a certificate and check its hash.
 
     Raises:
-        TwinError: there is none, or it was changed after it was written.
+        TwinError: the file is missing, or was changed after it was written.
     """
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -1,12 +1,13 @@
-"""The place `checkpoints`: what was trained on it is tainted, and its weights go.
+"""The store `checkpoints`: taint every checkpoint trained on forgotten text and delete its weights.
 
-Scope: telling which checkpoints saw a post, the flag, the files, and asking for a rebuild.
-Out of scope: what a tainted version may do (`registry/moves.py`, `registry/policy.py`:
-base model + retrieval answer), starting the training (the sensor `retraining_requested`).
+Scope: finding the checkpoints that were trained on a post, flagging them, deleting their files, and
+asking for a rebuild. Out of scope: what a tainted version may do (`registry/moves.py`,
+`registry/policy.py`: base model + retrieval answer), starting the training (the sensor
+`retraining_requested`).
 
-Weights cannot be searched for a text, and a tainted version is never served again: the adapters are
-deleted, the manifest stays (hashes and numbers), so that answers given before can be explained. A
-checkpoint whose dataset is not known any more counts as trained on it.
+Weights cannot be searched for a text, and a tainted version is never served again. The adapters are
+deleted; the manifest (hashes and numbers) stays, so that earlier answers can be explained. A
+checkpoint whose dataset can no longer be read counts as trained on the text.
 """
 # pyright: strict
 
@@ -31,13 +32,13 @@ WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt")
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """`<home>/checkpoints/<author>/<hash>/`, and the adapters that an author's versions name."""
+    """`<home>/checkpoints/<author>/<hash>/`, and the adapters named by an author's versions."""
 
     instance: Installation
     name: str = "checkpoints"
 
     def erase(self, gone: ErasureTarget) -> int:
-        """See `Place.erase`."""
+        """See `DataStore.erase`."""
         if gone.whole_author:
             folder = self.instance.settings.checkpoints_dir / gone.author
             count = sum(path.is_file() for path in folder.rglob("*"))
@@ -58,7 +59,7 @@ class Checkpoints:
         return erased
 
     def holds(self, gone: ErasureTarget) -> list[str]:
-        """See `Place.holds`."""
+        """See `DataStore.holds`."""
         places = [
             f"{path.parent.name}: weights" for at in self._folders(gone) for path in _weights_of(at)
         ]
@@ -95,7 +96,7 @@ class Checkpoints:
         ]
 
     def _taint(self, author: str, gone: ErasureTarget) -> int:
-        """Flag the versions, and ask for a rebuild once; a stable one answers no longer at once."""
+        """Flag the versions and ask for one rebuild; a tainted stable version stops answering."""
         state, registry = self.instance.state, self.instance.registry
         flagged = 0
         for item in registry.versions(author):
@@ -119,9 +120,9 @@ class Checkpoints:
 
 
 def trained_on(instance: Installation, author: str, gone: ErasureTarget) -> set[str]:
-    """Checkpoints whose data held one of the identifiers, or whose data are not known any more.
+    """Return checkpoints whose data held one of the identifiers, or whose data cannot be read.
 
-    Read before anything is erased: the manifest names the tag of its dataset and of its pairs.
+    Call this before anything is erased: the manifest names the tags of its dataset and its pairs.
     """
     base = instance.settings.checkpoints_dir / author
     manifests: dict[str, dict[str, Any]] = {
@@ -138,14 +139,14 @@ def trained_on(instance: Installation, author: str, gone: ErasureTarget) -> set[
         or _holds_posts(instance, author, manifest["dataset"], gone)
         or (pairs[checkpoint] and _holds_rows(instance, author, pairs[checkpoint], gone))
     }
-    # a version whose folder has gone, or lies on another machine
+    # a version whose folder was deleted or is on another machine
     versions = instance.registry.versions(author)
     checkpoints_found |= {
         item.checkpoint
         for item in versions
-        if item.checkpoint not in manifests and not item.is_answer_model  # nobody trained that
+        if item.checkpoint not in manifests and not item.is_answer_model  # not trained here
     }
-    # a preference-tuned one stands on the supervised one
+    # a preference-tuned checkpoint builds on its supervised parent
     return checkpoints_found | {
         one for one, used in pairs.items() if used.get("parent") in checkpoints_found
     }
@@ -154,11 +155,11 @@ def trained_on(instance: Installation, author: str, gone: ErasureTarget) -> set[
 def _holds_rows(
     instance: Installation, author: str, source: dict[str, Any], gone: ErasureTarget
 ) -> bool:
-    """Whether the rows under a tag name it or say it; also when nobody can tell."""
+    """Return whether a tag's rows name or repeat the target, or True if they cannot be read."""
     try:
         rows = instance.tables.read(source["asset"], author, version=source["tag"])
     except TwinError:
-        return True  # the tag was taken off, or the table is gone
+        return True  # the tag was removed, or the table was deleted
     if "split" in rows.columns:
         rows = rows.filter(rows["split"] == "train")
     return any(_names(row, gone) or gone.is_among(row) for row in rows.iter_rows(named=True))
@@ -167,9 +168,9 @@ def _holds_rows(
 def _holds_posts(
     instance: Installation, author: str, dataset: dict[str, Any], gone: ErasureTarget
 ) -> bool:
-    """Whether the raw posts that came before the samples hold it; also when nobody can tell.
+    """Return whether the raw posts behind the samples hold the target, or True if unreadable.
 
-    They are posts of the dataset's own; of their text a sample may show a passage alone.
+    Only the dataset's own posts are read; a sample may show only a passage of a post's text.
     """
     raw = dataset.get("raw")
     if not raw:
@@ -178,7 +179,7 @@ def _holds_posts(
         samples = instance.tables.read(dataset["asset"], author, version=dataset["tag"])
         posts = instance.tables.read(raw["asset"], author, version=raw["tag"])
     except TwinError:
-        return True  # a tag was taken off, or a table is gone
+        return True  # a tag was removed, or a table was deleted
     trained = samples.filter(samples["split"] == "train")["document_id"].unique().to_list()
     rows = posts.filter(posts["document_id"].is_in(trained))
     return any(_names(row, gone) or gone.is_among(row) for row in rows.iter_rows(named=True))

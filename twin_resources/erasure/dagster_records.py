@@ -1,14 +1,14 @@
-"""The place `dagster`: run storage, event log, ticks, partitions and compute logs.
+"""The store `dagster`: erase from run storage, event log, ticks, partitions and compute logs.
 
-Scope: which runs and rows of Dagster's own records hold what is gone, and removing them.
-Out of scope: jobs and sensors (`twin_sensors`); nothing else in this package knows dagster.
+Scope: finding the runs and rows of Dagster's own records that hold the erased data, and removing
+them. Out of scope: jobs and sensors (`twin_sensors`); no other module of this package uses Dagster.
 
-No asset puts text of a post into an event, but an exception may quote one, and names of authors are
-partition keys and tags. A run that holds something goes with its events and logs; of an author, all
-runs go. Ticks that name it go; an asset's cached state is rebuilt by Dagster.
-API: `DagsterInstance.delete_run`; the other rows over the storages' own SQLAlchemy connections,
-which SQLite and PostgreSQL share. On PostgreSQL the tables are rewritten afterwards
-(https://www.postgresql.org/docs/15/sql-vacuum.html): each is locked for that long.
+No asset writes a post's text into an event, but an exception may quote one, and authors' names are
+partition keys and tags. A run that holds erased data is deleted with its events and logs; for an
+erased author, all runs are deleted. Ticks that name the target are deleted; Dagster rebuilds an
+asset's cached state. API: `DagsterInstance.delete_run`; other rows are deleted over the storages'
+own SQLAlchemy connections, which work for SQLite and PostgreSQL. On PostgreSQL the tables are then
+rewritten (https://www.postgresql.org/docs/15/sql-vacuum.html), and each is locked meanwhile.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_WORKING_S
 
 PARTITIONS, PARTITION_TAG = "authors", "dagster/partition"
-# Rows that go when they hold it; in the others the columns named here are emptied.
+# Matching rows of these tables are deleted; in `_EMPTIED` tables the listed columns are cleared.
 _ROWS_GO = (
     *("job_ticks", "kvs", "dynamic_partitions", "asset_event_tags", "event_logs"),
     *("asset_check_executions", "run_tags", "bulk_actions"),
@@ -49,8 +49,8 @@ class DagsterRecords:
     """The records of one Dagster instance.
 
     Attributes:
-        dagster: None: this home has never had one.
-        own_run: id of the run that forgets; it is neither ended nor deleted.
+        dagster: the instance, or None if this home has never had one.
+        own_run: id of the run that does the erasing; it is neither ended nor deleted.
     """
 
     instance: Installation
@@ -59,12 +59,12 @@ class DagsterRecords:
     name: str = "dagster"
 
     def end_runs(self, gone: ErasureTarget) -> int:
-        """End the runs at work that could write it back, and wait until they have ended.
+        """End active runs that could write the data back, and wait until they have ended.
 
-        Their tag says so: whoever launched one launches it again.
+        A tag marks each ended run, so that its launcher launches it again.
 
         Raises:
-            TwinError: one of them does not end.
+            TwinError: a run does not end.
         """
         if self.dagster is None:
             return 0
@@ -76,7 +76,7 @@ class DagsterRecords:
         ]
         for run in working:
             self._cancel(run)
-        deadline = time.monotonic() + MAX_WORKING_S  # Dagster's monitoring ends dead ones
+        deadline = time.monotonic() + MAX_WORKING_S  # Dagster's monitoring ends dead runs
         for run in working:
             while not self._is_over(run.run_id):
                 if time.monotonic() > deadline:
@@ -89,7 +89,7 @@ class DagsterRecords:
         return len(working)
 
     def erase(self, gone: ErasureTarget) -> int:
-        """See `Place.erase`."""
+        """See `DataStore.erase`."""
         if self.dagster is None:
             return 0
         erased = 0
@@ -110,7 +110,7 @@ class DagsterRecords:
                 if connection.dialect.name == "postgresql":
                     servers.append(connection.engine)
         if servers and erased:
-            # the three storages of an instance share one database
+            # an instance's three storages share one database
             there = set(sa.inspect(servers[0]).get_table_names())
             changed = {*_ROWS_GO, *_EMPTIED, "instigators", "jobs", "runs"}
             rewrite_tables(servers[0], sorted(there & changed))
@@ -119,7 +119,7 @@ class DagsterRecords:
         return erased
 
     def holds(self, gone: ErasureTarget) -> list[str]:
-        """See `Place.holds`."""
+        """See `DataStore.holds`."""
         if self.dagster is None:
             return []
         places: list[str] = []
@@ -135,8 +135,6 @@ class DagsterRecords:
         beside = ("-wal", "-shm", "-journal")  # read with their database
         held = ((path, held_in(path, gone)) for path in files if not path.name.endswith(beside))
         return places + [f"{path.relative_to(folder)}: {where}" for path, where in held if where]
-
-    # Runs
 
     def _runs_with(self, gone: ErasureTarget) -> Iterator[str]:
         assert self.dagster is not None
@@ -168,19 +166,17 @@ class DagsterRecords:
 
     def _cancel(self, run: dg.DagsterRun) -> None:
         assert self.dagster is not None
-        self.dagster.add_run_tags(run.run_id, {ENDED_BY_TAG: ERASURE})  # first: who waits reads it
+        self.dagster.add_run_tags(run.run_id, {ENDED_BY_TAG: ERASURE})  # first: waiters read it
         if run.status == DagsterRunStatus.QUEUED:
             self.dagster.report_run_canceled(run)
             return
         if not self.dagster.run_launcher.terminate(run.run_id):
-            # nothing is there to be ended: its worker died
+            # there is nothing to terminate: the worker died
             self.dagster.report_run_canceled(run)
 
     def _is_over(self, run_id: str) -> bool:
         run = self.dagster.get_run_by_id(run_id) if self.dagster else None
         return run is None or run.is_finished
-
-    # Where they lie
 
     def _stores(self) -> list[AbstractContextManager[Any]]:
         if self.dagster is None:
@@ -190,17 +186,17 @@ class DagsterRecords:
         schedules: Any = self.dagster.schedule_storage
         stores = [events.index_connection(), runs.connect(), schedules.connect()]
         folder = self._runs_folder()
-        if folder and (folder / ".db").is_file():  # what a sensor records belongs to no run
+        if folder and (folder / ".db").is_file():  # events recorded by a sensor belong to no run
             stores.append(events.run_connection(""))
         return stores
 
     def _folder(self) -> Path | None:
-        """What an instance keeps in files: its logs at least; None: nothing."""
+        """Return the folder of the instance's files (at least its logs), or None without one."""
         folder = self.instance.settings.home / "dagster"
         return folder if folder.is_dir() else None
 
     def _runs_folder(self) -> Path | None:
-        """The files of its events; None: they are in a server."""
+        """Return the folder of the event files, or None if events are stored on a server."""
         folder = self.instance.settings.home / "dagster" / "history" / "runs"
         return folder if folder.is_dir() else None
 
@@ -211,13 +207,13 @@ class DagsterRecords:
 
 @contextmanager
 def opened_records(instance: Installation) -> Generator[DagsterRecords]:
-    """The records of the home's own Dagster, for callers outside of a run."""
+    """Open the records of this home's Dagster, for callers outside a run."""
     home = instance.settings.home / "dagster"
     if not (home / "dagster.yaml").is_file():
         yield DagsterRecords(instance, None)
         return
-    # dagster.yaml names its folder by this variable: a person's shell has it only after `source
-    # .twin/env`, and that of another home after another's
+    # dagster.yaml finds its folder through this variable. A shell has it only after `source
+    # .twin/env`; after another home's `.twin/env` it names that home.
     before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(home)
     try:
@@ -258,7 +254,7 @@ def _erase_rows(connection: Any, gone: ErasureTarget) -> int:
             if table.name in _EMPTIED:
                 empty = dict.fromkeys(_EMPTIED[table.name])
                 connection.execute(sa.update(table).where(mine).values(**empty))
-            else:  # a sensor's cursor as well: a cache of this project's own state
+            else:  # including a sensor's cursor, which caches this project's own state
                 connection.execute(sa.delete(table).where(mine))
             erased += 1
     return erased

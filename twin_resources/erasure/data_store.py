@@ -1,7 +1,7 @@
-"""What a place is: somewhere that holds text or identifiers, and can erase and prove.
+"""Define a data store: an object that holds text or identifiers, and can erase and prove erasure.
 
-Scope: the interface of a place, and the instance that places work on.
-Out of scope: any one place (a module each), the list of them (`data_stores.py`).
+Scope: the interface of a store, and the installation that stores work on.
+Out of scope: individual stores (one module each), the list of them (`data_stores.py`).
 """
 # pyright: strict
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Installation:
-    """One installation: the home, and what its settings name outside of it."""
+    """One installation: its home, and the external services named in its settings."""
 
     settings: Settings
     state: State
@@ -29,7 +29,7 @@ class Installation:
 
     @classmethod
     def of(cls, settings: Settings) -> Installation:
-        """The instance of a home."""
+        """Return the installation of a home."""
         from twin_resources.registry.registry import Registry
         from twin_resources.storage.state.state import State
         from twin_resources.storage.tables.tables import Tables
@@ -40,24 +40,24 @@ class Installation:
 
 
 class DataStore(Protocol):
-    """Somewhere that holds text or identifiers. Both methods may be called again at any time."""
+    """Any store of text or identifiers; `erase` and `holds` may be called repeatedly."""
 
     @property
     def name(self) -> str:
-        """In the journal and in the certificate."""
+        """The store's name in the journal and in the certificate."""
         ...
 
     def erase(self, gone: ErasureTarget) -> int:
-        """Remove what is gone, so that no decoding brings it back; returns how many rows, files …
+        """Erase the target so that decoding cannot recover it; return how many items were erased.
 
         Raises:
-            TwinError: it could not be done now; nothing is lost by trying again.
+            TwinError: it cannot be done now; trying again is safe.
         """
         ...
 
     def holds(self, gone: ErasureTarget) -> list[str]:
-        """Where it still is, as words for people without any text of it; empty: nowhere.
+        """Return where the target remains, in words for people without its text, or an empty list.
 
-        Everything that the place keeps is decoded for the answer.
+        The answer is based on decoding everything in the store.
         """
         ...

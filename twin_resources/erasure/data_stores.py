@@ -1,11 +1,10 @@
-"""Every place of an instance, in one list.
+"""List every store of an installation.
 
-Scope: which places there are, and their order. Out of scope: what a place is
-(`data_store.py`), any one place (a module each), the order of a whole request (`erasing.py`).
+Scope: which stores exist, and their order. Out of scope: what a store is (`data_store.py`),
+individual stores (one module each), the order of a whole request (`erasing.py`).
 
-A new store of text is a new place: it joins `places_of`. Every file under the home that no place
-has claimed is scanned and cleaned by the last one (`home_files.py`), so a forgotten registration is
-found by the proof and not by a person.
+Add a new store of text to `places_of`. The last store (`home_files.py`) scans and cleans every file
+under the home that no other store claims, so the proof finds a store that was not registered.
 """
 # pyright: strict
 
@@ -26,14 +25,15 @@ from twin_resources.erasure.trace_store import trace_store_of
 def places_of(
     instance: Installation, *, dagster: DataStore, request: int = 0
 ) -> Sequence[DataStore]:
-    """Every place of an instance, in the order in which they are erased.
+    """Return every store of an installation, in the order of erasure.
 
-    What writes comes before what it writes to: the outbox would fill the trace store again, that
-    one the ledger, the ledger and the posts the tables.
+    A writer comes before the store that it writes to: the outbox would refill the trace store, the
+    trace store would refill the ledger, and the ledger and the posts would refill the tables.
 
     Args:
-        dagster: its records (`dagster_records.py`): only who has imported Dagster can open them.
-        request: of the journal, for which a Langfuse is asked.
+        dagster: Dagster's records (`dagster_records.py`); only a caller that imported Dagster can
+            open them.
+        request: the journal's number of the request, under which Langfuse deletions are recorded.
     """
     return (
         WaitingInOutbox(instance),

@@ -1,10 +1,10 @@
-"""Files as the texts that they hold: each decoded, for a grep on packed pages proves nothing.
+"""Decode files to the texts they hold; searching packed pages for a text proves nothing.
 
-Scope: one reader a format, chosen by the file's first bytes.
-Out of scope: what is looked for (`erasure_target.py`), which files there are (the places).
+Scope: one reader per format, chosen by the file's first bytes or its suffix.
+Out of scope: what to look for (`erasure_target.py`), which files to read (the stores).
 
-A file that cannot be decoded by its own format is an error, not a file without texts. SQLite is
-read twice: its rows, and its raw pages with the write-ahead log, where deleted rows lie.
+A file that cannot be decoded in its own format is an error, not a file without texts. SQLite is
+read twice: its rows, then its raw pages and write-ahead log, which may hold deleted rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_UNPACKED = 1 << 30
 
 
 class Undecodable(TwinError):
-    """A file says by its first bytes what it is, and cannot be read as that."""
+    """The file's format is recognized, but the file cannot be read in that format."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DecodedText:
     """One text in a file.
 
     Attributes:
-        where: table and column, line or part; for people.
+        where: table and column, line or part, for people to read.
         value: the text.
     """
 
@@ -48,12 +48,12 @@ class DecodedText:
 
 
 def held_in(path: Path, gone: ErasureTarget) -> str | None:
-    """Where a file holds what is gone; None: it was decoded to its end and holds nothing.
+    """Return where a file holds the target, or None if the whole file was decoded without a match.
 
-    A running stack replaces files all the time: one that vanishes meanwhile holds nothing either.
+    A running stack constantly replaces files; a file that vanishes meanwhile also returns None.
 
     Raises:
-        Undecodable: it is damaged.
+        Undecodable: the file is damaged.
     """
     try:
         for text in texts_of(path):
@@ -65,11 +65,11 @@ def held_in(path: Path, gone: ErasureTarget) -> str | None:
 
 
 def texts_of(path: Path) -> Iterator[DecodedText]:
-    """Every text of a file.
+    """Yield every text of a file.
 
     Raises:
-        Undecodable: it is damaged.
-        OSError: it cannot be read.
+        Undecodable: the file is damaged.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as stream:
         head = stream.read(16)
@@ -87,7 +87,7 @@ def texts_of(path: Path) -> Iterator[DecodedText]:
         elif path.suffix == ".safetensors":
             yield from _of_safetensors(path)
         elif head.startswith(_GGUF):
-            yield from _raw(path, most=_PIECE)  # its header; the tensors are numbers
+            yield from _raw(path, most=_PIECE)  # only the header, because tensors are numbers
         elif path.suffix == ".json":
             yield from of_bytes(path.read_bytes())
         else:
@@ -101,7 +101,7 @@ def texts_of(path: Path) -> Iterator[DecodedText]:
 
 
 def of_bytes(body: bytes) -> Iterator[DecodedText]:
-    """Texts of bytes that may be gzip, JSON or anything with UTF-8 in it."""
+    """Yield the texts of bytes that may be gzip, JSON or any data containing UTF-8."""
     if body.startswith(_GZIP):
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
         unpacked = unpacker.decompress(body, _MAX_UNPACKED)
@@ -116,7 +116,7 @@ def of_bytes(body: bytes) -> Iterator[DecodedText]:
         try:
             document = json.loads(text)
         except ValueError:
-            yield DecodedText("bytes", text)  # JSON lines, or a file that is being written
+            yield DecodedText("bytes", text)  # JSON lines, or a file still being written
             return
         yield from (DecodedText("json", leaf) for leaf in texts_in(document))
         return
@@ -213,7 +213,7 @@ def _of_safetensors(path: Path) -> Iterator[DecodedText]:
 
 
 def _raw(path: Path, *, most: int | None = None) -> Iterator[DecodedText]:
-    """A file's bytes as text, in pieces that overlap."""
+    """Yield a file's bytes as text, in overlapping pieces."""
     read, before = 0, b""
     with path.open("rb") as stream:
         while most is None or read < most:

@@ -1,14 +1,14 @@
-"""Forgetting a post, an author or a reader: the whole request, from the plan to the certificate.
+"""Forget a post, an author or a reader: run the whole request, from the plan to the certificate.
 
-Scope: the order of its steps, going on after a crash, and the proof.
-Out of scope: what a place does (a module each), who may ask, Dagster's job.
+Scope: the order of the steps, resuming after a crash, and the proof.
+Out of scope: what a store does (one module each), who may ask, Dagster's job.
 
-    plan → journal → remember the post → end runs → erase each place → decode each place
+    plan → journal → remember the post → end runs → erase each store → decode each store
          → certificate → journal closed → marks deleted
 
-Each step may be done twice, and a step that is in the journal is not trusted but proved: a request
-that was cut off anywhere is finished by asking for it again. A place that still holds something
-after the others were erased (an export was under way, an answer came in) is erased again.
+Each step may be repeated, and a step recorded in the journal is still proved. To finish an
+interrupted request, ask for it again. A store that still holds something after the others were
+erased (an export was running, an answer arrived) is erased again.
 """
 # pyright: strict
 
@@ -34,28 +34,29 @@ from twin_resources.erasure.text_fingerprints import TextFingerprints
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_WORKING_S
 
-ROUNDS = 3  # what was under way when a place was erased is erased in the next round
+ROUNDS = 3  # data in flight during one round is erased in the next round
 
 
 class ErasureIncomplete(TwinError):
-    """After all rounds a place still holds something; the request stays open."""
+    """A store still holds something after all rounds; the request stays open."""
 
 
 class RecordStore(DataStore, Protocol):
-    """Dagster's records, which can also end what is at work."""
+    """Dagster's records, which can also end active runs."""
 
     def end_runs(self, gone: ErasureTarget) -> int:
-        """End the runs that could write it back."""
+        """End the runs that could write the target back."""
         ...
 
 
 @dataclass(frozen=True)
 class CompletedErasure:
-    """A request that is done.
+    """A completed request.
 
     Attributes:
-        places: name → how much was erased; certificate: its file.
-        tainted: checkpoints that are served no longer.
+        places: store name → how much was erased there.
+        certificate: the path of the certificate.
+        tainted: checkpoints that are no longer served.
     """
 
     number: int
@@ -67,14 +68,14 @@ class CompletedErasure:
 
 
 def forget(instance: Installation, number: int, *, dagster: RecordStore) -> CompletedErasure:
-    """Carry out a request from the journal (`journal.ask`), or finish it.
+    """Carry out or finish a request from the journal (`journal.ask`).
 
     Args:
-        dagster: its records (`dagster_records.py`).
+        dagster: Dagster's records (`dagster_records.py`).
 
     Raises:
-        TwinError: no such request, a place cannot be reached, a run does not end, or
-            `ErasureIncomplete`. The request stays open; asking again goes on.
+        TwinError: the request does not exist, a store cannot be reached, a run does not end, or
+            `ErasureIncomplete`. The request stays open; asking again continues it.
     """
     with instance.state.lease(f"forget {number}", wait_s=MAX_WORKING_S):
         request = journal.find(instance.state, number)
@@ -92,7 +93,7 @@ def forget(instance: Installation, number: int, *, dagster: RecordStore) -> Comp
 def preview(
     instance: Installation, subject: ErasureSubject, *, dagster: RecordStore
 ) -> dict[str, list[str]]:
-    """Where a subject is now: place → where in it. Nothing is written."""
+    """Return where a subject is now (store → locations), without writing anything."""
     gone = plan(instance, subject)
     return {place.name: place.holds(gone) for place in places_of(instance, dagster=dagster)}
 
@@ -100,19 +101,19 @@ def preview(
 def _planned(
     instance: Installation, request: ErasureRequest, subject: ErasureSubject
 ) -> ErasureTarget:
-    """The plan in the journal, or a new one; the marks lie beside it, for they are many."""
+    """Return the journal's plan, or make one; its many fingerprints go into a file of their own."""
     path = _marks_path(instance, request.number)
     if request.plan:
         return ErasureTarget.from_json(subject, request.plan, TextFingerprints.load(path))
     gone = plan(instance, subject, key_hash=request.key_hash)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    gone.marks.save(path)  # first: a plan without marks could prove nothing
+    gone.marks.save(path)  # first, because a plan without fingerprints could prove nothing
     journal.write_plan(instance.state, request.number, gone.to_json())
     return gone
 
 
 def _remember(instance: Installation, gone: ErasureTarget) -> None:
-    """A post must not come back by the import that may begin right now."""
+    """Record a post's hashes, so that an import that starts now leaves it out."""
     if gone.subject.kind != "post":
         return
     texts: list[str] = []
@@ -120,7 +121,7 @@ def _remember(instance: Installation, gone: ErasureTarget) -> None:
         rows = instance.tables.read(POSTS, gone.author, columns=["source_id", "content_hash"])
         texts = [text for one, text in rows.iter_rows() if gone.is_value(str(one))]
         texts_left = {text for one, text in rows.iter_rows() if not gone.is_value(str(one))}
-        # the same words under another name that nobody asked to forget
+        # keep text that another post, which nobody asked to forget, repeats
         texts = [text for text in texts if text not in texts_left]
     journal.remember(instance.state, gone.author, [gone.subject.name, *gone.ids], texts)
 
@@ -128,10 +129,10 @@ def _remember(instance: Installation, gone: ErasureTarget) -> None:
 def _erase_and_prove(
     instance: Installation, number: int, places: Sequence[DataStore], gone: ErasureTarget
 ) -> list[str]:
-    """Erase until every place, decoded, holds nothing; returns what a background store still has.
+    """Erase until every decoded store is clean; return what a background store still holds.
 
     Raises:
-        ErasureIncomplete: something comes back.
+        ErasureIncomplete: something remains or returns after all rounds.
     """
     left: dict[str, list[str]] = {place.name: [] for place in places}
     done = journal.steps_done(instance.state, number)
@@ -184,7 +185,7 @@ def _close(
     WaitingInOutbox(instance).take_again(gone, until=at)
     journal.close(state, number, str(path.name))
     store = StateStore(instance)
-    store.rewrite()  # the journal named the subject until now
+    store.rewrite()  # until now the journal named the subject
     if left := store.holds_at_all(gone):
         raise ErasureIncomplete(
             f"close the request {number} to forget",
@@ -205,7 +206,7 @@ def _close(
 def _done_before(instance: Installation, request: ErasureRequest) -> CompletedErasure:
     from twin_resources.erasure.certificate import read_certificate
 
-    StateStore(instance).rewrite()  # a crash may have come between closing and this
+    StateStore(instance).rewrite()  # a crash may have prevented this after closing
     path = certificate_path(instance.settings.home, request.number)
     certificate = read_certificate(path)
     return CompletedErasure(

@@ -1,13 +1,12 @@
-"""The place `files`: every file under the home that no other place has claimed.
+"""The store `files`: erase from every file under the home that no other store claims.
 
-Scope: author files, progress, logs, reports, plots, jobs of trainings, and whatever a later
-version of this project writes there.
-Out of scope: tables, checkpoints, Dagster's records and the three SQLite stores, which are
-places of their own; prepared weights, which come from elsewhere; the sources an author imports
-from, which are the author's own copy (`manual_steps.py` lists them).
+Scope: author files, progress, logs, reports, plots, training jobs, and anything a later version of
+this project writes there. Out of scope: tables, checkpoints, Dagster's records and the three SQLite
+stores, which are stores of their own; prepared weights, which come from elsewhere; an author's
+import sources, which are the author's own copy (`manual_steps.py` lists them).
 
-A log loses the lines that hold it, a JSON document the entries, a SQLite file the rows. The job
-folder of a training goes whole, and so does any other file: a report is rebuilt.
+Matching lines are removed from a log, matching entries from a JSON document, and matching rows from
+a SQLite file. A training's job folder is deleted whole, as is any other file; reports are rebuilt.
 """
 # pyright: strict
 
@@ -28,7 +27,7 @@ from twin_resources.erasure.decoding import held_in
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.sqlite_files import delete_holding, opened, rewrite
 
-FOLDER = "forgetting"  # marks of open requests, and certificates: hashes alone
+FOLDER = "forgetting"  # fingerprints of open requests, and certificates: only hashes
 _STORES = ("state.sqlite", "outbox.sqlite", "traces.sqlite")
 _LINES = (".log", ".txt", ".out", ".err", ".conf", ".yaml", ".yml", ".env", ".jsonl")
 _SQLITE = b"SQLite format 3\x00"
@@ -36,13 +35,13 @@ _SQLITE = b"SQLite format 3\x00"
 
 @dataclass(frozen=True)
 class HomeFiles:
-    """Everything under the home but what is claimed."""
+    """All unclaimed files under the home."""
 
     instance: Installation
     name: str = "files"
 
     def erase(self, gone: ErasureTarget) -> int:
-        """See `Place.erase`."""
+        """See `DataStore.erase`."""
         erased = 0
         for path in list(self.named(gone)):
             erased += _remove(path)
@@ -58,7 +57,7 @@ class HomeFiles:
         return erased
 
     def holds(self, gone: ErasureTarget) -> list[str]:
-        """See `Place.holds`."""
+        """See `DataStore.holds`."""
         home = self.instance.settings.home
         places = [
             f"{path.relative_to(home).parent}/… is named after it" for path in self.named(gone)
@@ -70,7 +69,7 @@ class HomeFiles:
         return places
 
     def files(self) -> Iterator[Path]:
-        """The files that are no other place's; one that vanishes meanwhile is left out."""
+        """Yield the files that no other store claims; skip files that vanish meanwhile."""
         home, claimed = self.instance.settings.home, self._claimed()
         for folder, names, files in os.walk(home):
             here = Path(folder)
@@ -82,7 +81,7 @@ class HomeFiles:
                     yield path
 
     def named(self, gone: ErasureTarget) -> Iterator[Path]:
-        """Files and folders that are named after the author."""
+        """Yield files and folders named after the author."""
         if not gone.whole_author:
             return
         claimed = self._claimed()
@@ -91,7 +90,7 @@ class HomeFiles:
             names[:] = [name for name in names if here / name not in claimed]
             named = [name for name in (*names, *files) if gone.is_in(Path(name).stem)]
             yield from (here / name for name in named if (here / name).exists())
-            names[:] = [name for name in names if name not in named]  # a folder goes whole
+            names[:] = [name for name in names if name not in named]  # the whole folder is removed
 
     def _claimed(self) -> set[Path]:
         settings = self.instance.settings
@@ -108,7 +107,7 @@ class HomeFiles:
         return claimed
 
     def _job_of(self, path: Path) -> Path | None:
-        """The training's folder that a file lies in, `work/training/<name>`."""
+        """Return the training folder that contains a file, `work/training/<name>`."""
         jobs = self.instance.settings.work_dir / "training"
         if not path.is_relative_to(jobs):
             return None
@@ -146,10 +145,9 @@ def _clean_sqlite(path: Path, gone: ErasureTarget) -> None:
 
 
 def _clean_lines(path: Path, gone: ErasureTarget) -> None:
-    """In place: the process that writes the log goes on writing into it.
+    """Clean a log in place, because its writer keeps the file open.
 
-    A run of words may lie across lines, so a line goes with its neighbours when they hold it
-    together.
+    A run of words may cross lines; neighbouring lines that hold it together are all removed.
     """
     with path.open("r+b") as stream:
         lines = stream.read().decode("utf-8", errors="replace").splitlines(keepends=True)
@@ -163,16 +161,16 @@ def _lines_without(lines: Iterable[str], gone: ErasureTarget) -> list[str]:
     lines_left = [line for line in lines if not gone.is_in(line)]
     while gone.is_in(
         "".join(lines_left)
-    ):  # across lines: halve until only those that hold it are left
+    ):  # across lines: halve until only the lines that hold it are left
         span = _smallest(lines_left, gone)
         lines_left = lines_left[: span[0]] + lines_left[span[1] :]
     return lines_left
 
 
 def _smallest(lines: list[str], gone: ErasureTarget) -> tuple[int, int]:
-    """The first stretch of lines that holds it and gets no shorter from either end."""
+    """Return the first span of lines that holds the target and cannot shrink at either end."""
     low, high = 1, len(lines)
-    while low < high:  # the fewest lines from the start that hold it
+    while low < high:  # find the shortest prefix that holds it
         middle = (low + high) // 2
         if gone.is_in("".join(lines[:middle])):
             high = middle
@@ -180,7 +178,7 @@ def _smallest(lines: list[str], gone: ErasureTarget) -> tuple[int, int]:
             low = middle + 1
     last = low
     low, high = 0, last - 1
-    while low < high:  # the last line from which on they still do
+    while low < high:  # then the last start line that still does
         middle = (low + high + 1) // 2
         if gone.is_in("".join(lines[middle:last])):
             low = middle
@@ -193,7 +191,7 @@ def _clean_json(path: Path, gone: ErasureTarget) -> None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        path.unlink()  # half a document is of no use to anybody
+        path.unlink()  # a truncated document is useless
         return
     left = _without(document, gone)
     replace_file(path, json.dumps(left, indent=2, ensure_ascii=False) + "\n")

@@ -1,12 +1,12 @@
-"""The journal of forgetting: what was asked, how far it came, and what must not come back.
+"""Keep the erasure journal: what was asked, each request's progress, and what must stay forgotten.
 
 Scope: four tables of the state store, and reading and writing them.
-Out of scope: doing it (`erasing.py`), what a step is (`data_stores.py`).
-Method: a redo log, Gray and Reuter, "Transaction Processing", 1993, chapter 9: the plan is written
-before the first step, each step may be done again, so a crash anywhere is a step done twice.
+Out of scope: doing the erasure (`erasing.py`), what a step is (`data_stores.py`).
+Method: a redo log, Gray and Reuter, "Transaction Processing", 1993, chapter 9. The plan is written
+before the first step and each step may be repeated, so a crash only causes a repeated step.
 
-Until a request is done its row names the subject and its identifiers; then they are replaced by
-hashes. A forgotten post is remembered by hashes alone, so that the next import leaves it out.
+Until a request is done, its row names the subject and its identifiers; then hashes replace them. A
+forgotten post is remembered only by hashes, so that the next import leaves it out.
 """
 # pyright: strict
 
@@ -29,8 +29,8 @@ requests = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("kind", sa.String(8), nullable=False),
     sa.Column("subject_hash", sa.String(64), nullable=False, index=True),
-    sa.Column("subject", sa.JSON, nullable=False),  # {} once it is done
-    sa.Column("plan", sa.Text, nullable=False),  # `Gone.to_json`; empty before and after
+    sa.Column("subject", sa.JSON, nullable=False),  # {} once the request is done
+    sa.Column("plan", sa.Text, nullable=False),  # `ErasureTarget.to_json`; empty before and after
     sa.Column("asked_by", sa.Text, nullable=False),
     sa.Column("asked_at", sa.Double, nullable=False),
     sa.Column("done_at", sa.Double),
@@ -50,8 +50,8 @@ remembered = sa.Table(
     sa.Column("hash", sa.String(64), primary_key=True),
     sa.Column("forgotten_at", sa.Double, nullable=False),
 )
-# What a trace store was asked to delete for a request, by its hash, until that is done. A row with
-# an empty hash: it put a deletion off, then.
+# Hashes of the deletions that a trace store was asked for, kept until the request is done. A row
+# with an empty hash records when the store put a deletion off.
 deletions = sa.Table(
     "forget_deletions",
     _metadata,
@@ -68,10 +68,10 @@ class ErasureRequest:
     """One request.
 
     Attributes:
-        subject: None once it is done.
-        key_hash: of a reader who was named by the key itself.
+        subject: what to forget, or None once the request is done.
+        key_hash: hash of the key, if the reader was named by the key itself.
         plan: JSON; empty before the first step.
-        certificate: path of the file; empty until it is done.
+        certificate: path of the file; empty until the request is done.
     """
 
     number: int
@@ -87,13 +87,13 @@ class ErasureRequest:
 
 
 def open_journal(state: State) -> None:
-    """Make the journal's tables where they are missing."""
+    """Create the journal's tables if they are missing."""
     with state.transaction() as connection:
         _metadata.create_all(connection)
 
 
 def ask(state: State, subject: ErasureSubject, *, asked_by: str, key_hash: str = "") -> int:
-    """Enter a request; one of the same subject that is not done yet is joined.
+    """Enter a request, or join an unfinished one for the same subject.
 
     Returns:
         The request's number.
@@ -124,10 +124,10 @@ def ask(state: State, subject: ErasureSubject, *, asked_by: str, key_hash: str =
 
 
 def find(state: State, number: int) -> ErasureRequest:
-    """One request.
+    """Return one request.
 
     Raises:
-        TwinError: there is none of that number.
+        TwinError: no request has that number.
     """
     open_journal(state)
     with state.reading() as connection:
@@ -143,7 +143,7 @@ def find(state: State, number: int) -> ErasureRequest:
 
 
 def unfinished(state: State) -> list[ErasureRequest]:
-    """Requests that are not done, oldest first."""
+    """Return the requests that are not done, oldest first."""
     open_journal(state)
     with state.reading() as connection:
         statement = sa.select(requests).where(requests.c.done_at.is_(None))
@@ -160,20 +160,20 @@ def _request(row: Any) -> ErasureRequest:
 
 
 def write_plan(state: State, number: int, plan: str) -> None:
-    """Keep what the request is about, before anything of it is erased."""
+    """Store the request's plan, before anything in it is erased."""
     with state.transaction() as connection:
         connection.execute(sa.update(requests).where(requests.c.number == number).values(plan=plan))
 
 
 def steps_done(state: State, number: int) -> dict[str, int]:
-    """Place → how much was erased there, for the places that are done."""
+    """Return store → how much was erased there, for the stores that are done."""
     statement = sa.select(steps.c.place, steps.c.erased).where(steps.c.request == number)
     with state.reading() as connection:
         return {row.place: row.erased for row in connection.execute(statement)}
 
 
 def step_done(state: State, number: int, place: str, erased: int) -> None:
-    """A place was erased; a second time adds to the first."""
+    """Record that a store was erased; a repeated step adds to its count."""
     mine = (steps.c.request == number) & (steps.c.place == place)
     with state.transaction() as connection:
         before = connection.execute(sa.select(steps.c.erased).where(mine)).scalar() or 0
@@ -184,7 +184,7 @@ def step_done(state: State, number: int, place: str, erased: int) -> None:
 
 
 def note_deletions(state: State, number: int, hashes: Iterable[str]) -> None:
-    """A trace store took these deletions, or put one off (`PUT_OFF`)."""
+    """Record that a trace store accepted these deletions, or put one off (`PUT_OFF`)."""
     with state.transaction() as connection:
         at = state.now(connection)
         for one in hashes:
@@ -194,7 +194,7 @@ def note_deletions(state: State, number: int, hashes: Iterable[str]) -> None:
 
 
 def deletions_of(state: State, number: int) -> dict[str, float]:
-    """Hash of what a trace store was asked to delete → when, seconds since 1970."""
+    """Return the hash of each deletion asked of a trace store → when, seconds since 1970."""
     statement = sa.select(deletions.c.hash, deletions.c.asked_at)
     with state.reading() as connection:
         rows = connection.execute(statement.where(deletions.c.request == number))
@@ -202,7 +202,7 @@ def deletions_of(state: State, number: int) -> dict[str, float]:
 
 
 def close(state: State, number: int, certificate: str) -> None:
-    """The request is done: its row keeps hashes alone."""
+    """Mark the request as done and reduce its row to hashes."""
     with state.transaction() as connection:
         connection.execute(sa.delete(deletions).where(deletions.c.request == number))
         connection.execute(
@@ -212,15 +212,15 @@ def close(state: State, number: int, certificate: str) -> None:
         )
 
 
-# Posts that must not come back
+# Posts that must stay forgotten
 
 
 def remember(state: State, author: str, source_ids: Iterable[str], texts: Iterable[str]) -> None:
-    """Remember posts, by hashes, so that an import leaves them out.
+    """Remember posts by hashes, so that an import leaves them out.
 
     Args:
-        source_ids: of the posts.
-        texts: their `content_hash`; the same text under another name does not come back either.
+        source_ids: ids of the posts.
+        texts: the posts' `content_hash` values; the same text under another name is left out too.
     """
     open_journal(state)
     hashes = {digest_of("source", author, source_id) for source_id in source_ids}
@@ -234,22 +234,22 @@ def remember(state: State, author: str, source_ids: Iterable[str], texts: Iterab
 
 @dataclass(frozen=True)
 class ErasedPosts:
-    """The posts of one author that must not come back."""
+    """Forgotten posts of one author that an import must leave out."""
 
     author: str
     hashes: frozenset[str]
 
     def holds(self, source_id: str) -> bool:
-        """Whether the post of this id was forgotten."""
+        """Return whether the post with this id was forgotten."""
         return bool(self.hashes) and digest_of("source", self.author, source_id) in self.hashes
 
     def holds_text(self, content_hash: str) -> bool:
-        """Whether a post with this very text was forgotten."""
+        """Return whether a post with exactly this text was forgotten."""
         return bool(self.hashes) and digest_of("text", self.author, content_hash) in self.hashes
 
 
 def forgotten_posts(state: State, author: str) -> ErasedPosts:
-    """What an import of this author leaves out."""
+    """Return the posts that an import of this author leaves out."""
     open_journal(state)
     with state.reading() as connection:
         hashes = connection.execute(sa.select(remembered.c.hash)).scalars()
@@ -257,8 +257,10 @@ def forgotten_posts(state: State, author: str) -> ErasedPosts:
 
 
 def forgotten_at(state: State, author: str, name: str) -> float | None:
-    """When a post was forgotten (Unix seconds), by its ids or the name that was asked for; None:
-    no post of that name was."""
+    """Return when a post was forgotten (Unix seconds), or None if no post of that name was.
+
+    The name may be one of the post's ids or the name given in the request.
+    """
     open_journal(state)
     subject = ErasureSubject("post", author, name)
     by_id = sa.select(remembered.c.forgotten_at).where(

@@ -1,14 +1,13 @@
-"""The place of all Lance tables: assets, and what stages keep for themselves.
+"""The store of all Lance tables: erase from assets and from the tables that stages keep.
 
-Scope: which rows of any table hold what is gone, erasing them from every version, tag, index
-and file, and decoding what is left.
-Out of scope: the physical deletion (`tables/upkeep.py`), old versions of objects in a
-bucket (`object_versions.py`).
+Scope: finding the rows of any table that hold the erased data, erasing them from every version,
+tag, index and file, and decoding the remaining files. Out of scope: the physical deletion
+(`tables/upkeep.py`), old versions of objects in a bucket (`object_versions.py`).
 
-No table is named: a table is found by its folder, and its rows by the project's column names
-(`DESCENDS`: a row with such a value was made from it), by any other column of identifiers, and by
-the words of its texts. A row that merely links to it (`LINKS`) stays, without the link. A table
-that is derived from all of an author's posts at once has no such column and is declared in
+No table is named here. A table is found by its folder; its rows are found by the project's column
+names (`DESCENDS` marks rows derived from the value), by any other identifier column, and by the
+words of their texts. A row that only links to erased data (`LINKS`) stays, without the link. A
+table derived from all of an author's posts at once has no such column and is listed in
 `MADE_OF_EVERYTHING`.
 """
 
@@ -34,7 +33,7 @@ from twin_resources.quality.judges.panel import STORED_TABLES
 from twin_resources.storage.tables import store
 from twin_resources.storage.tables.store import StoredTable
 
-# A row is made from what these name, so its key is gone as well.
+# A row is derived from the values in these columns, so its key is erased too.
 DESCENDS = (
     "source_id",
     "document_id",
@@ -47,26 +46,27 @@ DESCENDS = (
     "reader",
     "_input_key",
 )
-# Others name it: the row goes and is rebuilt from what is left, its key means something else.
+# These columns only refer to the target: the row is deleted and rebuilt from what is left, and
+# its key is not followed.
 _NAMES = ("_id", "_ids", "_of", "_key", "_reader", "voters", "author", "path", "url")
-# Lists of links to other rows: the entry goes, and its row stays as it is otherwise.
+# Lists of links to other rows: the entry is removed, and the rest of the row stays.
 LINKS = ("copies",)
 MADE_OF_EVERYTHING = STORED_TABLES
 _AT_ONCE = 2_000
 _KEYS_AT_ONCE = 5_000
-# The author's own words; a question is made up from a template that other samples share.
+# The author's own words. Questions are excluded: they use templates that other samples share.
 _OWN_TEXT = ("text", "answer", "title")
 _OWN_KEYS = ("source_id", "document_id")
 
 
 @dataclass
 class MatchedRows:
-    """Rows of one table that hold what is gone.
+    """Rows of one table that hold the target.
 
     Attributes:
-        keys: their row keys, in any version that is still named.
-        made: those keys whose rows descend from it.
-        linking: keys of rows that only link to it; none of `keys`.
+        keys: row keys of matching rows in the newest or any tagged version.
+        made: the subset of `keys` whose rows were derived from the target.
+        linking: keys of rows that only link to the target; disjoint from `keys`.
     """
 
     keys: set[str] = field(default_factory=set[str])
@@ -81,10 +81,8 @@ class LanceTables:
     instance: Installation
     name: str = "tables"
 
-    # Place
-
     def erase(self, gone: ErasureTarget) -> int:
-        """See `Place.erase`."""
+        """See `DataStore.erase`."""
         erased = 0
         for author in self.authors(gone):
             if gone.whole_author and author == gone.author:
@@ -99,7 +97,7 @@ class LanceTables:
         return erased
 
     def holds(self, gone: ErasureTarget) -> list[str]:
-        """See `Place.holds`."""
+        """See `DataStore.holds`."""
         places: list[str] = []
         bucket = self._bucket()
         for author in self.authors(gone):
@@ -115,12 +113,10 @@ class LanceTables:
             places += self._stale_indexes(author)
         return places
 
-    # What there is
-
     def authors(self, gone: ErasureTarget) -> list[str]:
-        """Folders of the base URI that may hold it: the author's and what is of all authors.
+        """Return folders under the base URI that may hold the target: the author's and shared ones.
 
-        A reader may have asked anyone.
+        For a reader, return all folders, because a reader may have asked any author.
         """
         bucket = self._bucket()
         if bucket is not None:
@@ -130,11 +126,11 @@ class LanceTables:
             names = [path.name for path in base.iterdir() if path.is_dir()] if base.is_dir() else []
         if gone.subject.kind == "reader":
             return sorted(names)
-        # "_" begins the folder of what is of all authors: no slug does
+        # "_" begins the name of a shared folder and never begins a slug
         return sorted(name for name in names if name == gone.author or name.startswith("_"))
 
     def assets(self, author: str) -> list[str]:
-        """Names of an author's tables."""
+        """Return the names of an author's tables."""
         bucket = self._bucket()
         if bucket is not None:
             names = bucket.folders(f"{author}/")
@@ -146,10 +142,10 @@ class LanceTables:
     def hits(
         self, asset: str, author: str, gone: ErasureTarget, *, by_text: bool = True
     ) -> MatchedRows:
-        """Rows of a table that hold it, in the newest version and in every tagged one.
+        """Return the rows that hold the target in the newest version or any tagged one.
 
         Args:
-            by_text: read every text; False: only the columns of identifiers.
+            by_text: read every text if True, only the identifier columns if False.
         """
         matched = MatchedRows()
         for table in self._versions(asset, author):
@@ -161,7 +157,7 @@ class LanceTables:
         return matched
 
     def own_texts(self, asset: str, author: str, gone: ErasureTarget) -> Iterator[str]:
-        """Texts of the rows that are a post, or a part of it, for its marks."""
+        """Yield texts of rows that are a post or part of one, for fingerprinting."""
         for table in self._versions(asset, author):
             keys = [name for name in _OWN_KEYS if name in table.columns]
             texts = [name for name in _OWN_TEXT if name in table.columns]
@@ -172,7 +168,7 @@ class LanceTables:
                     yield from (str(row[name]) for name in texts if row[name])
 
     def _versions(self, asset: str, author: str) -> Iterator[StoredTable]:
-        """A table at every tagged version, the newest one last."""
+        """Yield a table at every tagged version, ending with the newest one."""
         tables = self.instance.tables
         newest = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
         if newest is None:
@@ -183,13 +179,11 @@ class LanceTables:
             yield store.at_version(newest, version)
         yield newest
 
-    # Erasing
-
     def _erase_rows(self, asset: str, author: str, gone: ErasureTarget) -> int:
-        """Rows by key, from every version; a tag that held one moves to what is left."""
+        """Erase rows by key from every version; move an affected tag to what is left."""
         hits = self.hits(asset, author, gone)
-        # What an edit or a deletion took out of the newest version lies in the older ones: those
-        # go in any case, unless nothing here can be about a reader.
+        # Old versions hold what an edit or a deletion removed from the newest one. They are always
+        # deleted, unless the target is a reader and this table holds nothing about readers.
         if (
             not hits.keys
             and not hits.linking
@@ -200,7 +194,7 @@ class LanceTables:
         tables = self.instance.tables
         unlinked = self._without_links(asset, author, hits.linking, gone)
         only_before = hits.linking - set(unlinked[:, 0].to_list() if unlinked.width else ())
-        # Inputs that gave no row are remembered by their key.
+        # Inputs that produced no row are remembered by their key.
         ids = gone.ids if gone.subject.kind == "post" else frozenset[str]()
         keys = sorted(hits.keys | only_before | ids)
         for start in range(0, max(len(keys), 1), _KEYS_AT_ONCE):
@@ -209,15 +203,15 @@ class LanceTables:
             for tag in done.untagged:
                 tables.tag(asset, author, tag)
         if asset == PASSAGES:
-            # `forget` dropped it, for retrained by Lance it finds a third less; until it stands
-            # again, a search scans all vectors.
+            # `forget` dropped the index, because an index retrained by Lance finds a third less.
+            # Until it is rebuilt, a search scans all vectors.
             keep_vector_index(tables, author)
         return len(hits.keys) + unlinked.height
 
     def _without_links(
         self, asset: str, author: str, keys: set[str], gone: ErasureTarget
     ) -> pl.DataFrame:
-        """Rows of the newest version as they stay, their key first; without keys an empty frame."""
+        """Return newest-version rows without the links, key column first; empty without keys."""
         tables = self.instance.tables
         table = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
         if not keys or table is None:
@@ -249,7 +243,7 @@ class LanceTables:
         tables = self.instance.tables
         assets = self.assets(author)
         for asset in assets:
-            # nobody writes while its folder goes
+            # the lease blocks writers while the folder is deleted
             with tables.state.lease(f"table {tables.uri(asset, author)}", wait_s=MAX_WORKING_S):
                 bucket = self._bucket()
                 if bucket is not None:
@@ -261,9 +255,9 @@ class LanceTables:
         return len(assets)
 
     def _stale_indexes(self, author: str) -> list[str]:
-        """Index folders that belong to no index: their words are packed, so they must be gone."""
+        """Return unused index folders, which must be deleted: packed words are unsearchable."""
         if self._bucket() is not None:
-            return []  # Lance lists a bucket as it lists a folder; the old versions are deleted
+            return []  # Lance lists a bucket like a folder; old versions are deleted
         stale: list[str] = []
         tables = self.instance.tables
         for asset in self.assets(author):
@@ -294,7 +288,7 @@ def _held(files: Iterator[tuple[str, Path]], gone: ErasureTarget) -> list[str]:
 
 
 def _scan(table: StoredTable, gone: ErasureTarget, hits: MatchedRows, *, by_text: bool) -> None:
-    """Add the rows of one version that hold it."""
+    """Add the rows of one version that hold the target."""
     columns = [name for name in table.dataset.schema.names if name in _read_columns(table)]
     descends = [name for name in columns if name in DESCENDS]
     names = [name for name in columns if name.endswith(_NAMES) and name not in descends]
@@ -321,7 +315,7 @@ def _scan(table: StoredTable, gone: ErasureTarget, hits: MatchedRows, *, by_text
 
 
 def _read_columns(table: StoredTable) -> set[str]:
-    """Columns that may hold texts: no vectors, no numbers."""
+    """Return the columns that may hold texts, which excludes vectors and numbers."""
     import pyarrow.types as of
 
     columns: set[str] = set()

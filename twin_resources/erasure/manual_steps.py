@@ -1,11 +1,11 @@
-"""What lies outside of an instance's reach, with the day by which it must be gone.
+"""List the data that an installation cannot erase itself, with the deadline for removing it.
 
-Scope: naming these places from the settings, and their deadlines.
-Out of scope: places that can be erased (`data_stores.py`).
+Scope: naming these locations from the settings, and their deadlines.
+Out of scope: stores that can be erased (`data_stores.py`).
 
-The deadline is a month from the request (Regulation (EU) 2016/679, article 12(3),
-https://eur-lex.europa.eu/eli/reg/2016/679/oj): nobody here can look into a backup, so a person is
-told what to do and until when.
+The deadline is one month from the request (Regulation (EU) 2016/679, article 12(3),
+https://eur-lex.europa.eu/eli/reg/2016/679/oj). This code cannot inspect a backup, so it lists for a
+person what to do and by when.
 """
 # pyright: strict
 
@@ -27,10 +27,12 @@ DEADLINE = timedelta(days=30)
 
 @dataclass(frozen=True)
 class ManualStep:
-    """One thing that a person has to see to.
+    """One step that a person has to take.
 
     Attributes:
-        what: the place; how: what to do there; deadline: ISO 8601 date.
+        what: the location.
+        how: what to do there.
+        deadline: ISO 8601 date.
     """
 
     what: str
@@ -46,12 +48,12 @@ def lies_elsewhere(
     still_there: Iterable[str] = (),
     taken: Iterable[float] = (),
 ) -> list[ManualStep]:
-    """Everything outside, for this subject.
+    """Return the manual steps for an erased subject.
 
     Args:
-        asked_at: of the request, seconds since the epoch.
-        still_there: what a trace store that deletes in the background still answers.
-        taken: when it took each deletion, seconds since the epoch.
+        asked_at: when the request was made, seconds since the epoch.
+        still_there: data that a trace store with background deletion still returns.
+        taken: when the trace store accepted each deletion, seconds since the epoch.
     """
     by = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
     steps = _steps(instance, gone, len(list(still_there)), sorted(taken))
@@ -61,7 +63,7 @@ def lies_elsewhere(
 def _steps(
     instance: Installation, gone: ErasureTarget, left: int, taken: Sequence[float]
 ) -> Iterator[tuple[str, str]]:
-    """What, and how."""
+    """Yield (what, how) of each step."""
     settings = instance.settings
     yield (
         f"backups and snapshots of {settings.home.name}/ and of its disk",
@@ -116,7 +118,7 @@ def _steps(
 
 
 def _on_a_hub(settings: Settings, gone: ErasureTarget) -> Iterator[str]:
-    """Checkpoints, with the addresses that `twin publish` noted."""
+    """Yield checkpoints, with the addresses recorded by `twin publish`."""
     file = settings.home / "published.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     notes = [json.loads(line) for line in lines]
@@ -131,7 +133,7 @@ def _between(moments: Sequence[float]) -> str:
 
 
 def _copies(gone: ErasureTarget) -> str:
-    """The checkpoints that another host may have fetched, as paths in its home."""
+    """Return the checkpoints that another host may have fetched, as paths in its home."""
     whole = {f"checkpoints/{gone.author}"} if gone.whole_author else set[str]()
     return ", ".join(
         sorted(whole | {f"checkpoints/*/{checkpoint}" for checkpoint in gone.checkpoints})

@@ -1,9 +1,9 @@
-"""The bucket under the tables: objects, and the old versions that a versioned bucket keeps of them.
+"""List, download and delete objects of the tables' bucket, including old versions.
 
-Scope: listing, fetching and deleting objects with all their versions, over boto3.
+Scope: objects with all their versions, over boto3.
 Out of scope: what the objects hold (`lance_tables.py`), reading tables (Lance does that).
-API: https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html: deleting an
-object of a versioned bucket only adds a marker; what it held goes with `VersionId`.
+API: https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html. Deleting an
+object of a versioned bucket only adds a marker; its content is deleted only by `VersionId`.
 """
 # pyright: strict
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -21,8 +21,8 @@ from typing import Any
 from twin_resources.errors import TwinError
 from twin_resources.storage.tables.tables import Tables
 
-_AT_ONCE = 1_000  # the API's most
-# Lance's names of the options (https://lance.org/guide/object_store/) and boto3's arguments.
+_AT_ONCE = 1_000  # the API's maximum
+# Lance's option names (https://lance.org/guide/object_store/) → boto3's arguments.
 _ARGUMENTS = {
     "endpoint_url": ("aws_endpoint", "AWS_ENDPOINT", "AWS_ENDPOINT_URL"),
     "aws_access_key_id": ("aws_access_key_id", "AWS_ACCESS_KEY_ID"),
@@ -41,7 +41,7 @@ class VersionedBucket:
     prefix: str
 
     def folders(self, under: str = "") -> list[str]:
-        """Names directly under a path, of what has objects below it."""
+        """Return the names directly under a path that have objects below them."""
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self.prefix + under, Delimiter="/"
         )
@@ -52,7 +52,7 @@ class VersionedBucket:
         ]
 
     def download(self, under: str, scratch: Path) -> Iterator[tuple[str, Path]]:
-        """Every object under a path and every old version of it, one file at a time."""
+        """Yield every object under a path and every old version of it, one file at a time."""
         for number, item in enumerate(self._versions(under)):
             if item["marker"]:
                 continue
@@ -64,7 +64,7 @@ class VersionedBucket:
             path.unlink()
 
     def names(self, under: str) -> list[str]:
-        """Every object under a path, also where only old versions of it are left."""
+        """Return every object under a path, including those with only old versions."""
         return sorted({item["Key"][len(self.prefix) :] for item in self._versions(under)})
 
     def remove(self, under: str) -> int:
@@ -72,7 +72,7 @@ class VersionedBucket:
         return self._delete(list(self._versions(under)))
 
     def remove_old_versions(self, under: str) -> int:
-        """Delete what a versioned bucket keeps of objects that were deleted or replaced.
+        """Delete the old versions that a versioned bucket keeps of deleted or replaced objects.
 
         Raises:
             TwinError: the credentials may not delete versions.
@@ -116,10 +116,10 @@ class VersionedBucket:
 
 
 def bucket_of(tables: Tables) -> VersionedBucket | None:
-    """The bucket of the tables; None: they are a folder.
+    """Return the bucket of the tables, or None if they are in a folder.
 
     Raises:
-        TwinError: as `bucket_at`.
+        TwinError: see `bucket_at`.
     """
     return bucket_at(tables.base_uri, tables.storage_options)
 
@@ -127,13 +127,13 @@ def bucket_of(tables: Tables) -> VersionedBucket | None:
 def bucket_at(
     base_uri: str, storage_options: Mapping[str, str] | None = None
 ) -> VersionedBucket | None:
-    """The part of a bucket under an address; None: it is a folder.
+    """Return the part of a bucket under an address, or None if the address is a folder.
 
     Args:
-        storage_options: in Lance's words; the environment says what they do not.
+        storage_options: options under Lance's names; missing ones come from the environment.
 
     Raises:
-        TwinError: it is on another store than S3, or boto3 is not installed.
+        TwinError: the address is on a store other than S3, or boto3 is not installed.
     """
     scheme, separator, rest = base_uri.partition("://")
     if not separator:

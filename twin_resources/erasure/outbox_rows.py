@@ -1,12 +1,12 @@
-"""The place `outbox`: traces and scores that the trace store has not taken yet, or refused.
+"""The store `outbox`: erase traces and scores that the trace store has not accepted or has refused.
 
-Scope: taking spans out of exports that wait, and scores. Out of scope: the outbox
-itself (`langfuse/outbox.py`), what it already sent (`trace_store.py`).
+Scope: removing spans from waiting exports, and removing scores. Out of scope: the outbox itself
+(`langfuse/outbox.py`), data already sent (`trace_store.py`).
 
-An export holds the spans of half a second, of any authors and readers: those that stay are packed
-again under the same number. Answers that are under way end later, so tombstones are written first:
-the outbox leaves out what they name. What the relay is sending right now is waited for, so that the
-trace store, which is erased next, has it.
+An export holds half a second of spans from any authors and readers; the remaining spans are packed
+again under the same number. Answers in progress end later, so tombstones are written first: the
+outbox leaves out what they name. The erasure waits for the relay to finish the item that it is
+sending, so that the trace store, which is erased next, has it.
 """
 # pyright: strict
 
@@ -33,26 +33,26 @@ from twin_resources.observability.trace_store.otlp import OtlpSpan
 
 @dataclass(frozen=True)
 class WaitingInOutbox:
-    """The outbox of the home."""
+    """The home's outbox."""
 
     instance: Installation
     name: str = "outbox"
 
     def erase(self, gone: ErasureTarget) -> int:
-        """See `Place.erase`."""
+        """See `DataStore.erase`."""
         path = outbox_path(self.instance.settings)
         if not path.is_file():
             return 0
-        Outbox(path).close()  # one of an older version gets its tombstones
+        Outbox(path).close()  # adds the tombstones table to an old file
         with opened(path) as connection:
-            connection.execute("BEGIN IMMEDIATE")  # an error closes the file, which takes it back
+            connection.execute("BEGIN IMMEDIATE")  # an error closes the file, which rolls back
             erased, traces = 0, set(gone.traces)
             for table in ("waiting", "refused"):
                 count = _clean_traces(connection, table, gone)
                 erased, traces = erased + len(count), traces | count
             for table in ("waiting", "refused"):
                 erased += _clean_scores(connection, table, gone, traces)
-            erased += connection.execute("DELETE FROM words").rowcount  # messages of servers
+            erased += connection.execute("DELETE FROM words").rowcount  # servers' messages
             bury(connection, _tombstones_of(gone, traces))
             _count_again(connection)
             connection.execute("COMMIT")
@@ -61,14 +61,14 @@ class WaitingInOutbox:
         return erased
 
     def take_again(self, gone: ErasureTarget, *, until: float) -> None:
-        """A reader or an author may come back: only what began before `until` is left out then."""
+        """Accept a returning reader or author again; drop only what began before `until`."""
         path = outbox_path(self.instance.settings)
         if path.is_file():
             with opened(path) as connection:
                 end_at(connection, _people_of(gone), until=until)
 
     def holds(self, gone: ErasureTarget) -> list[str]:
-        """See `Place.holds`."""
+        """See `DataStore.holds`."""
         path = outbox_path(self.instance.settings)
         if not path.is_file():
             return []
@@ -82,7 +82,7 @@ class WaitingInOutbox:
 
 
 def span_holds(span: OtlpSpan, gone: ErasureTarget) -> bool:
-    """Whether a span is of a trace that is gone, or says something of it."""
+    """Return whether a span belongs to an erased trace or holds erased data."""
     return gone.is_value(span.trace_id) or gone.is_among(dict(span.attributes))
 
 
@@ -104,7 +104,7 @@ def _rows(connection: sqlite3.Connection, table: str) -> list[tuple[int, str, by
 
 
 def _clean_traces(connection: sqlite3.Connection, table: str, gone: ErasureTarget) -> set[str]:
-    """Take spans out of the exports; returns their traces."""
+    """Remove matching traces from the exports; return their ids."""
     erased: set[str] = set()
     for number, kind, body in _rows(connection, table):
         spans = spans_of(body) if kind == "trace" else []
@@ -140,7 +140,7 @@ def _clean_scores(
 
 
 def _count_again(connection: sqlite3.Connection) -> None:
-    """The counts that the outbox keeps of what waits."""
+    """Recompute the outbox's counts of waiting items."""
     for name, counted in (
         ("score", "SELECT COUNT(*) FROM waiting WHERE kind = 'score'"),
         ("trace", "SELECT COUNT(*) FROM waiting WHERE kind = 'trace'"),

@@ -1,7 +1,7 @@
-"""From a subject to everything that belongs to it, read before anything is erased.
+"""Find everything that belongs to a subject, before anything is erased.
 
-Scope: following a post to its documents, chunks, samples, traces and checkpoints, an author
-and a reader likewise; the marks of their texts.
+Scope: following a post, an author or a reader to documents, chunks, samples, traces and
+checkpoints; fingerprinting their texts.
 Out of scope: erasing, what a column name means (`lance_tables.py`).
 """
 # pyright: strict
@@ -35,10 +35,10 @@ class _Traces(Protocol):
 
 
 def plan(instance: Installation, subject: ErasureSubject, *, key_hash: str = "") -> ErasureTarget:
-    """Everything that belongs to a subject.
+    """Return everything that belongs to a subject.
 
     Raises:
-        TwinError: nobody knows the post, the author or the reader; nothing was written.
+        TwinError: the post, the author or the reader is unknown; nothing was written.
     """
     ledger.open_tables(instance.state)
     gone = replace(_begin(instance, subject), key_hash=key_hash)
@@ -67,7 +67,7 @@ def plan(instance: Installation, subject: ErasureSubject, *, key_hash: str = "")
         gone = replace(gone, marks=marking.marks())
     gone = replace(gone, authors=_authors_of(instance, gone))
     if subject.kind == "author":
-        return gone  # tables and checkpoints go as folders
+        return gone  # tables and checkpoints are deleted as folders
     gone = _followed(tables, gone)
     authors = [gone.author] if gone.author else instance.registry.authors()
     seen = {one for author in authors for one in trained_on(instance, author, gone)}
@@ -109,7 +109,7 @@ def _display_name(instance: Installation, slug: str) -> str:
             found="nobody of that name in this home",
             next_step="see `twin status` for its authors; a slug is meant, not the name",
         )
-    # one word may be anybody's; the slug is found in any case
+    # a single word may be anybody's name; the slug matches anyway
     return name if " " in name.strip() else ""
 
 
@@ -118,7 +118,7 @@ def _nobody(slug: str) -> ErasureTarget:
 
 
 def _followed(tables: LanceTables, gone: ErasureTarget) -> ErasureTarget:
-    """Add the keys of rows that were made from it, until none is new."""
+    """Add the keys of rows derived from the target, until no new key is found."""
     while True:
         made: set[str] = set()
         chunks: set[str] = set()
@@ -156,8 +156,10 @@ def _posts_of(
 
 
 def _traces_of(instance: Installation, gone: ErasureTarget) -> tuple[set[str], set[str]]:
-    """Traces by the ledger and by the trace store, which may know older or newer ones; and which of
-    them a paid provider's model answered (`model trace-id`)."""
+    """Return the target's traces, and those answered by a paid provider as `model trace-id`.
+
+    Both the ledger and the trace store are read, because either may hold older or newer traces.
+    """
     table = ledger.traces
     with instance.state.reading() as connection:
         statement = sa.select(table)
@@ -182,7 +184,7 @@ def _traces_of(instance: Installation, gone: ErasureTarget) -> tuple[set[str], s
 
 
 def _shows(row: Any, gone: ErasureTarget) -> bool:
-    """Whether a prompt held one of the passages."""
+    """Return whether a prompt held one of the target's passages."""
     shown = row.get("chunks")
     if shown is None:
         metadata = row.get("metadata")
@@ -211,7 +213,7 @@ def _authors_of(instance: Installation, gone: ErasureTarget) -> frozenset[str]:
 
 
 def _mark_asked(instance: Installation, gone: ErasureTarget, marking: FingerprintCollector) -> None:
-    """Mark questions and edits of the traces and of the reader, but not what others say too."""
+    """Fingerprint the target's questions and edits, except words that others also use."""
     requests = list(_asked(instance, gone))
     for is_own, text in requests:
         if is_own:
@@ -222,7 +224,7 @@ def _mark_asked(instance: Installation, gone: ErasureTarget, marking: Fingerprin
 
 
 def _asked(instance: Installation, gone: ErasureTarget) -> Iterator[tuple[bool, str]]:
-    """(whether it goes, question or edit) of everybody."""
+    """Yield (whether it is erased, the text) of everyone's questions and edits."""
     of_reader, reader = gone.subject.kind == "reader", gone.subject.name
     traces, scores = ledger.traces, ledger.scores
     with instance.state.reading() as connection:

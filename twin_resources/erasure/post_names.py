@@ -1,7 +1,7 @@
-"""Which post a person means: by its id, its address, its file or its title.
+"""Find the post that a person means by its id, its address, its file or its title.
 
-Scope: from the words of a request to one post of one author, or a refusal that names the
-nearest. Out of scope: what else belongs to that post (`plan.py`), asking (`journal.py`).
+Scope: matching the words of a request to one post of one author, or refusing with the nearest
+names. Out of scope: what else belongs to that post (`plan.py`), asking (`journal.py`).
 """
 # pyright: strict
 
@@ -19,15 +19,15 @@ from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.errors import TwinError
 
 POSTS, DOCUMENTS = "raw_posts", "cleaned_documents"
-NEAREST = 3  # candidates of a refusal
+NEAREST = 3  # candidates listed in a refusal
 
 
 @dataclass(frozen=True)
 class PostNames:
-    """One imported post, by every name that a person may have of it; unknown ones are empty.
+    """One imported post, with every name that a person may use for it; unknown ones are empty.
 
     Attributes:
-        document_id: as answers, `twin explain` and the page give it.
+        document_id: the id shown in answers, by `twin explain` and on the page.
     """
 
     author: str
@@ -47,10 +47,10 @@ class PostNames:
 
 
 class PostForgotten(TwinError):
-    """No post has that name any more: it was forgotten before.
+    """The post of that name was forgotten earlier, and no other post has the name.
 
     Attributes:
-        day: on which, ISO 8601, UTC.
+        day: when it was forgotten, ISO 8601, UTC.
     """
 
     def __init__(self, author: str, name: str, *, at: float) -> None:
@@ -63,17 +63,17 @@ class PostForgotten(TwinError):
 
 
 def find_post(instance: Installation, name: str, authors: Sequence[str]) -> ErasureSubject:
-    """The post of one of these authors that a name means.
+    """Return the post of one of these authors that a name means.
 
-    Source id and address are exact. A document id, the end of a path and a title are accepted where
-    one post has them. A request that was interrupted is found by what its plan knows.
+    A source id or an address must match exactly. A document id, the end of a path or a title is
+    accepted if only one post has it. The plan of an interrupted request is searched too.
 
     Args:
         authors: slugs.
 
     Raises:
-        PostForgotten: a post of that name was forgotten, and none has it now.
-        TwinError: no post has that name, or several have it; the nearest are listed.
+        PostForgotten: a post of that name was forgotten, and no post has it now.
+        TwinError: no post has that name, or several have it; the message lists the nearest.
     """
     if (unfinished := _unfinished(instance, name, authors)) is not None:
         return unfinished
@@ -87,16 +87,16 @@ def find_post(instance: Installation, name: str, authors: Sequence[str]) -> Eras
 
 
 def post_meant(posts: Sequence[PostNames], name: str) -> ErasureSubject:
-    """The one post among these that a name means, by the rules of `find_post`.
+    """Return the post among these that a name means, by the rules of `find_post`.
 
     Raises:
-        TwinError: as `find_post`.
+        TwinError: see `find_post`.
     """
     for is_meant in _RULES:
         meant = [post for post in posts if is_meant(post, name)]
         exact = is_meant is _has_id_or_address
         if exact and len({post.author for post in meant}) == 1:
-            return ErasureSubject("post", meant[0].author, name)  # an address may have two copies
+            return ErasureSubject("post", meant[0].author, name)  # two copies may share an address
         if len(meant) == 1:
             return ErasureSubject("post", meant[0].author, meant[0].source_id)
         if meant:
@@ -116,7 +116,7 @@ def post_meant(posts: Sequence[PostNames], name: str) -> ErasureSubject:
 
 
 def names_of(instance: Installation, author: str) -> list[PostNames]:
-    """The posts of an author; none before an import."""
+    """Return the posts of an author, or an empty list before an import."""
     tables = instance.tables
     if not tables.exists(POSTS, author):
         return []
@@ -140,7 +140,7 @@ def names_of(instance: Installation, author: str) -> list[PostNames]:
 
 
 def _unfinished(instance: Installation, name: str, authors: Sequence[str]) -> ErasureSubject | None:
-    """The subject of an open request of that name, whose post may be gone from the tables."""
+    """Return the subject of an open request for that name; its post may be deleted already."""
     for request in journal.unfinished(instance.state):
         subject = request.subject
         if subject is None or subject.kind != "post" or subject.author not in authors:
@@ -159,7 +159,7 @@ def _has_document_id(post: PostNames, name: str) -> bool:
 
 
 def _has_path(post: PostNames, name: str) -> bool:
-    """Whether one is the end of the other: the file where it lies, or its bare name."""
+    """Return whether one is the end of the other: the file's full path, or its bare name."""
     asked = f"/{name.replace(chr(92), '/').removeprefix('./').strip('/')}"
     known = [f"/{path.strip('/')}" for path in (post.source_id, post.path) if path]
     return any(asked.endswith(path) or path.endswith(asked) for path in known)
@@ -178,7 +178,7 @@ _RULES: tuple[Callable[[PostNames, str], bool], ...] = (
 
 
 def _nearest(posts: Sequence[PostNames], name: str) -> list[PostNames]:
-    """The posts that have the name's words in one of theirs, else those that are spelt like it."""
+    """Return posts with a name that contains the given one, then those with a similar spelling."""
     asked = name.casefold().strip()
     by_name = {one.casefold(): post for post in posts for one in post.all}
     holding = [post for one, post in by_name.items() if asked and asked in one]

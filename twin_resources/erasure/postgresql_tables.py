@@ -1,7 +1,7 @@
-"""Tables of a PostgreSQL server, rewritten so that no page of them holds what was deleted.
+"""Rewrite tables of a PostgreSQL server, so that no page of them holds deleted data.
 
-Scope: `VACUUM (FULL)` and what the server has noted of the values. Out of scope:
-deleting rows (`state_store.py`, `dagster_records.py`); the server's write-ahead log and its backups
+Scope: `VACUUM (FULL)` and the server's statistics of the values. Out of scope: deleting rows
+(`state_store.py`, `dagster_records.py`); the server's write-ahead log and backups
 (`manual_steps.py` names them).
 """
 # pyright: strict
@@ -14,14 +14,15 @@ import sqlalchemy as sa
 
 
 def rewrite_tables(engine: sa.Engine, names: Iterable[str]) -> None:
-    """Write tables again, and the planner's statistics with them.
+    """Rewrite tables, and the planner's statistics with them.
 
-    `ANALYZE` keeps common values and histogram bounds of each column, short texts as they are. They
-    are taken again from the rows that are left, and their own table is rewritten: a role that
-    owns the database may do that, another one is passed over with a warning of the server.
+    `ANALYZE` keeps each column's common values and histogram bounds, including short texts
+    verbatim. They are collected again from the remaining rows, and the statistics table itself is
+    rewritten. The owner of the database may do that; for another role the server skips the table
+    with a warning.
 
     Args:
-        engine: of the database.
+        engine: the database engine.
         names: tables without a schema.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

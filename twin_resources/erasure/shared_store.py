@@ -1,8 +1,8 @@
-"""The place `shared store`: checkpoints that other hosts may fetch (`TWIN_STORE_URI`).
+"""The store `shared store`: erase checkpoints that other hosts may fetch (`TWIN_STORE_URI`).
 
-Scope: which folders there are gone, and deleting them with every old version of an object.
-Out of scope: the checkpoints of this home (`checkpoint_folders.py`), and those that other
-hosts have fetched, which nobody here can reach (`manual_steps.py`).
+Scope: finding the folders to erase there, and deleting them with every old version of an object.
+Out of scope: this home's checkpoints (`checkpoint_folders.py`), and copies that other hosts have
+already fetched, which cannot be erased from here (`manual_steps.py`).
 """
 # pyright: strict
 
@@ -20,7 +20,7 @@ from twin_resources.storage.places import FilePlace
 
 @dataclass(frozen=True)
 class SharedStore:
-    """`<store>/checkpoints/<author>/<hash>/`; nothing where no store is named."""
+    """`<store>/checkpoints/<author>/<hash>/`, or nothing if no store is configured."""
 
     instance: Installation
     name: str = "shared store"
@@ -46,8 +46,11 @@ class SharedStore:
         return self.instance.settings.store_uri
 
     def _folders(self, gone: ErasureTarget) -> list[str]:
-        """`checkpoints/<author>/<hash>` of those that were trained on it, or of the author; also
-        where a bucket keeps nothing but old versions of them."""
+        """Return `checkpoints/<author>/<hash>` of each matching checkpoint.
+
+        A checkpoint matches if it was trained on the target or is the erased author's, even if the
+        bucket keeps only old versions of it.
+        """
         if not self._address:
             return []
         bucket, place = bucket_at(self._address), FilePlace(self._address)

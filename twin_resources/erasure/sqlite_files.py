@@ -1,7 +1,7 @@
-"""One SQLite file cleaned for good: rows out, pages zeroed, the log moved into the file.
+"""Clean one SQLite file permanently: delete rows, zero free pages, and empty the log.
 
 Scope: deleting rows by what they hold, `VACUUM`, the write-ahead log.
-Out of scope: which files there are, what a row means (the places).
+Out of scope: which files there are, what a row means (the stores).
 Method: https://www.sqlite.org/pragma.html#pragma_secure_delete, https://www.sqlite.org/lang_vacuum.html:
 without them a deleted row stays readable in free pages and in the log.
 """
@@ -27,7 +27,7 @@ BUSY_S = MAX_IDLE_S
 
 @contextmanager
 def opened(path: Path) -> Generator[sqlite3.Connection]:
-    """A connection that overwrites what it deletes.
+    """Open a connection that overwrites what it deletes.
 
     Raises:
         TwinError: the file is busy for three minutes, or cannot be written (`StorageFault`).
@@ -49,7 +49,7 @@ def opened(path: Path) -> Generator[sqlite3.Connection]:
 
 
 def delete_holding(connection: sqlite3.Connection, table: str, gone: ErasureTarget) -> int:
-    """Delete the rows of a table that hold it anywhere, also packed; returns how many."""
+    """Delete the rows of a table that hold the target anywhere, even packed; return the count."""
     rows = connection.execute(f'SELECT rowid, * FROM "{table}"')
     held = [(row[0],) for row in rows if row_holds(row[1:], gone)]
     connection.executemany(f'DELETE FROM "{table}" WHERE rowid = ?', held)
@@ -57,7 +57,7 @@ def delete_holding(connection: sqlite3.Connection, table: str, gone: ErasureTarg
 
 
 def row_holds(row: tuple[Any, ...], gone: ErasureTarget) -> bool:
-    """Whether any value of a row holds it."""
+    """Return whether any value of a row holds the target."""
     for value in row:
         if isinstance(value, bytes):
             if any(gone.is_value(one.value) or gone.is_in(one.value) for one in of_bytes(value)):
@@ -68,10 +68,10 @@ def row_holds(row: tuple[Any, ...], gone: ErasureTarget) -> bool:
 
 
 def rewrite(path: Path) -> None:
-    """Write the file again without free pages, and empty its log.
+    """Rewrite the file without free pages, and empty its log.
 
     Raises:
-        TwinError: somebody reads or writes it all the time.
+        TwinError: another process keeps reading or writing the file.
     """
     with opened(path) as connection:
         connection.execute("VACUUM")

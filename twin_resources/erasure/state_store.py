@@ -1,11 +1,11 @@
-"""The place `state`: ledger, registry, keys, evidence, and what tables remember.
+"""The store `state`: erase from the ledger, registry, keys, evidence and tables' remembered keys.
 
-Scope: which rows of the state store hold what is gone, and erasing them physically.
-Out of scope: the tables' meaning (`state/`, `ledger/`, `access/keys.py`), the journal of
-forgetting, which is closed last (`journal.py`).
+Scope: finding the rows of the state store that hold the erased data, and erasing them physically.
+Out of scope: the tables' meaning (`state/`, `ledger/`, `access/keys.py`), the erasure journal,
+which is closed last (`journal.py`).
 
-A settled value is a number that a bet rested on, and the sequence must not change under the
-detector: its reader is replaced by a word that nobody can lead back.
+A settled value is a number that a bet depended on, and the detector's sequence must not change. Its
+reader is therefore replaced by a random word that cannot be traced back.
 """
 # pyright: strict
 
@@ -39,22 +39,23 @@ SETTLED, KEYS = "ledger_settled", "gateway_keys"
 
 @dataclass(frozen=True)
 class StateStore:
-    """Every table of the state store but the journal."""
+    """Every table of the state store except the journal."""
 
     instance: Installation
     name: str = "state"
 
     @property
     def path(self) -> Path | None:
-        """The SQLite file; None: it is a server's."""
+        """The SQLite file, or None if the store is on a server."""
         url = self.instance.state.engine.url
         return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
     def erase(self, gone: ErasureTarget) -> int:
-        """See `Place.erase`."""
+        """See `DataStore.erase`."""
         open_tables(self.instance.state)
         erased = 0
-        # A reading of the ledger that began before the traces went may be about to store them.
+        # The lease waits for a ledger reading that began before the traces were deleted, because
+        # it may still store them.
         with (
             self.instance.state.lease(LEDGER, wait_s=MAX_WORKING_S),
             self.instance.state.transaction() as connection,
@@ -67,9 +68,9 @@ class StateStore:
         return erased
 
     def rewrite(self) -> None:
-        """Write the store again, so that no free page or log holds what was deleted."""
+        """Rewrite the store, so that no free page or log holds what was deleted."""
         if self.path is not None:
-            self.instance.state.close()  # this process must not be the reader that is waited for
+            self.instance.state.close()  # otherwise `rewrite` would wait for this process
             rewrite(self.path)
         else:
             engine = self.instance.state.engine
@@ -78,7 +79,7 @@ class StateStore:
             rewrite_tables(engine, names)
 
     def holds(self, gone: ErasureTarget) -> list[str]:
-        """See `Place.holds`; the journal's own rows are left out until it is closed."""
+        """See `DataStore.holds`; the journal's own rows are excluded until it is closed."""
         places: list[str] = []
         with self.instance.state.reading() as connection:
             for table in _tables(connection):
@@ -87,7 +88,7 @@ class StateStore:
         return places
 
     def holds_at_all(self, gone: ErasureTarget) -> list[str]:
-        """The file as a whole, free pages and journal included; after the journal is closed."""
+        """Search the whole file, free pages and journal included, once the journal is closed."""
         if self.path is None:
             return self.holds(gone)
         where = held_in(self.path, gone)
@@ -137,7 +138,7 @@ def _erase(connection: sa.Connection, table: sa.Table, gone: ErasureTarget) -> i
 
 
 def _is_of_a_trace(values: Mapping[str, Any], gone: ErasureTarget) -> bool:
-    """A row of the ledger goes whole: without its trace or its reader it means nothing."""
+    """Return whether to delete the whole row: it means nothing without its trace or its reader."""
     return "trace_id" in values or any(
         isinstance(values.get(name), str) and gone.is_value(values[name])
         for name in ("reader", "input_key")
@@ -145,7 +146,7 @@ def _is_of_a_trace(values: Mapping[str, Any], gone: ErasureTarget) -> bool:
 
 
 def _erase_keys(connection: sa.Connection, table: sa.Table, gone: ErasureTarget) -> int:
-    """Keys of a reader, and keys that reach nobody but the author."""
+    """Delete the reader's key and keys for only the author; remove the author from others."""
     erased = 0
     for row in connection.execute(sa.select(table)).mappings().all():
         mine = table.c.key_hash == row["key_hash"]
@@ -167,8 +168,8 @@ def _erase_keys(connection: sa.Connection, table: sa.Table, gone: ErasureTarget)
 
 
 def _unname_spending(connection: sa.Connection, table: sa.Table, gone: ErasureTarget) -> int:
-    """What was spent stays spent, or limits would open: it loses the name of who is gone."""
+    """Keep the amounts, so that limits hold, and remove the name of whoever is erased."""
     if table.name != SPENDING[0]:
-        return 0  # both tables at once
+        return 0  # `unname` covers both tables at once
     erased = unname(connection, "author", gone.author) if gone.whole_author else 0
     return erased + (unname(connection, "key", id_of_hash(gone.key_hash)) if gone.key_hash else 0)

@@ -1,11 +1,11 @@
-"""Marks of a text: what proves that a text is gone, without holding the text.
+"""Fingerprint texts, to prove that a text is erased without keeping the text.
 
 Scope: words, hashes of runs of words, and finding such a run in another text.
-Out of scope: whose texts are marked (`plan.py`), reading files (`decoding.py`).
+Out of scope: whose texts are fingerprinted (`plan.py`), reading files (`decoding.py`).
 Method: fingerprints of overlapping runs, Schleimer, Wilkerson and Aiken, "Winnowing: Local
 Algorithms for Document Fingerprinting", 2003 (https://doi.org/10.1145/872757.872770), without its
 thinning: every run of 8 words is kept as a 64-bit hash. Markup, line breaks and JSON's escapes
-between the words do not count. A text of five to seven words is one run of its own length.
+between the words are ignored. A text of five to seven words is one run of its own length.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ from twin_resources.atomic_writes import replace_file
 RUN = 8  # words; the gate's measure of copying uses the same length
 FEWEST = 5  # a shorter title or question is a phrase that anybody may use
 _WORD = re.compile(r"[^\W_]+")
-# JSON's escapes, tags and character references: white space between words
+# JSON's escapes, tags and character references count as white space between words
 _ESCAPED = re.compile(
     r"\\(?:[nrtbf/\"]|u[0-9a-fA-F]{4})|</?[a-zA-Z][^<>]{0,300}>|&(?:#x?[0-9a-fA-F]{1,6}|\w{2,8});"
 )
@@ -40,15 +40,15 @@ class TextFingerprints:
     """Hashes of runs of words.
 
     Attributes:
-        runs: sorted, 64 bits each.
-        lengths: how many words the runs have; 8, and those of shorter texts.
+        runs: sorted 64-bit hashes.
+        lengths: run lengths in words: 8, and the lengths of shorter texts.
     """
 
     runs: Hashes
     lengths: tuple[int, ...] = (RUN,)
 
     def found_in(self, text: str) -> bool:
-        """Whether the text repeats one of the runs."""
+        """Return whether the text repeats one of the runs."""
         if not self.runs.size:
             return False
         hashed = _hashed(text)
@@ -57,14 +57,14 @@ class TextFingerprints:
         )
 
     def save(self, path: Path) -> None:
-        """Write them to a file that is complete whenever it exists."""
+        """Write the fingerprints to a file that is never visible half-written."""
         stream = io.BytesIO()
         np.savez(stream, runs=self.runs, lengths=np.array(self.lengths, dtype=np.int64))
         replace_file(path, stream.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> TextFingerprints:
-        """Read them back.
+        """Read saved fingerprints.
 
         Raises:
             OSError, ValueError: the file is missing or damaged.
@@ -74,19 +74,19 @@ class TextFingerprints:
 
 
 def empty_marks() -> TextFingerprints:
-    """Marks of nothing."""
+    """Return an empty set of fingerprints."""
     return TextFingerprints(np.zeros(0, dtype=np.uint64))
 
 
 class FingerprintCollector:
-    """Collects texts that go, then takes out what texts that stay say as well."""
+    """Collect the runs of erased texts, then drop those that remaining texts share."""
 
     def __init__(self) -> None:
         self._parts: list[Hashes] = []
         self._lengths = {RUN}
 
     def add(self, text: str) -> None:
-        """A text that goes."""
+        """Add the runs of a text that is erased."""
         hashed = _hashed(text)
         if FEWEST <= hashed.size < RUN:
             self._lengths.add(int(hashed.size))
@@ -94,7 +94,7 @@ class FingerprintCollector:
             self._parts.append(_runs(hashed, min(RUN, int(hashed.size))))
 
     def keep(self, text: str) -> None:
-        """A text that stays: what was added before and stands in it too marks nobody."""
+        """Drop runs added earlier that also occur in this remaining text."""
         if len(self._parts) > 1:
             self._parts = [self.marks().runs]
         if self._parts and self._parts[0].size:
@@ -104,24 +104,24 @@ class FingerprintCollector:
                 self._parts = [self._parts[0][~_members(self._parts[0], runs)]]
 
     def marks(self) -> TextFingerprints:
-        """What only the texts that go say."""
+        """Return fingerprints that occur only in the erased texts."""
         joined = np.concatenate(self._parts) if self._parts else np.zeros(0, dtype=np.uint64)
         return TextFingerprints(np.unique(joined), tuple(sorted(self._lengths)))
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text, case folded; escapes of JSON between them are white space."""
+    """Return a text's words, case-folded; JSON escapes between them count as white space."""
     return _WORD.findall(_ESCAPED.sub(" ", text).casefold())
 
 
 def _hashed(text: str) -> Hashes:
-    """One hash a word."""
+    """Return one hash per word."""
     words = split_words(text)
     return np.fromiter((_hash(word) for word in words), dtype=np.uint64, count=len(words))
 
 
 def _runs(hashed: Hashes, length: int) -> Hashes:
-    """One hash a run of that many words; none for a shorter text."""
+    """Return one hash per run of that many words, or none for a shorter text."""
     count = hashed.size - length + 1
     if count <= 0:
         return np.zeros(0, dtype=np.uint64)
@@ -137,7 +137,7 @@ def _hash(word: str) -> int:
 
 
 def _members(values: Hashes, among: Hashes) -> NDArray[np.bool_]:
-    """Which values are among the others, which are sorted."""
+    """Return which values are in `among`, which must be sorted."""
     if not among.size:
         return np.zeros(values.size, dtype=np.bool_)
     places = np.minimum(np.searchsorted(among, values), among.size - 1)

@@ -1,15 +1,15 @@
-"""The place `traces`: the embedded trace store's file, or a Langfuse over its API.
+"""The store `traces`: erase from the embedded trace store's file, or from a Langfuse over its API.
 
-Scope: finding traces and scores of what is gone, deleting them, and looking again.
-Out of scope: the store's tables (`trace_store/trace_tables.py`), the API
-(`langfuse/client.py`), the ledger's copy (`state_store.py`).
+Scope: finding traces and scores that hold the erased data, deleting them, and checking again.
+Out of scope: the store's tables (`trace_store/trace_tables.py`), the API (`langfuse/client.py`),
+the ledger's copy (`state_store.py`).
 
-The file is worked on directly, whether the store runs or not: SQLite lets a second process write.
-A Langfuse in the cloud answers 429 beyond its requests a minute: whoever erases waits as long as it
-asks. It also takes only 50 to 1,000 deletions a day: what it took is in the journal, and the next
-run goes on after it. A Langfuse takes a deletion (202, "queued") and carries it out in the
-background (https://langfuse.com/docs/administration/data-deletion), and it also takes spans in the
-background: what it still answers is told with a deadline and is no failure.
+The file is edited directly, whether or not the store is running; SQLite allows a second process to
+write. A cloud Langfuse answers 429 above its requests per minute; the caller waits as long as the
+answer asks. It also accepts only 50 to 1,000 deletions a day; the journal records accepted ones,
+and the next run continues from there. Langfuse accepts a deletion (202, "queued") and performs it
+in the background (https://langfuse.com/docs/administration/data-deletion); it also ingests spans in
+the background. Data it still returns is reported with a deadline and is not a failure.
 """
 # pyright: strict
 
@@ -37,13 +37,17 @@ from twin_resources.observability.langfuse.datasets import dataset_items
 _AT_ONCE = 500
 NOT_FOUND, NOT_ALLOWED, TOO_MANY = 404, 405, 429
 TRACES_A_CALL = 500  # 17 KB of ids
-EXPERIMENT_ITEM = "experiment-item-run"  # the SDK's name of an experiment's outermost spans
+EXPERIMENT_ITEM = "experiment-item-run"  # the SDK's name for an experiment's outermost spans
 
 
 @dataclass(frozen=True)
 class SeenObservation:
-    """An observation: whose it is, everything that it holds (`row`), and which paid provider's
-    model it was asked of, if one was."""
+    """One observation of a trace.
+
+    Attributes:
+        row: everything that the observation holds.
+        provider: the paid provider's model that was called, or empty if none was.
+    """
 
     trace_id: str
     reader: str
@@ -54,7 +58,7 @@ class SeenObservation:
 
 @dataclass(frozen=True)
 class EmbeddedTraces:
-    """`traces.sqlite` of the home."""
+    """The home's `traces.sqlite`."""
 
     instance: Installation
     name: str = "traces"
@@ -64,7 +68,7 @@ class EmbeddedTraces:
         return self.instance.settings.home / "traces.sqlite"
 
     def seen(self) -> Iterator[SeenObservation]:
-        """Every observation, one at a time."""
+        """Yield every observation, one at a time."""
         if not self.path.is_file():
             return
         connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=MAX_IDLE_S)
@@ -88,7 +92,7 @@ class EmbeddedTraces:
                 for table in ("observations", "scores"):
                     sql = f"DELETE FROM {table} WHERE trace_id IN ({marks})"
                     erased += connection.execute(sql, some).rowcount
-            # what a reader gave on answers of somebody else
+            # scores that a reader gave on other readers' answers
             rows = connection.execute("SELECT rowid, * FROM scores").fetchall()
             held = [(row[0],) for row in rows if row_holds(row[1:], gone)]
             connection.executemany("DELETE FROM scores WHERE rowid = ?", held)
@@ -105,16 +109,16 @@ class EmbeddedTraces:
 
 @dataclass(frozen=True)
 class LangfuseTraces:
-    """A Langfuse that the settings name. `is_background`: deletions take effect later."""
+    """The Langfuse named in the settings; `is_background` means deletions take effect later."""
 
     instance: Installation
     client: LangfuseClient
-    request: int = 0  # of the journal
+    request: int = 0  # number of the request in the journal
     name: str = "traces"
     is_background: bool = True
 
     def seen(self) -> Iterator[SeenObservation]:
-        """Every generation and every answer of an evaluation's experiments, newest first."""
+        """Yield every generation, then every evaluation experiment's answers, newest first."""
         for item in chain(
             self.client.observations(type="GENERATION", expand_metadata=("twin.chunks",)),
             self.client.observations(name=EXPERIMENT_ITEM),
@@ -130,7 +134,7 @@ class LangfuseTraces:
             )
 
     def items(self, gone: ErasureTarget) -> list[str]:
-        """Ids of the items of evaluations' datasets that hold it."""
+        """Return ids of evaluation dataset items that hold the target."""
         return [
             str(item["id"])
             for author in sorted(gone.authors | {gone.author} - {""})
@@ -139,14 +143,16 @@ class LangfuseTraces:
         ]
 
     def erase(self, gone: ErasureTarget) -> int:
-        """Ask for the deletion of every trace, score and item that this request has not asked for
-        yet; returns how many of these. See `DataStore.erase`."""
+        """Request deletion of matching traces, scores and items; return the number of new requests.
+
+        See `DataStore.erase`.
+        """
         journal.open_journal(self.instance.state)
         traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
         scores = [
             str(score["id"])
             for score in self.client.scores()
-            if gone.is_among(score) and _trace_of(score) not in traces  # those go with their traces
+            if gone.is_among(score) and _trace_of(score) not in traces  # deleted with its trace
         ]
         taken = journal.deletions_of(self.instance.state, self.request)
         left = [trace for trace in sorted(traces) if digest_of("trace", trace) not in taken]
@@ -164,7 +170,7 @@ class LangfuseTraces:
         return count
 
     def _delete_traces(self, trace_ids: Sequence[str]) -> None:
-        """Many a call; one by one where the server has no such route."""
+        """Delete traces in batches, or one by one if the server has no batch route."""
         for start in range(0, len(trace_ids), TRACES_A_CALL):
             some = trace_ids[start : start + TRACES_A_CALL]
             try:
@@ -179,11 +185,11 @@ class LangfuseTraces:
 
     @contextmanager
     def _asking(self, *hashes: str, may_lack: bool = True) -> Generator[None]:
-        """Note in the journal that a deletion was taken, or put off.
+        """Record in the journal that a deletion was accepted or put off.
 
         Args:
-            may_lack: 404 counts as taken: it has gone, or this server has no such route; `holds`
-                tells what is still answered.
+            may_lack: count 404 as accepted, because the object is already deleted or this server
+                has no such route. `holds` reports what the server still returns.
         """
         try:
             yield
@@ -195,7 +201,7 @@ class LangfuseTraces:
         journal.note_deletions(self.instance.state, self.request, hashes)
 
     def holds(self, gone: ErasureTarget) -> list[str]:
-        """Traces, scores and items that it still answers; see `DataStore.holds`."""
+        """Return traces, scores and items that Langfuse still returns; see `DataStore.holds`."""
         places = [f"trace {one.trace_id}" for one in self.seen() if is_of(one, gone)]
         places += [f"dataset item {item_id}" for item_id in self.items(gone)]
         return places + [
@@ -210,7 +216,7 @@ def _trace_of(score: Mapping[str, Any]) -> str:
 
 
 def trace_store_of(instance: Installation, request: int = 0) -> DataStore:
-    """The trace store that the settings name, for a request of the journal."""
+    """Return the trace store named in the settings, for a request of the journal."""
     if not instance.settings.has_real_langfuse:
         return EmbeddedTraces(instance)
     client = LangfuseClient.from_settings(instance.settings, wait=time.sleep)
@@ -218,7 +224,7 @@ def trace_store_of(instance: Installation, request: int = 0) -> DataStore:
 
 
 def is_of(seen: SeenObservation, gone: ErasureTarget) -> bool:
-    """Whether a trace is a subject's: asked by the reader, of the author, or showing the post."""
+    """Return whether a trace is by the reader, of the author, or shows the post."""
     if gone.is_value(seen.trace_id) or gone.is_value(seen.reader):
         return True
     if gone.whole_author and seen.author == gone.author:

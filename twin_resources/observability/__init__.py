@@ -1,5 +1,4 @@
-"""What happened, for people: traces, scores and notices.
+"""Record what happened and show it to people: traces, scores and notices.
 
-Scope: recording and reading it. Out of scope: what is concluded from it
-(`quality/`).
+Scope: recording and reading them. Out of scope: conclusions drawn from them (`quality/`).
 """

@@ -1,13 +1,13 @@
-"""Telling people what the loop did: a queue in the state store, and the ways out of it.
+"""Notify people of what the loop did, through a queue in the state store.
 
 Scope: `announce` (in the transaction of the event itself), `deliver`, the addresses.
 Out of scope: deciding that something happened (sensors, registry), what a run logs.
-Delivery: Apprise, https://github.com/caronc/apprise/wiki; it knows Slack webhooks, e-mail and
-generic webhooks, and some hundred more by the scheme of the address.
+Delivery: Apprise, https://github.com/caronc/apprise/wiki, which supports Slack webhooks, e-mail,
+generic webhooks and some hundred more services, by the address's scheme.
 
 A notice is written in the same transaction as its event and sent afterwards, so that a crash loses
-none (one between sending and noting it sends it twice). An address that was not reached is tried
-again at the next tick, for three days; the others are not written to again.
+none (a crash between sending and recording sends it twice). An address that was not reached is
+tried again at the next tick, for three days; the other addresses do not get the notice again.
 """
 # pyright: strict
 
@@ -39,17 +39,18 @@ Event = Literal[
     "judge_changed",
 ]
 KEPT_TRYING_S = 3 * 86_400.0
-AT_ONCE = 50  # notices a call, so that a dead mail server does not hold a tick up for minutes
+AT_ONCE = 50  # per call, so that a dead mail server does not delay a tick for minutes
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing that a person should know.
+    """One message for people.
 
     Attributes:
-        key: the same for the same event; it is announced once.
+        key: identifies the event, which is announced once.
         author: slug.
-        title: one line. `text`: what was found and what to do; never a reader's or author's text.
+        title: one line.
+        text: what was found and what to do; never a reader's or an author's text.
         links: label → address in the UI.
     """
 
@@ -68,7 +69,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What one call of `deliver` did; counts are of (notice, address) pairs."""
+    """The result of one call of `deliver`; counts are of (notice, address) pairs."""
 
     sent: int
     waiting: int
@@ -76,24 +77,30 @@ class Delivery:
 
 
 class Channel(Protocol):
-    """One address that can be written to."""
+    """One address that notices can be sent to."""
 
     @property
     def name(self) -> str:
-        """For the queue: tells this address from others without showing a password."""
+        """The address's distinct name in the queue, without passwords."""
         ...
 
     def send(self, notice: Notice) -> None:
-        """Raises TwinError when it was not accepted."""
+        """Send a notice.
+
+        Raises:
+            TwinError: the notice was not accepted.
+        """
         ...
 
 
 class AppriseChannel:
-    """An address in Apprise's grammar: `https://hooks.slack.com/services/…`, `mailto://…`,
-    `json://host/path` for a generic webhook.
+    """An address in Apprise's grammar.
+
+    Examples are `https://hooks.slack.com/services/…`, `mailto://…`, and `json://host/path` for a
+    generic webhook.
 
     Raises:
-        TwinError: the address is in no form that Apprise knows.
+        TwinError: the address has no form that Apprise supports.
     """
 
     def __init__(self, address: str) -> None:
@@ -112,8 +119,8 @@ class AppriseChannel:
         self._apprise.add(channel)
         # Two webhooks of one workspace look alike once their tokens are masked.
         self.name: str = f"{channel.url(privacy=True)} {_mark_of(channel.url())}"
-        # Whoever was named is told, and nobody whom its server names in turn. After the name, by
-        # which it is known who was told: it has the setting in it.
+        # Send only to the named address, not to one that its server redirects to. Set this after
+        # the name, which contains the setting and identifies who already has a notice.
         channel.redirects = False
 
     def send(self, notice: Notice) -> None:
@@ -130,7 +137,7 @@ class AppriseChannel:
 
 @dataclass(frozen=True)
 class WrongAddress:
-    """An address that no notice can be sent to, so that the others get theirs meanwhile."""
+    """An unusable address, kept as a channel so that the other addresses still get notices."""
 
     name: str
     reason: TwinError
@@ -140,7 +147,7 @@ class WrongAddress:
 
 
 def channels(addresses: Sequence[str]) -> list[Channel]:
-    """The ways out that the settings name; one that is in no known form takes no notice."""
+    """Return the channels in the settings; an address of unknown form refuses every notice."""
     return [_channel(address) for address in addresses]
 
 
@@ -152,12 +159,12 @@ def _channel(address: str) -> Channel:
 
 
 def _mark_of(address: str) -> str:
-    """Tells one address from another; nothing of it can be read back."""
+    """Return a short hash that distinguishes addresses and reveals nothing about them."""
     return hashlib.sha256(address.encode()).hexdigest()[:12]
 
 
 def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
-    """Queue a notice in the caller's transaction; False: this event was announced before.
+    """Queue a notice in the caller's transaction; return False if its event was announced before.
 
     Args:
         at: seconds since the epoch.
@@ -183,12 +190,10 @@ def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
 
 
 def deliver(state: State, ways: Sequence[Channel], *, now: float) -> Delivery:
-    """Send what is queued, oldest first; an address that fails is passed over until the next call.
+    """Send queued notices, oldest first; skip an address that fails until the next call.
 
-    Notices that some address has refused come last: what waits three days for one that is gone
-    keeps nothing from the others.
-
-    Without an address a notice stays in the queue's history and counts as done.
+    Notices that an address has refused come last, so that three days of retries for a dead address
+    do not delay the others. Without an address, a notice stays in the queue's history as done.
     """
     sent = waiting = given_up = 0
     failed: dict[str, str] = {}
@@ -233,7 +238,7 @@ def _queued(state: State) -> Sequence[sa.Row[Any]]:
 
 
 class _Heard(logging.Handler):
-    """While it is entered, what Apprise says of a failure; it returns no more than False."""
+    """Collects Apprise's failure messages while entered; Apprise itself returns only False."""
 
     def __init__(self, messages: list[str]) -> None:
         super().__init__(logging.WARNING)

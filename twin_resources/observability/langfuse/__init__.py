@@ -1,5 +1,5 @@
-"""Langfuse's API as a client: reading and writing traces and scores, and the outbox before it.
+"""Read and write traces and scores through Langfuse's API, with an outbox in front of it.
 
-Scope: what is true of a real Langfuse and of the embedded store alike. Out of scope:
-the embedded store itself (`trace_store/`).
+Scope: behaviour shared by a real Langfuse and the embedded store. Out of scope: the embedded store
+itself (`trace_store/`).
 """

@@ -1,7 +1,7 @@
-"""Reads and writes of traces and scores, on the embedded trace store or a real Langfuse.
+"""Read and write traces and scores, on the embedded trace store or a real Langfuse.
 
 Scope: HTTP to the endpoints that both have, paging, and failures as `TwinError`.
-Out of scope: what a score means (sensors, assets), retries that must survive a dead server
+Out of scope: what a score means (sensors, assets), retries that must survive an unavailable server
 (an outbox), prompts and datasets.
 API: https://api.reference.langfuse.com. A failed read raises; it never looks like an empty one.
 """
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 ALL_GROUPS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"
 SCORE_GROUPS = "core,details,subject,annotation"
-SCORE_PAGE = 100  # the API's most
-OBSERVATION_PAGE = 200  # with input, output and metadata a row is some KB
-LONG_METADATA = ("twin.chunks",)  # a list of ids soon has more than the 200 characters answered
-MIN_WAIT_S, DEFAULT_WAIT_S = 1.0, 60.0  # after 429; the second where it does not say how long
-MAX_PAGES = 10_000  # a cursor that leads back to itself must not loop for ever
+SCORE_PAGE = 100  # the API's maximum
+OBSERVATION_PAGE = 200  # with input, output and metadata, a row is some KB
+LONG_METADATA = ("twin.chunks",)  # values of more than 200 characters are cut by default
+MIN_WAIT_S, DEFAULT_WAIT_S = 1.0, 60.0  # after 429; the second is used without Retry-After
+MAX_PAGES = 10_000  # a cursor that points back to itself must not loop forever
 
 
 class TraceStoreError(TwinError):
-    """A call to the trace store failed. `status` is the HTTP status, None when nothing answered."""
+    """A call to the trace store failed; `status` is the HTTP status, or None without an answer."""
 
     def __init__(self, tried: str, *, found: str, next_step: str, status: int | None) -> None:
         self.status = status
@@ -46,20 +46,20 @@ class TraceStoreError(TwinError):
 
     @property
     def is_of_the_store(self) -> bool:
-        """Whether the store answered, and failed: it may do better for a part of what was asked."""
+        """Whether the store answered with a server error; a smaller request may succeed."""
         return self.status is not None and self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class LangfuseClient:
-    """One project of a trace store.
+    """A client for one project of a trace store.
 
     Args:
-        host: base URL without a path, `http://127.0.0.1:4318` or a Langfuse's address.
+        host: base URL without a path, such as `http://127.0.0.1:4318` or a Langfuse's address.
         public_key, secret_key: the project's key pair.
-        timeout_s: of one call.
-        http: what sends the calls, with keys and address set; made when there is none.
-        wait: sleeps, for a caller that has time: a call that the server puts off (429) is sent
-            again when it asks for it, until that took an hour in all. None: it fails at once.
+        timeout_s: time limit of one call.
+        http: HTTP client with keys and address set; created by default.
+        wait: sleep function for a caller that has time. A call put off by the server (429) is sent
+            again when the server asks, for up to an hour in all. If None, the call fails at once.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class LangfuseClient:
             base_url=self.host,
             auth=(public_key, secret_key),
             timeout=timeout_s,
-            # a proxy that the environment names is for outside, not for the loopback
+            # the environment's proxy is for outside hosts, not for the loopback
             trust_env=httpx.URL(self.host).host not in ("127.0.0.1", "localhost", "::1"),
         )
 
@@ -88,13 +88,13 @@ class LangfuseClient:
     def from_settings(
         cls, settings: Settings, *, wait: Callable[[float], object] | None = None
     ) -> LangfuseClient:
-        """The trace store of this home: a Langfuse, else the embedded one.
+        """Return a client for this home's trace store: a configured Langfuse, else the local one.
 
         Args:
             wait: see the class.
 
         Raises:
-            TwinError: a Langfuse is named only in part.
+            TwinError: the Langfuse settings are incomplete.
         """
         store = trace_store(settings, load_secrets(settings))
         return cls(store.host, public_key=store.public_key, secret_key=store.secret_key, wait=wait)
@@ -114,15 +114,15 @@ class LangfuseClient:
         self._http.close()
 
     def health(self) -> dict[str, Any]:
-        """`{"status": "OK", "version": …}`.
+        """Return `{"status": "OK", "version": …}`.
 
         Raises:
-            TraceStoreError: nothing answers there, or it is not well.
+            TraceStoreError: the server does not answer or is unhealthy.
         """
         return self._call("GET", "/api/public/health", tried="ask the trace store how it is")
 
     def projects(self) -> list[dict[str, Any]]:
-        """The project of this key pair; also the check that the keys are right."""
+        """Return the project of this key pair; the call also checks the keys."""
         return self._list(
             self._call("GET", "/api/public/projects", tried="ask which project the keys open")
         )
@@ -143,14 +143,14 @@ class LangfuseClient:
         expand_metadata: Sequence[str] = (),
         limit: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Observations, newest first, page after page as they are taken.
+        """Yield observations, newest first, reading each page when it is needed.
 
         Args:
             since, until: start time ≥ and <.
             filter: conditions in the API's grammar, joined by AND.
             fields: field groups, comma-separated.
-            expand_metadata: names whose values are wanted in full; else cut at 200 characters.
-            limit: at most this many; None: all.
+            expand_metadata: names whose values are returned in full; others have 200 characters.
+            limit: the maximum number of observations, or None for all.
 
         Raises:
             TraceStoreError: a page could not be read.
@@ -175,13 +175,13 @@ class LangfuseClient:
     def trace(
         self, trace_id: str, *, expand_metadata: Sequence[str] = LONG_METADATA
     ) -> dict[str, Any]:
-        """One trace: `{"id", "observations": […], "metadata": {…}}`, oldest and outermost first.
+        """Return `{"id", "observations": […], "metadata": {…}}`, oldest and outermost first.
 
-        `metadata` joins the metadata of all its observations, without the names that the transport
+        `metadata` merges the metadata of all observations, without the names that the transport
         adds (`attributes.`, `resourceAttributes.`, `scope.`); a generation's values win.
 
         Raises:
-            TraceStoreError: the read failed, or there is no such trace (`status` 404).
+            TraceStoreError: the read failed, or the trace does not exist (`status` 404).
         """
         observations = list(self.observations(trace_id=trace_id, expand_metadata=expand_metadata))
         if not observations:
@@ -215,14 +215,14 @@ class LangfuseClient:
         fields: str = SCORE_GROUPS,
         limit: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Scores, newest first, page after page as they are taken.
+        """Yield scores, newest first, reading each page when it is needed.
 
-        `timestamp` is no change feed: a score may come late, be changed or be deleted, so a reader
-        takes an overlapping window.
+        `timestamp` does not track changes: a score may arrive late, change or be deleted, so read
+        overlapping windows.
 
         Args:
             since, until: timestamp ≥ and <.
-            limit: at most this many; None: all.
+            limit: the maximum number of scores, or None for all.
 
         Raises:
             TraceStoreError: a page could not be read.
@@ -253,12 +253,12 @@ class LangfuseClient:
         metadata: Mapping[str, Any] | None = None,
         environment: str = "",
     ) -> str:
-        """Write one score (one object a call: an array is refused by server 4.16) and give its id.
+        """Write one score and return its id (server 4.16 refuses an array of scores).
 
-        The same `id` replaces the score. A bool is written as BOOLEAN.
+        A score with the same `id` is replaced. A bool is written as BOOLEAN.
 
         Raises:
-            TraceStoreError: it was not accepted.
+            TraceStoreError: the score was not accepted.
         """
         if isinstance(value, bool):
             value, data_type = int(value), data_type or "BOOLEAN"
@@ -283,24 +283,24 @@ class LangfuseClient:
         return str(answer["id"])
 
     def delete_score(self, score_id: str) -> None:
-        """Forget one score; none of that id is no error."""
+        """Delete one score; a missing id is not an error."""
         path = f"/api/public/scores/{quote(score_id, safe='')}"
         self._call("DELETE", path, tried=f"delete score {score_id}")
 
     def delete_dataset_item(self, item_id: str) -> None:
-        """Forget one item of a dataset, also in the runs that it was part of."""
+        """Delete one item of a dataset, including from the runs that used it."""
         path = f"/api/public/dataset-items/{quote(item_id, safe='')}"
         self._call("DELETE", path, tried=f"delete dataset item {item_id}")
 
     def delete_trace(self, trace_id: str) -> None:
-        """Forget one trace with its observations and scores; none of that id is no error."""
+        """Delete one trace with its observations and scores; a missing id is not an error."""
         path = f"/api/public/traces/{quote(trace_id, safe='')}"
         self._call("DELETE", path, tried=f"delete trace {trace_id}")
 
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
-        """Forget traces with their observations and scores in one call; none of an id is no error.
+        """Delete traces with their observations and scores in one call; missing ids are allowed.
 
-        Langfuse's clouds allow 50 to 1,000 deletions a day, and this is one of them.
+        Langfuse's clouds allow 50 to 1,000 deletions a day; this call counts as one.
         """
         self._call(
             "DELETE",
@@ -310,12 +310,12 @@ class LangfuseClient:
         )
 
     def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
-        """One page of a list endpoint, newest first, and the cursor of the next (empty: the last).
+        """Return one page of a list endpoint, newest first, and the next cursor (empty at the end).
 
-        For readers that count their requests; the others take `observations` and `scores`.
+        For callers that count their requests; others use `observations` and `scores`.
 
         Raises:
-            TraceStoreError: it could not be read.
+            TraceStoreError: the page could not be read.
         """
         tried = f"read {path.rsplit('/', 1)[1]} from {self.host}"
         answer = self._call("GET", path, tried=tried, params=dict(parameters))
@@ -408,7 +408,7 @@ class LangfuseClient:
 
 
 def _depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]]) -> int:
-    """How many of the trace lie above: a parent may start in its child's millisecond."""
+    """Return the nesting depth, because a parent may start in the same millisecond as its child."""
     parents = {item["id"]: item["parentObservationId"] for item in trace}
     depth, above = 0, observation["parentObservationId"]
     while above in parents and depth < len(parents):

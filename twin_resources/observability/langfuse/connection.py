@@ -1,6 +1,6 @@
-"""Which trace store a home has: a Langfuse, or the local store that speaks its API.
+"""Choose a home's trace store: a Langfuse, or the local store with the same API.
 
-Scope: its address and keys. Out of scope: reading and writing it (`client.py`), the
+Scope: the store's address and keys. Out of scope: reading and writing it (`client.py`), the
 gateway's configuration (`gateway/config/proxy_config.py`).
 """
 # pyright: strict
@@ -15,7 +15,7 @@ from twin_resources.settings import Secrets, Settings
 
 @dataclass(frozen=True)
 class TraceStore:
-    """Where traces go: a Langfuse, or the local store that speaks its API."""
+    """Address and keys of the trace store: a Langfuse, or the local store with the same API."""
 
     host: str
     public_key: str
@@ -26,9 +26,9 @@ class TraceStore:
 
 
 def trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
-    """The trace store of this home.
+    """Return the trace store of this home.
 
-    Always an explicit address: with none, LiteLLM and the Langfuse SDK send to two different
+    The address is always explicit; without one, LiteLLM and the Langfuse SDK send to two different
     clouds.
 
     Raises:

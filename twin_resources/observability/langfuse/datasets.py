@@ -1,7 +1,7 @@
-"""The datasets that evaluations write to a real Langfuse: their names, their items.
+"""Read the datasets that evaluations write to a real Langfuse: their names and items.
 
-Scope: what forgetting has to find of them. Out of scope: writing them (the gate's
-`report/experiment.py`, by the SDK); the embedded trace store has none.
+Scope: what an erasure has to find of them. Out of scope: writing them (the gate's
+`report/experiment.py`, through the SDK); the embedded trace store has none.
 API: https://api.reference.langfuse.com, dataset items (pages by number, no cursor).
 """
 # pyright: strict
@@ -20,12 +20,12 @@ NOT_FOUND = 404
 
 
 def held_out_dataset(author: str) -> str:
-    """The name of an author's dataset of held-out questions."""
+    """Return the name of an author's dataset of held-out questions."""
     return f"twin-held-out-{author}"
 
 
 def dataset_items(client: LangfuseClient, author: str) -> Iterator[dict[str, Any]]:
-    """Every item of an author's dataset; none where there was never an evaluation.
+    """Yield every item of an author's dataset, or nothing if no evaluation has run.
 
     Raises:
         TraceStoreError: a page could not be read.

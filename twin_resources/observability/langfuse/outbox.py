@@ -1,19 +1,19 @@
-"""The outbox: scores and trace exports on disk until the trace store has them.
+"""Keep scores and trace exports on disk until the trace store has them.
 
-Scope: one SQLite file a machine (write-ahead log), what waits in it, its bound and counts.
+Scope: one SQLite file per machine (write-ahead log), its waiting items, its bounds and counts.
 Out of scope: HTTP (`relay.py`), what a score means (`ledger/`).
 Method: the transactional outbox, https://microservices.io/patterns/data/transactional-outbox.html
 
-The gateway writes into this file itself, and the relay reads it: with a receiver on the loopback
-between them a trace would be lost whenever that receiver was down. A row is committed before anyone
-is told that it is stored, so the death of any process loses nothing.
+The gateway writes this file itself, and the relay reads it; a receiver on the loopback between them
+would lose a trace whenever it was down. A row is committed before its caller gets a confirmation,
+so the death of any process loses nothing.
 
-A score is queued under its own id, and a later one of that id replaces it, also while the former is
-being sent: the sender removes the number it sent, not the id. The trace store replaces by id too,
-and by span id, so what is sent twice is there once. What was forgotten is left out of what is
-queued (`tombstones.py`), and who forgets waits until nothing is on its way. Traces are bounded by
-bytes and the oldest go first, counted; scores are never dropped: a full outbox refuses the new one
-aloud.
+A score is queued under its own id. A later score with that id replaces it, even while the former is
+being sent, because the sender removes the number it sent, not the id. The trace store also replaces
+by score id and by span id, so an item sent twice is stored once. Forgotten data is left out of what
+is queued (`tombstones.py`), and an erasure waits until no item is being sent. Traces are bounded by
+bytes; the oldest are dropped first and counted. Scores are never dropped: a full outbox refuses the
+new score with an error.
 """
 # pyright: strict
 
@@ -41,12 +41,12 @@ from twin_resources.storage.storage_faults import detail_of, fault_of
 SCHEMA = 2  # 2: tombstones
 MAX_TRACE_BYTES = 256 * 1024 * 1024
 MAX_SCORES = 2_000_000  # about 1 GB
-# A reader waits for it: refused with 503, the vote is sent again.
+# A reader waits for this write: refused with 503, the vote is sent again.
 BUSY_S = 10.0
-# The relay, which nobody waits for, moves the log into the file; the gateway only without it.
+# The relay, which nobody waits for, moves the log into the file; the gateway is the fallback.
 RELAY_CHECKPOINT_PAGES, GATEWAY_CHECKPOINT_PAGES = 1000, 20_000
 Kind = Literal["score", "trace"]
-# Readers' scores first, then traces, then what the gateway measured itself.
+# Sending order: readers' scores, then traces, then the gateway's own measurements.
 _READERS, _TRACES, _AUTOMATIC = 0, 1, 2
 _TABLES = f"""
 CREATE TABLE IF NOT EXISTS waiting (
@@ -65,7 +65,7 @@ PRAGMA user_version = {SCHEMA};
 
 
 class OutboxFull(TwinError):
-    """There is no room for another score: the trace store has been away for very long."""
+    """There is no room for another score, because the trace store has been unavailable for long."""
 
 
 class OutboxBroken(TwinError):
@@ -74,14 +74,14 @@ class OutboxBroken(TwinError):
 
 @dataclass(frozen=True)
 class QueuedScore:
-    """A score on its way.
+    """A score waiting to be sent.
 
     Attributes:
-        id: made from what it is a score of, so that a repetition replaces it.
+        id: derived from what the score rates, so that a repetition replaces it.
         value: a number, or the text of a CORRECTION.
         data_type: `NUMERIC`, `BOOLEAN`, `CATEGORICAL`, `TEXT` or `CORRECTION`.
-        environment: Langfuse's separation of data; empty: `default`.
-        metadata: flat; its instant (`twin.at`) is fixed here, because the store stamps arrivals.
+        environment: Langfuse's separation of data; empty means `default`.
+        metadata: flat; its time (`twin.at`) is fixed here, because the store stamps arrivals.
     """
 
     id: str
@@ -94,7 +94,7 @@ class QueuedScore:
     environment: str = ""
 
     def body(self) -> dict[str, Any]:
-        """The object of `POST /api/public/scores`."""
+        """Return the object for `POST /api/public/scores`."""
         posted: dict[str, Any] = {
             "id": self.id,
             "traceId": self.trace_id,
@@ -109,7 +109,7 @@ class QueuedScore:
 
 @dataclass(frozen=True)
 class QueuedItem:
-    """One thing to send: `body` is a score's JSON, or a gzipped OTLP protobuf export."""
+    """One item to send; `body` is a score's JSON, or a gzipped OTLP protobuf export."""
 
     number: int
     kind: Kind
@@ -121,15 +121,15 @@ class QueuedItem:
 
 @dataclass(frozen=True)
 class OutboxCounts:
-    """What waits and what became of the rest; instants are Unix seconds.
+    """Counts of waiting, sent, dropped and refused items; times are Unix seconds.
 
     Attributes:
         scores, traces, trace_bytes: waiting now.
-        oldest_at: when the oldest of them was queued; None: nothing waits.
-        sent_scores, sent_traces: taken by the trace store so far.
-        dropped_traces: given up for room, oldest first.
-        refused: kept aside because the trace store will never take them (`Outbox.refusals`).
-        problem, problem_at: what the relay met last; empty after a success.
+        oldest_at: when the oldest waiting item was queued, or None if nothing waits.
+        sent_scores, sent_traces: accepted by the trace store so far.
+        dropped_traces: dropped to make room, oldest first.
+        refused: kept aside because the trace store will never accept them (`Outbox.refusals`).
+        problem, problem_at: the relay's last problem; empty after a success.
     """
 
     scores: int
@@ -145,20 +145,20 @@ class OutboxCounts:
 
 
 def score_id(*parts: str) -> str:
-    """The id of a score from what makes it the same score: 32 hexadecimal digits."""
+    """Return a score's id (32 hexadecimal digits) from the parts that identify it."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
 def outbox_path(settings: Settings) -> Path:
-    """The outbox of a home."""
+    """Return the path of a home's outbox."""
     return settings.home / "outbox.sqlite"
 
 
 @contextmanager
 def on_its_way(path: Path) -> Generator[None]:
-    """Held by the relay while one thing is on its way, from reading it to the answer.
+    """Hold the relay's lock while one item is sent, from reading it to the answer.
 
-    Whoever holds it afterwards knows that what was read before has arrived or was not taken.
+    A later holder of the lock can rely on this: each item read earlier has arrived or failed.
     """
     with path.with_suffix(".sending").open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -169,10 +169,10 @@ class Outbox:
     """The outbox in one file; safe to use from several threads and processes.
 
     Args:
-        path: the SQLite file; its folder is made.
-        most_trace_bytes: above it the oldest traces are dropped.
-        most_scores: above it `put_scores` refuses.
-        checkpoint_pages: pages of the log at which a commit of this process also moves them into
+        path: the SQLite file; its folder is created.
+        most_trace_bytes: above this size the oldest traces are dropped.
+        most_scores: above this number `put_scores` refuses.
+        checkpoint_pages: number of log pages at which a commit of this process also moves them into
             the file, with an fsync.
 
     Raises:
@@ -205,7 +205,7 @@ class Outbox:
                     next_step="update llm-twin, or name another home with TWIN_HOME",
                 )
             use_write_ahead_log(self._connection, within_s=BUSY_S)
-            # Survives the death of every process; a power cut may take the last moments.
+            # Commits survive the death of every process; a power cut may lose the last moments.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
@@ -213,16 +213,16 @@ class Outbox:
                 self._connection.executescript(_TABLES)
 
     def put_scores(self, scores: Iterable[QueuedScore], *, automatic: bool = False) -> None:
-        """Queue scores in one transaction; one that waits under the same id is replaced.
+        """Queue scores in one transaction, replacing a waiting score with the same id.
 
-        Scores of what was forgotten are left out.
+        Scores on forgotten traces or by forgotten readers are left out.
 
         Args:
-            automatic: sent after readers' scores and traces.
+            automatic: send after readers' scores and traces.
 
         Raises:
-            OutboxFull: there are too many; none of these was queued.
-            OutboxBroken: the disk is full or the file damaged; none was queued.
+            OutboxFull: too many scores are waiting; none of these was queued.
+            OutboxBroken: the disk is full or the file is damaged; none was queued.
         """
         turn = _AUTOMATIC if automatic else _READERS
         with self._writing("queue a score") as connection:
@@ -240,12 +240,12 @@ class Outbox:
                 self._put(connection, "score", score.id, body, turn=turn)
 
     def put_trace(self, export: bytes) -> None:
-        """Queue one gzipped OTLP export; the oldest go when there is no room.
+        """Queue one gzipped OTLP export; drop the oldest exports if there is no room.
 
-        Traces of what was forgotten are left out, and scores on them from then on.
+        Forgotten traces are left out, and so are later scores on them.
 
         Raises:
-            OutboxBroken: the disk is full or the file damaged.
+            OutboxBroken: the disk is full or the file is damaged.
         """
         with self._writing("queue a trace") as connection:
             if tombstones.is_any(connection):
@@ -265,9 +265,9 @@ class Outbox:
                 self._add(connection, trace=-1, bytes=-oldest[1], dropped=1)
 
     def next_waiting(self) -> QueuedItem | None:
-        """What is sent next: tried least, then by kind, then oldest. None: nothing waits.
+        """Return the next item (fewest attempts, then kind, then oldest), or None if nothing waits.
 
-        One that the store cannot digest goes behind the others instead of blocking them.
+        An item that the store cannot process is moved behind the others and does not block them.
         """
         with self._reading() as connection:
             row = connection.execute(
@@ -277,14 +277,14 @@ class Outbox:
         return QueuedItem(*row) if row else None
 
     def sent(self, waiting: QueuedItem) -> None:
-        """The trace store has it."""
+        """Record that the trace store has the item."""
         with self._writing("note what was sent") as connection:
             self._remove(connection, waiting)
             self._add(connection, **{f"sent_{waiting.kind}": 1})
             connection.execute("DELETE FROM words WHERE name = 'problem'")
 
     def failed(self, waiting: QueuedItem, why: str) -> None:
-        """It was not taken this time."""
+        """Record that this attempt failed."""
         with self._writing("note a failure") as connection:
             connection.execute(
                 "UPDATE waiting SET attempts = attempts + 1 WHERE number = ?", (waiting.number,)
@@ -294,9 +294,9 @@ class Outbox:
             )
 
     def refuse(self, waiting: QueuedItem, why: str) -> None:
-        """The trace store will never take it: keep it aside, with the reason.
+        """Keep aside an item that the trace store will never accept, with the reason.
 
-        As it waits now: what was forgotten or replaced while it was on its way is not kept.
+        The item is kept as it waits now; one forgotten or replaced while being sent is not kept.
         """
         with self._writing("note a refusal") as connection:
             connection.execute(
@@ -307,14 +307,14 @@ class Outbox:
             self._remove(connection, waiting)
 
     def refusals(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
-        """(kind, id, why) of what the trace store would not take, newest first."""
+        """Return (kind, id, why) of the items that the trace store refused, newest first."""
         with self._reading() as connection:
             return connection.execute(
                 "SELECT kind, id, why FROM refused ORDER BY number DESC LIMIT ?", (limit,)
             ).fetchall()
 
     def counts(self) -> OutboxCounts:
-        """What waits, was sent, dropped and refused."""
+        """Return counts of waiting, sent, dropped and refused items."""
         with self._reading() as connection:
             counted: dict[str, int] = dict(connection.execute("SELECT name, value FROM counts"))
             oldest = connection.execute("SELECT MIN(queued_at) FROM waiting").fetchone()[0]
@@ -335,12 +335,12 @@ class Outbox:
         )
 
     def tombstones(self) -> int:
-        """How many there are: one more where something else was forgotten."""
+        """Return the number of tombstones, which grows when something else is forgotten."""
         with self._reading() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM tombstones").fetchone()[0])
 
     def is_buried(self, names: Iterable[str], *, began: float) -> bool:
-        """Whether one of these tombstones counts for what began then (Unix seconds)."""
+        """Return whether any of these tombstones applies to data that began then (Unix seconds)."""
         with self._reading() as connection:
             return tombstones.is_buried(connection, names, began=began)
 
@@ -366,7 +366,7 @@ class Outbox:
         self._add(connection, **added)
 
     def _remove(self, connection: sqlite3.Connection, waiting: QueuedItem) -> None:
-        # By number: what replaced it in the meantime stays.
+        # By number, so that a replacement queued meanwhile stays.
         gone = connection.execute("DELETE FROM waiting WHERE number = ?", (waiting.number,))
         if gone.rowcount:
             size = {"bytes": -len(waiting.body)} if waiting.kind == "trace" else {}

@@ -1,17 +1,17 @@
-"""`python -m twin_resources.observability.langfuse.relay`: the outbox into the trace store.
+"""Send the outbox to the trace store: `python -m twin_resources.observability.langfuse.relay`.
 
 Scope: the order of sending, pauses, and what each answer of the store means.
 Out of scope: queueing (`outbox.py`), reading scores back (`ledger/`).
 API: `POST /api/public/scores` (one object a call: server 4.16 refuses an array) and
-`POST /api/public/otel/v1/traces`; Retry-After after RFC 9110, section 10.2.3.
+`POST /api/public/otel/v1/traces`; Retry-After follows RFC 9110, section 10.2.3.
 
-A program of its own under the supervisor, without threads: it may wait an hour for a server and
-nothing else waits with it. One process an outbox (a file lock): a second one would send an older
-vote after a newer one. Only an answer that says that this very object was taken removes it;
-silence, 429, 5xx, garbage and a wrong key mean "again later", and 400, 413 or 422 "never", which is
-kept aside. A Langfuse of version 4 keeps both copies of a trace that is sent twice and counts their
-cost twice: one that may have arrived is looked for half a minute later, before it is sent again.
-Pauses are measured by the monotonic clock, so a clock that is set back stops nothing.
+The relay is a separate single-threaded program under the supervisor, so waiting an hour for a
+server blocks nothing else. A file lock allows one process per outbox; a second one would send an
+older vote after a newer one. An item is removed only by an answer that confirms this very object.
+Silence, 429, 5xx, garbage and a wrong key mean "again later"; 400, 413, 415 and 422 mean "never",
+and the item is kept aside. Langfuse 4 keeps both copies of a trace that is sent twice and counts
+their cost twice. If a trace may have arrived, the relay therefore looks for it half a minute later,
+before sending it again. Pauses use the monotonic clock, so setting the clock back stops nothing.
 """
 # pyright: strict
 
@@ -49,20 +49,20 @@ from twin_resources.settings import load_secrets, load_settings
 
 IDLE_S = 0.25
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
-NEVER = (400, 413, 415, 422)  # about this object; 401, 403 and 404 are about the configuration
+NEVER = (400, 413, 415, 422)  # about this object; 401, 403 and 404 concern the configuration
 TIMEOUT_S = 20.0
-SHOWN_AFTER_S = 30.0  # what a Langfuse has taken in it answers some seconds later
+SHOWN_AFTER_S = 30.0  # Langfuse shows an accepted trace only some seconds later
 HERE = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
 class SendOutcome:
-    """What became of one attempt.
+    """The result of one attempt.
 
     Attributes:
         kind: `taken`; `again` later; `never`.
-        why: for a person; empty when taken.
-        wait_s: what the server asked for (Retry-After); None: it asked for nothing.
+        why: the reason, for a person; empty when taken.
+        wait_s: seconds to wait before the next attempt, or None for the usual pause.
     """
 
     kind: Literal["taken", "again", "never"]
@@ -71,11 +71,11 @@ class SendOutcome:
 
 
 class Sender:
-    """Speaks to one trace store.
+    """Sends items to one trace store.
 
     Args:
-        asks_first: whether a trace that may have arrived is looked for before it is sent again;
-            None: unless the store is on this machine, where a span is kept once by its id.
+        asks_first: whether to look for a trace that may have arrived before sending it again. None
+            means yes, unless the store is on this machine, where a span is stored once per id.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class Sender:
         )
 
     def send(self, waiting: QueuedItem) -> SendOutcome:
-        """Try once; never raises for what a server or a network does."""
+        """Try once; failures of the server or the network never raise."""
         is_trace = waiting.kind == "trace" and self._asks_first
-        # Where it may have arrived the next attempt begins by looking for it.
+        # If the trace may have arrived, the next attempt begins by looking for it.
         unsure_s = SHOWN_AFTER_S if is_trace else None
         try:
             if is_trace and waiting.attempts and self._has(waiting):
@@ -115,7 +115,7 @@ class Sender:
         return _read_success(waiting, answer)
 
     def _has(self, waiting: QueuedItem) -> bool:
-        """Whether the store answers every span of an export; False too where it cannot be asked."""
+        """Return whether the store returns every span of an export; False if the query fails."""
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
             ExportTraceServiceRequest,
         )
@@ -141,7 +141,7 @@ class Sender:
             try:
                 known |= {str(row["id"]) for row in answer.raise_for_status().json()["data"]}
             except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
-                return False  # a limit of requests, an older server, a captive page
+                return False  # a rate limit, an older server, a captive page
         return {span.span_id.hex() for span in spans} <= known
 
     def _post(self, waiting: QueuedItem) -> httpx.Response:
@@ -162,7 +162,7 @@ class Sender:
 
 
 def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
-    """A 2xx counts only with the body that this API answers: a captive page is a 200 as well."""
+    """Accept a 2xx only with this API's body, because a captive page also returns 200."""
     try:
         body: Any = answer.json()
     except ValueError:
@@ -184,7 +184,7 @@ def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
 
 @dataclass
 class Relay:
-    """Empties one outbox into one trace store.
+    """Sends one outbox to one trace store.
 
     Attributes:
         jitter: random numbers that spread the pauses.
@@ -197,7 +197,7 @@ class Relay:
     _told: str = ""
 
     def step(self) -> float:
-        """Send one thing; returns the seconds to wait before the next step.
+        """Send one item; return the seconds to wait before the next step.
 
         Raises:
             OutboxBroken: the outbox cannot be read or written.
@@ -227,7 +227,7 @@ class Relay:
         return longest * (0.5 + self.jitter.random() / 2)
 
     def _say(self, text: str) -> None:
-        """One line when the situation changes, not one an attempt."""
+        """Print one line when the situation changes, not one per attempt."""
         if text != self._told:
             sys.stderr.write(f"{text or 'the trace store takes what is sent again'}\n")
             sys.stderr.flush()
@@ -236,10 +236,10 @@ class Relay:
 
 @contextmanager
 def only_relay(path: Path) -> Generator[None]:
-    """Hold the lock of an outbox; the kernel drops it with a killed holder.
+    """Hold the lock of an outbox; the kernel releases it if the holder is killed.
 
     Raises:
-        TwinError: another relay holds it.
+        TwinError: another relay holds the lock.
     """
     with path.with_suffix(".lock").open("a") as stream:
         try:
@@ -254,7 +254,7 @@ def only_relay(path: Path) -> Generator[None]:
 
 
 def run(relay: Relay, stop: threading.Event) -> None:
-    """Send until `stop` is set; a full disk is waited for."""
+    """Send until `stop` is set; on an outbox error such as a full disk, wait and try again."""
     while not stop.is_set():
         try:
             wait_s = relay.step()
@@ -266,7 +266,7 @@ def run(relay: Relay, stop: threading.Event) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    """Serve until SIGTERM or SIGINT; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m twin_resources.observability.langfuse.relay")
     parser.add_argument("--home", default=None)
     settings = load_settings(parser.parse_args(arguments).home)

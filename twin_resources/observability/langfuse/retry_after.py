@@ -1,6 +1,6 @@
-"""How long a server asks to be left alone (RFC 9110, section 10.2.3).
+"""Parse how long a server asks its client to wait (RFC 9110, section 10.2.3).
 
-Scope: the header `Retry-After`. Out of scope: who waits (`relay.py`, `client.py`).
+Scope: the header `Retry-After`. Out of scope: waiting (`relay.py`, `client.py`).
 """
 # pyright: strict
 
@@ -13,7 +13,7 @@ MAX_RETRY_AFTER_S = 3600.0
 
 
 def retry_after_s(header: str, *, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks for, at most an hour; None: none, or not readable."""
+    """Return a Retry-After header's seconds, at most an hour, or None if absent or unreadable."""
     text = header.strip()
     try:
         seconds = float(text) if text.isdigit() else _seconds_until(text, now)

@@ -1,19 +1,19 @@
-"""Tombstones: whose traces and scores the outbox takes no longer, known by hashes alone.
+"""Keep tombstones: hashes of the traces and scores that the outbox no longer accepts.
 
-Scope: the hashes, their table, and leaving what they name out of an export or a score.
-Out of scope: finding what is gone (`erasure/plan.py`), the outbox itself (`outbox.py`).
-Method: a deletion that is kept as a row, so that a late write cannot undo it
+Scope: the hashes, their table, and removing what they name from an export or a score.
+Out of scope: finding what to erase (`erasure/plan.py`), the outbox itself (`outbox.py`).
+Method: a deletion kept as a row, so that a late write cannot undo it
 (https://cassandra.apache.org/doc/latest/cassandra/managing/operating/compaction/tombstones.html).
 
-An answer may be under way for minutes while its reader, its author or a post that it shows is
-forgotten; its span is queued when it ends. The table lies in the outbox's file and is read in the
-transaction that queues, so nothing comes between. A reader or an author may come back: their
-tombstone then counts for what began before it. A trace or a passage never comes back.
+An answer may run for minutes while its reader, its author or a post that it shows is forgotten; its
+span is queued when it ends. The table is in the outbox's file and is read in the transaction that
+queues, so no write can intervene. A reader or an author may return; their tombstone then applies
+only to data that began before its `until`. A trace or a passage is excluded for ever.
 """
 # pyright: strict
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# The lines above are for protobuf's classes, which are made at run time.
+# The lines above are for protobuf's classes, which are created at run time.
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ from typing import Any, Literal
 from twin_resources.observability.trace_store.otlp import OtlpSpan, read_export
 
 PROTOBUF = "application/x-protobuf"
-# `until`: Unix seconds; what began later is taken again. NULL: nothing is.
+# `until` (Unix seconds): data that began later is accepted; NULL excludes all data.
 TABLE = "CREATE TABLE IF NOT EXISTS tombstones (hash TEXT PRIMARY KEY, until REAL)"
 _METADATA = "langfuse.observation.metadata.twin."
 Kind = Literal["trace", "chunk", "reader", "author"]
 
 
 def tombstone(kind: Kind, name: str) -> str:
-    """The hash of a trace id, chunk id, reader's digits or author's slug: 64 hexadecimal digits."""
+    """Return the SHA-256 of a trace id, chunk id, reader's digits or author's slug, in hex."""
     return hashlib.sha256(f"{kind}\x1f{name}".encode()).hexdigest()
 
 
 def bury(connection: sqlite3.Connection, tombstones: Iterable[str]) -> None:
-    """From now on nothing of these is taken."""
+    """Exclude data under these tombstones from now on."""
     rows = [(one,) for one in tombstones]
     connection.executemany("INSERT OR REPLACE INTO tombstones VALUES (?, NULL)", rows)
 
 
 def end_at(connection: sqlite3.Connection, tombstones: Iterable[str], *, until: float) -> None:
-    """What begins after `until` (Unix seconds) is taken again."""
+    """Accept data under these tombstones again if it begins after `until` (Unix seconds)."""
     rows = [(until, one) for one in tombstones]
     connection.executemany("UPDATE tombstones SET until = ? WHERE hash = ?", rows)
 
 
 def is_any(connection: sqlite3.Connection) -> bool:
-    """Whether there is anything to look for."""
+    """Return whether any tombstone exists."""
     return connection.execute("SELECT 1 FROM tombstones LIMIT 1").fetchone() is not None
 
 
 def spans_of(export: bytes) -> list[OtlpSpan]:
-    """The spans of a gzipped protobuf export."""
+    """Return the spans of a gzipped protobuf export."""
     return read_export(export, content_type=PROTOBUF, content_encoding="gzip")
 
 
 def buried_traces(connection: sqlite3.Connection, export: bytes) -> set[str]:
-    """Ids of the traces in an export that a tombstone names, or whose reader, author or passage."""
+    """Return ids of exported traces excluded by their own id, reader, author or a passage."""
     return {
         span.trace_id
         for span in spans_of(export)
@@ -70,10 +70,11 @@ def buried_traces(connection: sqlite3.Connection, export: bytes) -> set[str]:
 
 
 def is_buried_score(connection: sqlite3.Connection, score: Mapping[str, Any]) -> bool:
-    """Whether a score is on a trace, or by a reader, that is gone.
+    """Return whether a score is on an excluded trace or by an excluded reader.
 
     Args:
-        score: the object of `POST /api/public/scores`. It begins now: a reader's new one counts.
+        score: the object of `POST /api/public/scores`. It counts as beginning now, so a returning
+            reader's new score is accepted.
     """
     facts: Mapping[str, Any] = score.get("metadata") or {}
     names = [
@@ -84,7 +85,7 @@ def is_buried_score(connection: sqlite3.Connection, score: Mapping[str, Any]) ->
 
 
 def without_traces(export: bytes, traces: Collection[str]) -> bytes | None:
-    """The export without some traces; None: nothing is left."""
+    """Return the export without these traces, or None if nothing is left."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     message: Any = ExportTraceServiceRequest.FromString(gzip.decompress(export))
@@ -114,6 +115,6 @@ def _names_of(span: OtlpSpan) -> Iterator[str]:
 
 
 def is_buried(connection: sqlite3.Connection, names: Iterable[str], *, began: float) -> bool:
-    """Whether one of these tombstones is there and counts for what began then (Unix seconds)."""
+    """Return whether any of these tombstones applies to data that began then (Unix seconds)."""
     sql = "SELECT 1 FROM tombstones WHERE hash = ? AND (until IS NULL OR until > ?)"
     return any(connection.execute(sql, (name, began)).fetchone() for name in names)

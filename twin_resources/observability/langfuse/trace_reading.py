@@ -1,9 +1,9 @@
-"""Traces for people: a list with filters, one trace as a tree, scores by day and version.
+"""Read traces for people: a filtered list, one trace as a tree, scores by day and version.
 
-Scope: what is asked of a trace store for that, over the public API that the embedded store
-and a real Langfuse share, and the rows that come of it. Out of scope: HTTP (`client.py`),
-showing them (`page/traces_tab.py`, `commands/answer_history.py`), deciding anything (`ledger/`).
-API: https://api.reference.langfuse.com; a score's value cannot be filtered there together with the
+Scope: queries to a trace store, over the public API that the embedded store and a real Langfuse
+share, and the resulting rows. Out of scope: HTTP (`client.py`), showing traces
+(`page/traces_tab.py`, `commands/answer_history.py`), deciding anything (`ledger/`).
+API: https://api.reference.langfuse.com. It cannot filter by a score's value together with the
 version of its trace, so with a filter on a score the scores are read first.
 """
 # pyright: strict
@@ -28,21 +28,21 @@ from twin_resources.observability.langfuse.trace_texts import (
 )
 
 LISTED_GROUPS = "core,basic,time,io,metadata,model,usage"
-MAX_SCORE_PAGES = 20  # of 100 scores, looked through for one page of traces
-IDS_AT_ONCE = 40  # of 32 digits in one address: proxies on the way take 8 KB
+MAX_SCORE_PAGES = 20  # pages of scores (100 each) searched for one page of traces
+IDS_AT_ONCE = 40  # ids of 32 digits in one URL; proxies in between accept 8 KB
 _CONDITION = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?:(?P<sign><=|>=|<|>|=)\s*(?P<value>\S+))?\s*")
 
 
 @dataclass(frozen=True)
 class ScoreCondition:
-    """A score that a trace must have: a name, and with a sign what its value must be."""
+    """A score that a trace must have: its name and, with a sign, a bound on its value."""
 
     name: str
     sign: str = ""
     value: float = 0.0
 
     def holds(self, value: object) -> bool:
-        """Whether a score's value fulfils it; a text fulfils only the bare name."""
+        """Return whether a score's value meets the condition; a text meets only a bare name."""
         if not self.sign:
             return True
         if not isinstance(value, bool | int | float):
@@ -62,10 +62,10 @@ class ScoreCondition:
 
 
 def score_condition(text: str) -> ScoreCondition | None:
-    """Read `thumbs`, `thumbs=0`, `support<0.3`; None: of an empty text.
+    """Parse `thumbs`, `thumbs=0` or `support<0.3`; return None for an empty text.
 
     Raises:
-        TwinError: it is none of these.
+        TwinError: the text has none of these forms.
     """
     if not text.strip():
         return None
@@ -82,11 +82,13 @@ def score_condition(text: str) -> ScoreCondition | None:
 
 @dataclass(frozen=True)
 class TraceFilter:
-    """Which traces are wanted; an empty value: all.
+    """Conditions on traces; an empty value matches all.
 
     Attributes:
-        author: slug. version: `v3`, `base`, `paid`. route: `stable`, `alias:base` …
-        score: None: with or without any.
+        author: slug.
+        version: `v3`, `base`, `paid`.
+        route: `stable`, `alias:base` …
+        score: a condition on a score, or None for traces with or without scores.
     """
 
     author: str = ""
@@ -97,7 +99,7 @@ class TraceFilter:
 
 @dataclass(frozen=True)
 class Score:
-    """What somebody, a judge or the gateway said of an answer."""
+    """A rating of an answer by a person, a judge or the gateway."""
 
     name: str
     value: float | str | bool
@@ -112,9 +114,9 @@ class TraceRow:
 
     Attributes:
         at: when it began, ISO 8601 in UTC.
-        seconds, cost_usd: None where the trace does not say.
+        seconds, cost_usd: None if the trace does not record them.
         tokens: read and written.
-        error: why it failed; empty: it did not.
+        error: why the answer failed; empty if it did not.
         scores: newest first.
     """
 
@@ -136,7 +138,7 @@ class TraceRow:
 
 @dataclass(frozen=True)
 class TracePage:
-    """Rows, newest first; `following` asks for the next page and is empty after the last."""
+    """Rows, newest first; `following` is the next page's cursor, empty on the last page."""
 
     rows: tuple[TraceRow, ...]
     following: str = ""
@@ -144,11 +146,11 @@ class TracePage:
 
 @dataclass(frozen=True)
 class ObservationNode:
-    """One observation of a trace, with those that it contains.
+    """One observation of a trace, with the observations that it contains.
 
     Attributes:
         messages: (role, text) of its prompt.
-        facts: model, tokens, parameters, status: what there is of them.
+        facts: model, tokens, parameters and status, where recorded.
     """
 
     id: str
@@ -164,7 +166,7 @@ class ObservationNode:
 
 @dataclass(frozen=True)
 class TraceTree:
-    """One trace: its row, its steps, outermost first, and the flat metadata of the gateway."""
+    """One trace: its row, its steps (outermost first), and the gateway's flat metadata."""
 
     row: TraceRow
     steps: tuple[ObservationNode, ...]
@@ -174,10 +176,10 @@ class TraceTree:
 def read_page(
     client: LangfuseClient, wanted: TraceFilter, *, limit: int = 25, after: str = ""
 ) -> TracePage:
-    """One page of answers.
+    """Return one page of answers.
 
     Args:
-        after: `following` of the page before.
+        after: `following` of the previous page.
 
     Raises:
         TraceStoreError: the store cannot be read.
@@ -192,7 +194,7 @@ def read_page(
 
 
 def tree_of(client: LangfuseClient, observation: Mapping[str, Any]) -> TraceTree:
-    """A trace that was read (`LangfuseClient.trace`) as a tree, with what was said of it.
+    """Return a trace from `LangfuseClient.trace` as a tree, with its scores.
 
     Raises:
         TraceStoreError: its scores could not be read.
@@ -207,7 +209,7 @@ def tree_of(client: LangfuseClient, observation: Mapping[str, Any]) -> TraceTree
 
 
 def trace_address(client: LangfuseClient, trace_id: str) -> str:
-    """Where a real Langfuse shows a trace.
+    """Return the URL of a trace in a real Langfuse.
 
     Raises:
         TraceStoreError: the keys open no project.
@@ -217,7 +219,7 @@ def trace_address(client: LangfuseClient, trace_id: str) -> str:
 
 
 def trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()) -> TraceRow:
-    """An answer out of its generation; what a foreign trace does not say is empty."""
+    """Build an answer's row from its generation; fields missing from a foreign trace are empty."""
     facts = flat_facts(observation.get("metadata"))
     cost = number_of(facts.get("twin.cost_usd"))
     failed = observation.get("level") == "ERROR"
@@ -248,7 +250,7 @@ def _asked(wanted: TraceFilter, *, limit: int) -> dict[str, str]:
 
 
 def _conditions(wanted: TraceFilter, traces: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The API's grammar for what has no parameter of its own; all must hold."""
+    """Return API filter conditions for fields without a parameter of their own; all must hold."""
     conditions: list[dict[str, Any]] = [
         {"type": "stringObject", "column": "metadata", "key": key, "operator": "=", "value": value}
         for key, value in (("twin.author", wanted.author), ("twin.route", wanted.route))
@@ -268,7 +270,7 @@ def _page_by_score(
     limit: int,
     after: str,
 ) -> TracePage:
-    """Scores first, newest first, then the answers that they are about."""
+    """Read scores, newest first, then the answers that they rate."""
     rows: list[TraceRow] = []
     cursor = after
     for _ in range(MAX_SCORE_PAGES):
@@ -287,7 +289,7 @@ def _page_by_score(
 
 
 def _rows_of(client: LangfuseClient, wanted: TraceFilter, traces: Sequence[str]) -> list[TraceRow]:
-    """The answers of these traces that fit, in the order of `traces`."""
+    """Return the matching answers of these traces, in the order of `traces`."""
     if not traces:
         return []
     rows = client.observations(
@@ -327,7 +329,7 @@ def _trace_of(score: Mapping[str, Any]) -> str:
 
 
 def _steps(observations: Iterable[Mapping[str, Any]]) -> tuple[ObservationNode, ...]:
-    """Observations below those that contain them; a parent that was never stored hides none."""
+    """Nest observations under their parents; those of a missing parent become outermost."""
     rows = list(observations)
     known = {str(row["id"]) for row in rows}
     below: dict[str, list[Mapping[str, Any]]] = defaultdict(list)

@@ -1,7 +1,7 @@
-"""Question and answer of a span, read back from its input and output.
+"""Read the question and the answer of a span back from its input and output.
 
-Scope: the inverse of rendering, of any JSON that a store answers. Out of scope:
-rendering (`prompt/templates.py`), what of it may be kept (`ledger/traces.py`).
+Scope: the inverse of rendering, for any JSON that a store returns. Out of scope: rendering
+(`prompt/templates.py`), what may be kept of it (`ledger/traces.py`).
 """
 # pyright: strict
 
@@ -15,10 +15,10 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
 
 
 def question_of(prompt: object, template_hash: str) -> str:
-    """The reader's question in a rendered prompt (messages, or their JSON); "" when there is none.
+    """Return the reader's question in a rendered prompt (messages or their JSON), or "" if none.
 
     Args:
-        template_hash: the template that it was rendered with; unknown: the default one's words.
+        template_hash: the template used for rendering; if unknown, the default template is used.
     """
     messages = messages_of(prompt)
     if not messages:
@@ -33,7 +33,7 @@ def question_of(prompt: object, template_hash: str) -> str:
 
 
 def answer_of(output: object) -> str:
-    """The text of an answer (`{"role", "content"}`, its JSON, or plain text)."""
+    """Return the text of an answer (`{"role", "content"}`, its JSON, or plain text)."""
     parsed = _parsed(output)
     if isinstance(parsed, dict):
         return str(cast(dict[str, Any], parsed).get("content") or "").strip()
@@ -41,7 +41,7 @@ def answer_of(output: object) -> str:
 
 
 def messages_of(prompt: object) -> list[tuple[str, str]]:
-    """(role, content) of a prompt's messages; of anything else none."""
+    """Return (role, content) of a prompt's messages, or an empty list for anything else."""
     parsed = _parsed(prompt)
     if not isinstance(parsed, list):
         return []
@@ -56,7 +56,7 @@ def messages_of(prompt: object) -> list[tuple[str, str]]:
 
 
 def flat_facts(metadata: object) -> dict[str, str]:
-    """Metadata values are read back as JSON where they look like it: make them text again."""
+    """Convert metadata values to text, because values that look like JSON are read back parsed."""
     if not isinstance(metadata, dict):
         return {}
     entries = cast(dict[str, Any], metadata)
@@ -68,7 +68,7 @@ def flat_facts(metadata: object) -> dict[str, str]:
 
 
 def number_of(value: object) -> float | None:
-    """A finite number, also one that came as text; None: there is none."""
+    """Return a finite number, also from a text, or None if there is none."""
     if value is None or value == "":
         return None
     try:

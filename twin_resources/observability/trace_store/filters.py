@@ -1,9 +1,9 @@
-"""The `filter` parameter of `v2/observations`: a list of conditions as JSON, as SQL.
+"""Translate the `filter` parameter of `v2/observations` (conditions in JSON) to SQL.
 
-Scope: the conditions that are sent to this store (ours, the SDK's when it resumes a batch
-evaluation, its documented one by tags), and how a request is refused.
-Out of scope: the plain query parameters (`queries.py`), the rest of the grammar, which a
-real Langfuse answers and this store refuses.
+Scope: the conditions sent to this store (ours, the SDK's when it resumes a batch evaluation, its
+documented one by tags), and how a request is refused.
+Out of scope: the plain query parameters (`queries.py`); the rest of the grammar, which a real
+Langfuse answers and this store refuses.
 Source of the grammar: `filter` of https://api.reference.langfuse.com, Observations V2.
 """
 # pyright: strict
@@ -27,13 +27,13 @@ class RequestRefused(Exception):
 
 
 def refuse(issues: Sequence[dict[str, Any]]) -> RequestRefused:
-    """Several issues of one request, in one answer."""
+    """Return one refusal that lists several issues of a request."""
     return RequestRefused(400, "Invalid request data", list(issues))
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A piece of SQL with its parameters."""
+    """An SQL expression with its parameters."""
 
     sql: str
     values: tuple[Any, ...] = ()
@@ -45,7 +45,7 @@ _ANSWERED = "metadata key = text, traceId any of, tags any of, startTime <="
 def conditions_of_filter(
     text: str, issues: list[dict[str, Any]]
 ) -> tuple[set[str], list[Condition]]:
-    """The columns that the filter names, and its conditions; what is wrong is added to `issues`.
+    """Return the filter's columns and conditions, and add its errors to `issues`.
 
     Raises:
         RequestRefused: the parameter is not JSON.

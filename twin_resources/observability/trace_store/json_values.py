@@ -1,6 +1,6 @@
-"""Values as the API writes them: instants, numbers, and metadata that is stored as text.
+"""Convert values as the API writes them: times, numbers, and metadata stored as text.
 
-Scope: how one value looks on the wire and how metadata is flattened and read back.
+Scope: the wire format of one value, and how metadata is flattened and read back.
 Out of scope: which fields an observation or a score has.
 Source of the behaviour: the public API of Langfuse 4.16.0, recorded in `langfuse-golden`.
 """
@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-MAX_SAFE_INTEGER = 2**53 - 1  # larger ones lose digits in a JavaScript reader, so they stay text
+MAX_SAFE_INTEGER = 2**53 - 1  # larger ones lose digits in JavaScript, so they stay text
 
 
 def instant(milliseconds: int | None) -> str | None:
-    """Unix milliseconds → `2026-11-20T06:52:02.316Z`."""
+    """Convert Unix milliseconds to a form such as `2026-11-20T06:52:02.316Z`."""
     if milliseconds is None:
         return None
     moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
@@ -26,10 +26,10 @@ def instant(milliseconds: int | None) -> str | None:
 
 
 def milliseconds_of(moment: str) -> int:
-    """ISO 8601 (a missing zone is UTC) → Unix milliseconds, rounded down.
+    """Convert ISO 8601 (UTC if no zone is given) to Unix milliseconds, rounded down.
 
     Raises:
-        ValueError: not a date.
+        ValueError: the text is not a date.
     """
     parsed = datetime.fromisoformat(moment.strip())
     if parsed.tzinfo is None:
@@ -38,21 +38,22 @@ def milliseconds_of(moment: str) -> int:
 
 
 def number(value: float) -> int | float:
-    """Whole numbers without a fraction: 1.0 → 1, as JSON from JavaScript has it."""
+    """Return whole numbers without a fraction (1.0 → 1), as JavaScript writes them in JSON."""
     return int(value) if float(value).is_integer() and abs(value) <= MAX_SAFE_INTEGER else value
 
 
 def text_of(value: Any) -> str:
-    """A string as it is, everything else as compact JSON."""
+    """Return a string unchanged and any other value as compact JSON."""
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
-    """Nested objects → dotted names with text values; lists stay JSON; empty objects vanish.
+    """Flatten nested objects to dotted names with text values.
 
-    A name that occurs twice keeps its last value: the author's own metadata are laid over the rest.
+    Lists stay JSON, and empty objects vanish. A repeated name keeps its last value, so the author's
+    own metadata override the rest.
     """
     flat: dict[str, str] = {}
     for name, item in value.items():
@@ -65,7 +66,7 @@ def flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
 
 
 def metadata_of(value: Any) -> dict[str, str]:
-    """A score's metadata as stored: one text a name; anything but an object under `metadata`."""
+    """Return a score's metadata as one text per name; a non-object is stored under `metadata`."""
     if value is None:
         return {}
     if isinstance(value, Mapping):
@@ -80,7 +81,7 @@ def _whole(digits: str) -> int | str:
 
 def _fraction(digits: str) -> float | int | str:
     value = float(digits)
-    # more digits than a double holds would come back changed: such a number stays text
+    # a number with more digits than a double holds would come back changed, so it stays text
     significant = digits.lstrip("+-").split("e")[0].split("E")[0].replace(".", "").strip("0")
     return number(value) if math.isfinite(value) and len(significant) <= 15 else digits
 
@@ -90,7 +91,7 @@ def _not_json(constant: str) -> Any:
 
 
 def read_back(text: str) -> Any:
-    """Stored metadata text → what a reader gets: JSON where it is JSON, else the text itself."""
+    """Return stored metadata text as a reader gets it: parsed if it is JSON, else unchanged."""
     try:
         return json.loads(text, parse_int=_whole, parse_float=_fraction, parse_constant=_not_json)
     except ValueError:

@@ -1,16 +1,17 @@
-"""The embedded trace store: traces and scores of one machine, over HTTP on the loopback.
+"""Serve the embedded trace store: one machine's traces and scores, over HTTP on the loopback.
 
-Scope: the endpoints (frozen to the list below), the key check, the process, forgetting what
-is older than 90 days.
+Scope: the endpoints (frozen to the list below), the key check, the process, deleting traces older
+than 90 days.
 Out of scope: a user interface, prompts, datasets, metrics; the client (`client.py`).
 API: the part of https://api.reference.langfuse.com that the gateway, LiteLLM and the SDK use, as a
-server of version 4.16.0 answers it. Every other path is 404, also those that it no longer has.
+server of version 4.16.0 answers it. Every other path returns 404, including paths that 4.16.0 no
+longer has.
 
     POST   /api/public/otel/v1/traces     GET    /api/public/v2/observations
     POST   /api/public/scores             GET    /api/public/v3/scores
     DELETE /api/public/scores/{id}        GET    /api/public/projects
     DELETE /api/public/traces[/{id}]      GET    /api/public/health (no key)
-    GET    /  (no key; one line that says what this is)
+    GET    /  (no key; one line that describes the server)
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from twin_resources.settings import load_secrets, load_settings
 API_VERSION = "4.16.0"  # the server version whose recorded answers this store reproduces
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_INGESTION_VERSION = 4
-# As long as the ledger keeps its copy (`ledger.LedgerRules`): what it has folded it needs no more.
+# The ledger keeps its copy as long (`ledger.LedgerRules`) and needs no trace that it has folded.
 RETENTION_DAYS = 90
 DAY_MS = 86_400_000
 TIDY_EVERY_MS = 600_000
@@ -65,7 +66,7 @@ WHAT = (
 
 @dataclass(frozen=True)
 class Keys:
-    """The one key pair of the store."""
+    """The store's only key pair."""
 
     public: str
     secret: str
@@ -80,10 +81,10 @@ def build_app(
     keys: Keys,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> Starlette:
-    """The ASGI application over these tables.
+    """Return the ASGI application over these tables.
 
     Args:
-        now_ms: the clock that stamps arrivals, Unix milliseconds.
+        now_ms: the clock that stamps arrivals, in Unix milliseconds.
     """
     app = Starlette(
         routes=[
@@ -107,7 +108,7 @@ def build_app(
     )
     app.router.redirect_slashes = False
     app.state.tables, app.state.keys, app.state.now_ms = tables, keys, now_ms
-    app.state.tidied_ms = 0  # at the first export after a start, then now and then
+    app.state.tidied_ms = 0  # old traces are removed at the first export, then from time to time
     return app
 
 
@@ -234,7 +235,7 @@ async def _get_observations(request: Request) -> Response:
 
 
 async def _post_scores(request: Request) -> Response:
-    """One score, or an array of them as SDK 5 sends; an array may be accepted in part (207)."""
+    """Store one score, or an array as SDK 5 sends it; part of an array may be accepted (207)."""
     posted = await _json_body(request)
     state = request.app.state
     entries = posted if isinstance(posted, list) else [posted]
@@ -290,7 +291,7 @@ async def _delete_traces(request: Request) -> Response:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Callers wait in it until the store serves.
+    """Return a listening socket; port 0 picks a free one. Callers queue until the store serves.
 
     Raises:
         TwinError: the port is in use.
@@ -321,7 +322,7 @@ def _keys(home: str | None) -> Keys:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Serve until SIGTERM. `--port-file` receives the port once the store listens."""
+    """Serve until SIGTERM; write the port to `--port-file` once the store listens."""
     import uvicorn
 
     parser = argparse.ArgumentParser(

@@ -1,6 +1,6 @@
-"""An observation as `GET /v2/observations` answers it.
+"""Build an observation as `GET /v2/observations` returns it.
 
-Scope: the field groups and what an absent value looks like in each.
+Scope: the field groups, and the form of an absent value in each.
 Out of scope: what a span means (`observations.py`), filters and paging (`queries.py`).
 Source of the behaviour: the public API of Langfuse 4.16.0, as recorded.
 """
@@ -15,9 +15,7 @@ from twin_resources.observability.trace_store.json_values import instant, number
 from twin_resources.observability.trace_store.observations import GenerationFields, Observation
 
 PROJECT_ID = "twin"
-SHORT_METADATA = (
-    200  # characters of a metadata value that are answered unless `expandMetadata` asks
-)
+SHORT_METADATA = 200  # characters of a metadata value that are returned without `expandMetadata`
 DEFAULT_GROUPS = ("core", "basic")
 GROUPS = (
     *DEFAULT_GROUPS,
@@ -35,11 +33,11 @@ GROUPS = (
 def answer(
     observation: Observation, *, groups: Collection[str], whole_metadata: bool = False
 ) -> dict[str, Any]:
-    """One element of `data` of `GET /v2/observations`.
+    """Return one element of `data` of `GET /v2/observations`.
 
     Args:
-        groups: field groups; `core` is always there, and so are latency and the model price fields.
-        whole_metadata: metadata values in full instead of their first 200 characters.
+        groups: field groups; `core`, latency and the model price fields are always included.
+        whole_metadata: return metadata values in full instead of their first 200 characters.
     """
     row = observation
     latency = (row.end_ms - row.start_ms) / 1000
@@ -47,7 +45,7 @@ def answer(
     fields = _fields(row, length=None if whole_metadata else SHORT_METADATA)
     groups_wanted = [group for group in GROUPS if group == "core" or group in groups]
     answered = {name: value for group in groups_wanted for name, value in fields[group].items()}
-    # asked for by name, a duration of 0 is answered as null; left to the default it is 0 (recorded)
+    # recorded: a duration of 0 is null if `metrics` is requested by name, and 0 by default
     named = "metrics" in groups
     answered["latency"] = number(latency) if latency or not named else None
     answered["timeToFirstToken"] = wait if wait is None or wait or not named else None
@@ -56,7 +54,7 @@ def answer(
 
 
 def _fields(row: Observation, *, length: int | None) -> dict[str, dict[str, Any]]:
-    """Field group → its fields; `length`: characters of a metadata value, None for all."""
+    """Return field group → its fields, with metadata values cut to `length` (None: not cut)."""
     trace, generation = row.trace, row.generation
     return {
         "core": {
@@ -126,6 +124,6 @@ def _usage(row: GenerationFields) -> dict[str, Any]:
 
 
 def _sum(details: Mapping[str, float], side: str) -> float | None:
-    """Sum of the kinds that name this side (`input`, `input_cached_tokens` …); None without any."""
+    """Sum the kinds on this side (`input`, `input_cached_tokens` …), or return None without any."""
     parts = [value for name, value in details.items() if side in name]
     return sum(parts) if parts else None

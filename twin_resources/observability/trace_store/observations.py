@@ -1,8 +1,8 @@
-"""What a span means: the mapping of span attributes to one observation.
+"""Map the attributes of a span to one observation.
 
-Scope: which attribute (`langfuse.*`, `user.id`, `session.id`) gives which field; those of
-other conventions stay metadata.
-Out of scope: decoding OTLP (`otlp.py`), how an observation is answered
+Scope: which attribute (`langfuse.*`, `user.id`, `session.id`) sets which field; attributes of other
+conventions stay metadata.
+Out of scope: decoding OTLP (`otlp.py`), how an observation is returned
 (`observation_answers.py`), filters and paging (`queries.py`), storage.
 Source of the mapping: https://langfuse.com/integrations/native/opentelemetry#property-mapping,
 checked against answers recorded from 4.16.0.
@@ -42,7 +42,7 @@ _TAKEN_PREFIXES = ("langfuse.trace.metadata", "langfuse.observation.metadata")
 
 @dataclass(frozen=True)
 class TraceFields:
-    """What an observation says of its trace."""
+    """An observation's fields about its trace."""
 
     user_id: str
     session_id: str
@@ -54,7 +54,7 @@ class TraceFields:
 
 @dataclass(frozen=True)
 class GenerationFields:
-    """What it says of a model's call."""
+    """An observation's fields about a model call."""
 
     model: str
     model_parameters: Mapping[str, Any]
@@ -66,7 +66,7 @@ class GenerationFields:
 
 @dataclass(frozen=True)
 class Observation:
-    """One row of the store. Instants are Unix milliseconds, absent texts are empty."""
+    """One row of the store; times are Unix milliseconds, and absent texts are empty."""
 
     trace_id: str
     id: str
@@ -95,7 +95,7 @@ class Observation:
 
 
 def observation_of(span: OtlpSpan, *, now_ms: int) -> Observation:
-    """Map one span. An attribute that is set but empty counts as absent."""
+    """Map one span to an observation; an empty attribute counts as absent."""
     attributes = span.attributes
     start_ms, end_ms = span.start_ns // 1_000_000, span.end_ns // 1_000_000
     start_ms, end_ms = start_ms or end_ms or now_ms, end_ms or start_ms or now_ms
@@ -170,7 +170,10 @@ def _first_text(attributes: Mapping[str, Any], keys: Iterable[str]) -> str:
 
 
 def environment_name(named: str) -> str:
-    """Lower case, no reserved prefix, at most 40 of `a-z0-9-_`; anything else is `default`."""
+    """Return the name in lower case, without reserved prefixes, cut to 40 characters.
+
+    An empty name, or one with characters outside `a-z0-9-_`, becomes `default`.
+    """
     name = re.sub(r"^(?:langfuse[-_]?)+", "", named.lower())[:40]
     return name if re.fullmatch(r"[a-z0-9_-]+", name) else "default"
 
@@ -180,7 +183,7 @@ def _completion_of(attributes: Mapping[str, Any]) -> int | None:
     if not isinstance(stated, str) or not stated:
         return None
     try:
-        return milliseconds_of(stated.strip('"'))  # older SDKs quote it twice
+        return milliseconds_of(stated.strip('"'))  # older SDKs quote the value twice
     except ValueError:
         return None
 
@@ -195,7 +198,7 @@ def _tags_of(stated: Any) -> tuple[str, ...]:
 
 
 def _object(stated: Any) -> dict[str, Any] | None:
-    """An attribute that holds a JSON object; None when it is absent or not JSON."""
+    """Return the JSON object in an attribute, {} for other JSON, or None if absent or not JSON."""
     if not stated:
         return None
     try:
@@ -206,13 +209,13 @@ def _object(stated: Any) -> dict[str, Any] | None:
 
 
 def _numbers(stated: Any) -> dict[str, float]:
-    """The numbers of an object, and their total."""
+    """Return the numbers of an object, with their total."""
     counts: dict[str, float] = {}
     for name, value in (_object(stated) or {}).items():
         try:
             counts[name] = float(value)
         except (TypeError, ValueError):
-            continue  # a label among the counts is no count
+            continue  # a label among the counts is not a count
     return counts if not counts or "total" in counts else counts | {"total": sum(counts.values())}
 
 
@@ -232,7 +235,7 @@ def _input_and_output(attributes: Mapping[str, Any]) -> tuple[str | None, str | 
 
 def _metadata_of(span: OtlpSpan) -> dict[str, str]:
     layers: dict[str, Any] = {}
-    if not span.scope_name.startswith("langfuse-sdk"):  # the SDK's own attributes are all mapped
+    if not span.scope_name.startswith("langfuse-sdk"):  # the SDK's attributes are all mapped
         layers["attributes"] = {
             key: text_of(value)
             for key, value in span.attributes.items()

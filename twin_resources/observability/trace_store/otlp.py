@@ -1,6 +1,6 @@
-"""Spans as they arrive: the OTLP trace export, protobuf or JSON, as plain values.
+"""Decode OTLP trace exports, protobuf or JSON, to plain values.
 
-Scope: decoding (gzip, protobuf, JSON) and nothing that gives an attribute a meaning.
+Scope: decoding (gzip, protobuf, JSON), without interpreting attributes.
 Out of scope: what the attributes mean (`observations.py`), storage.
 Format: https://opentelemetry.io/docs/specs/otlp/ (OTLP/JSON writes ids in hex, int64 as strings).
 """
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 _IDS = ("traceId", "spanId", "parentSpanId")
-MAX_EXPORT_BYTES = 64 * 1024 * 1024  # unpacked; a gzip bomb must not take the store's memory
+MAX_EXPORT_BYTES = 64 * 1024 * 1024  # unpacked; a gzip bomb must not exhaust the store's memory
 
 
 class ExportRefused(TwinError):
-    """The export cannot be read; no span of it was stored. `answer` is what the sender is told."""
+    """The export cannot be read, and none of its spans is stored; `answer` is the reply."""
 
     def __init__(self, answer: str) -> None:
         self.answer = answer
@@ -40,11 +40,11 @@ class ExportRefused(TwinError):
 
 @dataclass(frozen=True)
 class OtlpSpan:
-    """One span with what its resource and scope add to it.
+    """One span with the fields of its resource and scope.
 
     Attributes:
         trace_id, span_id, parent_span_id: lower-case hex; the parent is empty for a root span.
-        start_ns, end_ns: Unix nanoseconds; 0 when the sender left it out.
+        start_ns, end_ns: Unix nanoseconds; 0 if the sender omitted them.
         status: OTLP status code (2 is an error).
     """
 
@@ -68,7 +68,7 @@ def read_export(body: bytes, *, content_type: str, content_encoding: str = "") -
 
     Args:
         body: the request's bytes as sent.
-        content_type: `application/x-protobuf` or `application/json`, parameters ignored.
+        content_type: `application/x-protobuf` or `application/json`; parameters are ignored.
         content_encoding: `gzip` or empty.
 
     Raises:
@@ -98,7 +98,7 @@ def _gunzip(body: bytes) -> bytes:
 
 
 def _check(spans: list[OtlpSpan]) -> list[OtlpSpan]:
-    """A span without ids means that something else (logs, say) was sent here: refuse the whole."""
+    """Refuse the whole export if a span has no ids: something else (such as logs) was sent."""
     broken = sum(1 for span in spans if not span.trace_id or not span.span_id)
     if broken:
         raise ExportRefused(
@@ -182,7 +182,7 @@ def _read_json(body: bytes) -> list[OtlpSpan]:
 
 
 def _with_base64_ids(value: Any) -> Any:
-    """OTLP/JSON writes ids in hexadecimal, protobuf's own JSON in Base64."""
+    """Convert ids from OTLP/JSON's hexadecimal to the Base64 of protobuf's own JSON."""
     if isinstance(value, list):
         return [_with_base64_ids(one) for one in cast("list[Any]", value)]
     if not isinstance(value, dict):

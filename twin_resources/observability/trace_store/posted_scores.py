@@ -1,4 +1,4 @@
-"""A score: what may be posted, and how the API answers it.
+"""Check posted scores, and build the API's answers from stored ones.
 
 Scope: the checks of a posted score, the score's fields and groups.
 Out of scope: filters and paging (`queries.py`), storage.
@@ -33,7 +33,7 @@ Issue = dict[str, Any]
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One row of the store. `value` is a number (booleans 0 or 1), `text` the words of a score."""
+    """One row of the store; `value` is a number (booleans: 0 or 1), `text` a score's words."""
 
     id: str
     trace_id: str
@@ -57,7 +57,7 @@ class ScoreRow:
 
 
 class _PostedScore(BaseModel):
-    """What a posted score has to be; names that are not here are not looked at."""
+    """The required form of a posted score; other fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -93,7 +93,7 @@ class _PostedScore(BaseModel):
 
 
 def issues_of(posted: Any) -> list[Issue]:
-    """What is wrong with a posted score; empty when it can be stored."""
+    """Return the errors in a posted score, or an empty list if it can be stored."""
     try:
         _PostedScore.model_validate(posted)
     except ValidationError as error:
@@ -105,7 +105,7 @@ def issues_of(posted: Any) -> list[Issue]:
 
 
 def score_of(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
-    """A posted score without issues → its row. Its timestamp is its arrival, as in the API."""
+    """Build the row of a valid posted score; as in the API, its timestamp is its arrival."""
     value = body["value"]
     word = isinstance(value, str)
     data_type = str(body.get("dataType") or ("CATEGORICAL" if word else "NUMERIC"))
@@ -133,7 +133,7 @@ def score_of(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
 
 
 def answer(score: ScoreRow, *, groups: Collection[str]) -> dict[str, Any]:
-    """One element of `data` of `GET /v3/scores`."""
+    """Return one element of `data` of `GET /v3/scores`."""
     answered: dict[str, Any] = {
         "id": score.id,
         "projectId": PROJECT_ID,

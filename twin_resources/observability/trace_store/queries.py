@@ -1,6 +1,6 @@
-"""What a reader asks for: the query strings of `v3/scores` and `v2/observations`, checked.
+"""Check the query strings of `v3/scores` and `v2/observations`.
 
-Scope: parameters, cursors and the refusals with the API's own words, as SQL conditions.
+Scope: parameters, cursors and refusals in the API's own words; SQL conditions.
 Out of scope: running SQL (`trace_tables.py`), the grammar of the `filter` parameter
 (`filters.py`).
 Source of the behaviour: the public API of Langfuse 4.16.0, as recorded.
@@ -31,7 +31,7 @@ MAX_SCORES = 100
 MAX_OBSERVATIONS = 1000
 DEFAULT_LIMIT = 50
 
-# What the twin's own programs and Langfuse's SDK ask by; anything else is refused by name.
+# The twin's own programs and Langfuse's SDK use these; others are refused by name.
 _SCORE_COLUMNS = {
     "id": "id",
     "name": "name",
@@ -64,7 +64,7 @@ def score_query(parameters: Parameters) -> TraceQuery:
     """Check the query string of `GET /v3/scores`.
 
     Raises:
-        RequestRefused: a parameter that cannot be read, or that this store does not answer.
+        RequestRefused: a parameter cannot be read, or this store does not support it.
     """
     asked = _last_values(parameters)
     conditions = [_score_cursor(asked["cursor"])] if asked.get("cursor") else []
@@ -86,10 +86,10 @@ def score_query(parameters: Parameters) -> TraceQuery:
 
 
 def observation_query(parameters: Parameters) -> TraceQuery:
-    """Check the query string of `GET /v2/observations`; unknown names are ignored, as there.
+    """Check the query string of `GET /v2/observations`; as in Langfuse, ignore unknown names.
 
     Raises:
-        RequestRefused: a parameter that cannot be read.
+        RequestRefused: a parameter cannot be read.
     """
     asked = _last_values(parameters)
     conditions = [_observation_cursor(asked["cursor"])] if asked.get("cursor") else []
@@ -97,7 +97,7 @@ def observation_query(parameters: Parameters) -> TraceQuery:
     limit = _limit(asked.get("limit", ""), 0, MAX_OBSERVATIONS, issues)
     filtered, advanced = conditions_of_filter(asked.get("filter", ""), issues)
     for name, column in _OBSERVATION_COLUMNS.items():
-        if asked.get(name) and name not in filtered:  # `filter` wins over the parameter
+        if asked.get(name) and name not in filtered:  # `filter` overrides the parameter
             conditions.append(Condition(f"{column} = ?", (asked[name],)))
     between = _between(asked, "fromStartTime", "toStartTime", "start_ms", issues)
     conditions += [] if "startTime" in filtered else between
@@ -115,14 +115,14 @@ def observation_query(parameters: Parameters) -> TraceQuery:
 
 
 def score_cursor(last: posted_scores.ScoreRow) -> str:
-    """Where the next page starts: after this row."""
+    """Return the cursor of the page that starts after this row."""
     place = {"v": 1, "lastTimestamp": instant(last.timestamp_ms), "lastId": last.id}
     text = json.dumps(place, separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def observation_cursor(last: Observation) -> str:
-    """Where the next page starts: after this row."""
+    """Return the cursor of the page that starts after this row."""
     place = {
         "lastStartTimeTo": instant(last.start_ms),
         "lastTraceId": last.trace_id,
@@ -180,7 +180,7 @@ def _any_of(column: str, values: Sequence[Any]) -> Condition:
 def _between(
     asked: Mapping[str, str], first: str, last: str, column: str, issues: list[dict[str, Any]]
 ) -> list[Condition]:
-    """From the first moment on, and before the last."""
+    """Return conditions for times from `first` (inclusive) to `last` (exclusive)."""
     conditions: list[Condition] = []
     for name, sign in ((first, ">="), (last, "<")):
         if asked.get(name):

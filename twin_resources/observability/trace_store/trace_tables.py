@@ -1,4 +1,4 @@
-"""The trace store's tables: observations and scores in one SQLite file (WAL).
+"""Store observations and scores in one SQLite file (WAL).
 
 Scope: the schema and its number, writing, paging and deleting rows.
 Out of scope: HTTP, what a request may ask for (`queries.py`).
@@ -37,7 +37,7 @@ _OBSERVATION_FIELDS = tuple(
     column for field in fields(Observation) for column in _COLUMNS_OF.get(field.name, (field.name,))
 )
 _SCORE_FIELDS = tuple(field.name for field in fields(ScoreRow))
-# a score that is posted again keeps what it was first posted with: when, and on what
+# a score posted again keeps these fields from the first post
 _FIRST_SCORE_FIELDS = {"id", "trace_id", "timestamp_ms", "created_ms", "environment"}
 _TABLES = f"""
 CREATE TABLE IF NOT EXISTS observations
@@ -54,11 +54,11 @@ class TraceTables:
     """Rows of one database file; safe to use from many threads.
 
     Args:
-        path: the SQLite file; its folder is made.
+        path: the SQLite file; its folder is created.
 
     Raises:
         StorageFault: the file cannot be opened.
-        TwinError: it was written by a newer version of this code.
+        TwinError: a newer version of this code wrote the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,7 +86,7 @@ class TraceTables:
             use_write_ahead_log(connection, within_s=MAX_IDLE_S)
             # one process, one file: a power cut may lose the last seconds, never the file
             connection.execute("PRAGMA synchronous = NORMAL")
-            # what a reader asked to forget must not stay readable in free pages
+            # forgotten data must not stay readable in free pages
             connection.execute("PRAGMA secure_delete = ON")
             self._local.connection = connection
         return connection
@@ -103,7 +103,7 @@ class TraceTables:
         connection.execute("COMMIT")
 
     def put_observations(self, observations: Sequence[Observation]) -> None:
-        """Insert, or replace by (trace, id); a replaced row keeps its first `created_ms`."""
+        """Insert or replace by (trace, id); a replaced row keeps its first `created_ms`."""
         updated = (
             name for name in _OBSERVATION_FIELDS if name not in ("trace_id", "id", "created_ms")
         )
@@ -116,7 +116,7 @@ class TraceTables:
             connection.executemany(sql, [_row(item, _OBSERVATION_FIELDS) for item in observations])
 
     def put_scores(self, scores: Sequence[ScoreRow]) -> None:
-        """Insert, or replace by id; a replaced row keeps its first timestamp and its trace."""
+        """Insert or replace by id; a replaced row keeps its first timestamp and its trace."""
         updated = (name for name in _SCORE_FIELDS if name not in _FIRST_SCORE_FIELDS)
         sql = (
             f"INSERT INTO scores VALUES ({', '.join('?' * len(_SCORE_FIELDS))}) "
@@ -127,12 +127,12 @@ class TraceTables:
             connection.executemany(sql, [_row(item, _SCORE_FIELDS) for item in scores])
 
     def observations(self, query: TraceQuery) -> tuple[list[Observation], bool]:
-        """One page, newest first, and whether there is another."""
+        """Return one page, newest first, and whether another page follows."""
         rows, more = self._page("observations", query, "start_ms DESC, trace_id DESC, id DESC")
         return [_observation(row) for row in rows], more
 
     def scores(self, query: TraceQuery) -> tuple[list[ScoreRow], bool]:
-        """One page, newest first, and whether there is another."""
+        """Return one page, newest first, and whether another page follows."""
         rows, more = self._page("scores", query, "timestamp_ms DESC, id DESC")
         return [ScoreRow(**_values(row)) for row in rows], more
 
@@ -150,13 +150,13 @@ class TraceTables:
         return rows[: query.limit], len(rows) > query.limit
 
     def delete_score(self, score_id: str) -> None:
-        """Forget one score; nothing happens when there is none."""
+        """Delete one score, if it exists."""
         with self._writing() as connection:
             connection.execute("DELETE FROM scores WHERE id = ?", (score_id,))
         self._drop_log()
 
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
-        """Forget traces: their observations and the scores on them."""
+        """Delete the observations of these traces and the scores on them."""
         keys = [(trace_id,) for trace_id in trace_ids]
         with self._writing() as connection:
             connection.executemany("DELETE FROM observations WHERE trace_id = ?", keys)
@@ -164,8 +164,10 @@ class TraceTables:
         self._drop_log()
 
     def remove_old(self, *, before_ms: int, at_most: int = 500) -> int:
-        """Forget the oldest traces that began and arrived before then, with their scores; returns
-        how many. So many at once that no writer waits for it."""
+        """Delete the oldest traces that began and arrived before `before_ms`; return their number.
+
+        Their scores are deleted too. `at_most` keeps a call so short that no writer waits for it.
+        """
         trace_ids = (
             self._connection()
             .execute(
@@ -180,7 +182,7 @@ class TraceTables:
         return len(trace_ids)
 
     def _drop_log(self) -> None:
-        """Move the write-ahead log into the file: it still holds the pages of before."""
+        """Move the write-ahead log into the file, because the log still holds the deleted pages."""
         self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def check(self) -> None:
