@@ -60,7 +60,7 @@ def look_at_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnosti
 def look_at_ports(
     settings: Settings, stack: Stack | None, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
-    """Check which process listens on each service's port, or would."""
+    """Check that the stack listens on its services' ports, or that they are free if none runs."""
     chosen = stack.settings if stack is not None else settings
     left = _ports_left(settings) if stack is None else frozenset[int]()
     taken: list[str] = []
