@@ -1,7 +1,7 @@
 """Run `twin check`: lint, layers, types, shell syntax and the tests without a GPU or an account.
 
 Scope: the order of the stages, the clock, and the sum at the end. The checks that read the code run
-beside the first tests.
+in parallel with the first tests.
 Out of scope: the tests, and the permitted reasons to skip one (`tests/reporting.py`).
 
     twin check [--fast | --no-live | --long] [-n WORKERS] [PYTEST ARGUMENTS]
@@ -33,7 +33,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PYTEST_NOTHING_COLLECTED = 5
 MIN_WORKERS = 2
 WORKERS = 3  # two workers left a third of two cores' time idle in live tests, a fifth in others
-WORKER_BYTES = 4 << 30  # of live tests
+WORKER_BYTES = 4 << 30  # of a worker of live tests
 
 Length = Literal["fast", "no-live", "short", "long"]
 

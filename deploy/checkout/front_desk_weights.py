@@ -85,7 +85,7 @@ def samples_of(corpus: Corpus, *, punctuated: bool = False) -> list[Sample]:
 
     Args:
         punctuated: whether to omit most variants, since a vector costs 30 CPU-ms: only one in three
-            is kept, and only of danger and ordinary messages beside another.
+            is kept, and only of danger and of ordinary messages next to another.
     """
     samples: list[Sample] = []
     for (language, kind), texts in corpus.items():

@@ -31,7 +31,7 @@ from twin_resources.gateway.guards.injection import KINDS, WEIGHTS, sentences
 EXAMPLES = WEIGHTS.with_name("examples")
 # A stranger's messages that tested the guard until they had been read; another set tests it now.
 SPENT = Path(__file__).resolve().parents[2] / "tests/bench/guards/strangers/messages.jsonl"
-_REPEATED = 3  # readers' messages are four times as many
+_REPEATED = 3  # own examples are repeated: readers' messages are four times as many
 _FROM_THE_DESK = 60  # per language and kind, except ordinary
 _LANGUAGES = ("de", "en", "es", "fr")
 

@@ -93,7 +93,7 @@ def document() -> str:
 
 
 def write(path: Path = DOCUMENT) -> None:
-    """Write the page."""
+    """Write the page to `path`."""
     path.write_text(document(), encoding="utf-8")
 
 

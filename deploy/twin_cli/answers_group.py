@@ -60,7 +60,7 @@ def open_(
         typer.Argument(help="chat, traces or dagster."),
     ] = "chat",
 ) -> None:
-    """Open a page in the browser, or print the link where there is no screen."""
+    """Open a page in the browser, or print the link if there is no screen."""
 
 
 @command(

@@ -39,7 +39,7 @@ READING_GPU_S, ELSEWHERE_S = 1.0, 30.0
 RELEASE_S = 10.0
 
 BUNDLED_WORDS = 25_700
-LOOP, LOOP_CPU_S = 400_000, 0.0185  # seconds of that loop on such a core
+LOOP, LOOP_CPU_S = 400_000, 0.0185  # iterations and seconds of `core_speed`'s loop on such a core
 LOOKS, LOOK_S = 20, 0.01
 TEXT = {".md", ".markdown", ".txt", ".html", ".htm", ".rst"}
 MAX_FILES = 20_000
@@ -145,7 +145,7 @@ def forecast(
 
     model = expect(billions, machine, recipe=recipe)
     training = model["training_minutes"] * 60
-    # likelihoods are read on a card if there is one; the own server answers on the processor
+    # likelihoods are read on a card if there is one; this home's server answers on the processor
     if model["on"] == "CPU":
         reading = GATE_READING_CPU_S * (1.0 if machine["bf16"] else READING_WITHOUT_BF16)
         training_s, reading_s = products(training), products(reading * scale / cores)

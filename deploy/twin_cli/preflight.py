@@ -61,7 +61,7 @@ SERVICES = {
 }
 CHOSEN = "auto"  # `twin up --recipe auto` behaves as if no recipe had been named
 EMBEDDED_MODEL, EMBEDDED_EMBEDDER = "smollm2-135m-instruct", "all-minilm-l6-v2"
-MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # comes with the packages
+MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # included in the packages
 
 # (GB downloaded, GB on disk), measured with the versions in deploy/constraints.txt
 PACKAGES_GB = {"cpu": (0.9, 3.0), "cuda": (4.0, 9.0)}

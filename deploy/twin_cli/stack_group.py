@@ -85,7 +85,7 @@ DemoLoop = Annotated[
 @commands.command(
     rich_help_panel=START, epilog=example('twin up path/to/posts --author "First Last"')
 )
-def up(  # noqa: PLR0913, PLR0917 - one parameter an option
+def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     path: Posts = None,
     author: NewAuthor = "",
     include: Include = None,

@@ -49,7 +49,7 @@ def run_feedback(
 
     Args:
         trace_id: the answer's trace id, as `twin ask` prints it.
-        up, down, score: the vote; at most one of them.
+        up, down, score: the vote; at most one is given.
         edit: how the answer should have read, or empty for no edit.
 
     Raises:
@@ -223,8 +223,8 @@ def _is_opinion(score: Score) -> bool:
     return score.name not in ("latency_s", "cost_usd")
 
 
-ARRIVAL_S = 8.0  # the gateway exports spans in batches
-SHOWN_TEXT = 160  # characters of question, answer and chunk
+ARRIVAL_S = 8.0  # wait for a trace to arrive; the gateway exports spans in batches
+SHOWN_TEXT = 160  # characters shown of question, answer and chunk
 
 
 def run_explain(

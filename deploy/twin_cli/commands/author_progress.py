@@ -34,8 +34,8 @@ class EndpointAnswer:
 
     Attributes:
         sources: the posts that support it: `chunk_id`, `document_id`, `title`, `url` each.
-        version: `base` or `v3`.
-        cost_usd: US dollars.
+        version: `base`, or a version such as `v3`.
+        cost_usd: the cost in US dollars.
         seconds: the seconds from the question to the last word.
         kind: `quote`, `quote_and_voice`, `voice` or `not_written_about`, or empty if unknown.
         quotes: the author's own sentences in it, best first; `nearest`: the nearest posts if the

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from twin_cli.commands.console import make_console
 
 STAGES = 6
-QUIET_S = 12.0  # before a wait is reported; people wait 15 s without doubt
+QUIET_S = 12.0  # before a wait is reported; people wait 15 s without worry
 LOG_QUIET_S = 30.0  # the same in a log, which is read afterwards
 BEAT_S = 1.0
 

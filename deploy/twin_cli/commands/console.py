@@ -25,7 +25,10 @@ def make_console() -> Console:
 
 
 def typed(arguments: str, *, home: Path) -> str:
-    """Return `twin <arguments>` as it can be typed in this shell and folder for this home."""
+    """Return `twin <arguments>` as it can be typed in this shell and folder for this home.
+
+    `deploy/up.sh` installs `twin` into `.venv`, which is not on the search path.
+    """
     program = Path(sys.executable).with_name("twin")
     script = shutil.which("twin")
     if script is not None and Path(script).resolve() == program.resolve():

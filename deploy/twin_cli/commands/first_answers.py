@@ -87,7 +87,7 @@ def follow_import(
     """Wait for an import's end, or until posts can be quoted.
 
     Args:
-        until, before: as of `follow`.
+        until, before: see `follow`.
 
     Raises:
         TwinError: see `import_posts`.

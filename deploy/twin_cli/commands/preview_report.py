@@ -18,7 +18,7 @@ from twin_resources.settings import Settings
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
 
-NOTHING_USABLE = 3  # exit code: every post is left out, or most files with text are
+NOTHING_USABLE = 3  # exit code if every post, or most files with text, are left out
 # A thousand words make 9 to 11 samples (three bundled authors and two others), in however many
 # posts. A fifth of the samples is held out, and the gate needs 30 of those to decide, hence 150
 # samples. With fewer words, it would refuse the trained model as "not decided".

@@ -346,7 +346,7 @@ def _point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
 
 
 def _pace(settings: Settings) -> float:
-    """Return the tokens per busy second of the fastest own server, or 0 if not measured."""
+    """Return the tokens per busy second of the fastest self-hosted server, or 0 if not measured."""
     try:
         text = (settings.home / "gateway" / "throughput.json").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -358,7 +358,7 @@ def _pace(settings: Settings) -> float:
 
 
 def _break_even(settings: Settings, pace: float) -> float | None:
-    """Return the utilisation from which the own machine is cheaper, or None without a pace."""
+    """Return the utilisation from which self-hosting is cheaper, or None if no pace is known."""
     if pace <= 0:
         return None
     full = self_hosted_usd_per_million_tokens(

@@ -40,7 +40,7 @@ from twin_resources.processes.stack import (
 )
 from twin_resources.settings import Settings, load_secrets
 
-WARNING = "warning: "  # begins a line of a preparation that concerns the waiting person
+WARNING = "warning: "  # prefix of a preparation's line that concerns the waiting person
 
 # Services for an import of posts, and further ones for an answer, in the order of waiting.
 FOR_IMPORTS = ("traces", "dagster-code", "dagster-webserver")
@@ -216,7 +216,7 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
     if is_prepared(settings, name):
         clock.detail(f"the {name} was prepared before")
         return
-    # marked with the stack, so that `twin stop` ends a preparation as well
+    # marked with the stack, so that `twin stop` also ends a preparation
     with running_module(
         settings,
         *PREPARATIONS[name],

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from twin_cli.commands.runs import RunningRun
 
 NOT_RUNNING = 1
-# A program that exited less than this ago and runs again may soon exit again: beside a
-# training the chat page takes 40 s to import what it needs.
+# A program that exited less than this ago and runs again may soon exit again: during a
+# training, the chat page takes 40 s for its imports.
 SETTLED_S = 60.0
 # Module → program that a host may run without a stack (a container of one role).
 ROLES = {

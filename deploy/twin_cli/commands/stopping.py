@@ -20,7 +20,7 @@ from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings
 
 DEMO = "demo"  # the folder of the demo's home inside a home (`demo/home.py`)
-LOOK_S = 20.0  # beside a training an answer takes seconds
+LOOK_S = 20.0  # during a training, an answer takes seconds
 
 
 def end_stack(settings: Settings, *, log: Callable[[str], object]) -> Stopped:

@@ -97,7 +97,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 STAY_S = 0.5
-REPORT_TURNS = 10  # turns between two checks whether the gate's report is complete
+REPORT_TURNS = 10  # turns between two checks of whether the gate's report is complete
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,16 @@ class UpOptions:
     include: Sequence[str] = ()
     base_model: str = ""
     embedder: str = ""
-    answer_model: str = ""  # NONE: no longer; empty: as before
-    recipe: str = ""  # AUTO: the one that fits; empty: as before
+    answer_model: str = ""  # NONE removes it; empty keeps the earlier one
+    recipe: str = ""  # AUTO chooses it; empty keeps the earlier one
     consent: bool = False
     dry_run: bool = False
     detach: bool = False
     verbose: bool = False
     train: bool = True
     retrain: bool = False
-    auto_retrain: bool | None = None  # None: as before
-    gateways: int | None = None  # None: as before
+    auto_retrain: bool | None = None  # None keeps the earlier value
+    gateways: int | None = None  # None keeps the earlier value
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
     home: Path | None = None
 
@@ -192,10 +192,10 @@ class _Up:
         self.clock = clock
         self.started = False  # by this command: the command that started the stack ends it
         self.serves = False  # once true, a failure leaves something worth keeping
-        self.code: int | None = None  # known after the last stage
-        self.ending: Ending | None = None  # of this call's training
-        self.answer_model: ModelVersion | None = None  # answers until it is beaten
-        self.preview: Preview | None = None  # None: nothing has changed since the last import
+        self.code: int | None = None  # set after the last stage
+        self.ending: Ending | None = None  # outcome of this call's training
+        self.answer_model: ModelVersion | None = None  # the model that answers until it is beaten
+        self.preview: Preview | None = None  # None if nothing has changed since the last import
 
     def run(self) -> int:
         self._preflight()
@@ -224,7 +224,7 @@ class _Up:
         try:
             code = self._answer_and_train(stack, subject, progress, plan, run_id=run_id, mark=mark)
         except TwinError as error:
-            ensure_alive(stack)  # a stack that is gone explains every other error
+            ensure_alive(stack)  # a stack that has ended explains every other error
             if not stays:
                 raise
             self.clock.say(str(error), style="bold red")
@@ -353,7 +353,7 @@ class _Up:
     def _show_page(self, stack: Stack) -> None:
         """Print the page's link; a page that does not start makes nothing else fail."""
         try:
-            with self.clock.never_silent("the page starts"):  # 4 s, or 40 s beside a training
+            with self.clock.never_silent("the page starts"):  # 4 s, or 40 s during a training
                 link = link_of(stack, "chat")
         except StackEnded:
             raise
@@ -443,7 +443,7 @@ def _stop_on_signals() -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP on purpose
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` deliberately ignores SIGHUP
             signal.signal(number, interrupt)
 
 

@@ -58,7 +58,7 @@ def demo_settings(home: Path | None, *, unhurried: bool = False) -> Settings:
     inner.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     weights = outer.home / "weights"
     if weights.is_dir() and not inner.weights_dir.exists():
-        inner.weights_dir.symlink_to(weights, target_is_directory=True)  # prepared once
+        inner.weights_dir.symlink_to(weights, target_is_directory=True)  # prepared only once
     return inner
 
 

@@ -4,7 +4,7 @@ Scope: the order of the steps, and waiting for what the sensor and Dagster do on
 Out of scope: decisions (the sensor, the gate and the trial make them), the reader's rule
 (`subjects.py`), the settings that shorten the loop (`home.py`).
 
-Every step is real: two trainings by DeepSpeed beside the first one, the gate, the proxy, the trace
+Every step is real: two trainings by DeepSpeed after the first one, the gate, the proxy, the trace
 store, and the sensor in Dagster's daemon. The demo announces its staged parts (`STAGED`): the
 reader and the paid model's provider are simulated, and one training deliberately gets shuffled
 answers and is forced past the gate that refused it.

@@ -45,7 +45,7 @@ class Receipt:
         gate: claim → its result in words, for the retrained model.
         trial: the evidence of the promotion, or empty if the gate alone released it
             (`--unhurried`).
-        recovered_s: the seconds from the last bad score to the new version's first answers.
+        recovered_s: the seconds from the last bad score until the new version answers.
         seconds: step → its duration.
     """
 

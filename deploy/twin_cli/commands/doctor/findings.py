@@ -14,7 +14,7 @@ from typing import Literal
 from twin_resources.errors import TwinError
 
 Verdict = Literal["ok", "warn", "fail"]
-TIMEOUT_S = 10.0  # per question to a service, which may be busy beside a training
+TIMEOUT_S = 10.0  # per request to a service, which a training may slow down
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Check the stores for `twin doctor`: state, tables, traces and the outbox.
 
-Scope: one short question to each store, which changes no data of the home.
+Scope: one short request to each store, which changes no data of the home.
 Out of scope: the stores and their wording (their errors are passed on unchanged).
 """
 # pyright: strict
