@@ -50,7 +50,8 @@ class CheckOutcome:
     """The results of the stages so far.
 
     Attributes:
-        clocks: one line per stage; broken: the names of the failed stages.
+        broken: the names of the failed stages.
+        clocks: one line per stage.
     """
 
     counts: Counter[str] = field(default_factory=Counter[str])

@@ -38,8 +38,8 @@ class EndpointAnswer:
         cost_usd: the cost in US dollars.
         seconds: the seconds from the question to the last word.
         kind: `quote`, `quote_and_voice`, `voice` or `not_written_about`, or empty if unknown.
-        quotes: the author's own sentences in it, best first; `nearest`: the nearest posts if the
-            author has not written about it (both are in the gateway's `twin` field).
+        quotes: the author's own sentences in it, best first; from the gateway's `twin` field.
+        nearest: the nearest posts if the author has not written about it; from the same field.
         release, prose, draft: what the version may give, what became of its prose, and why this is
             a draft; from the same field.
     """

@@ -49,7 +49,8 @@ def run_add(
     """Make a key and print it once; return the exit code.
 
     Args:
-        authors: names or slugs, or `*`. aliases: with or without `@`, or None for the free ones.
+        authors: names or slugs, or `*`.
+        aliases: with or without `@`, or None for the free ones.
 
     Raises:
         TwinError: an author, alias or limit does not exist, or the label is in use.

@@ -40,8 +40,10 @@ class Receipt:
         settings: the settings that make the demo faster than a real loop.
         refused: the gate's claims that refused the broken model, in words.
         forced: the move that released it anyway.
-        alarms: the number of alarms; `e_value` of `threshold` at the first.
-        run_id: the retraining's run; `runs`: the number of retrainings.
+        alarms: the number of alarms.
+        e_value, threshold: the values at the first alarm.
+        runs: the number of retrainings.
+        run_id: the retraining's run.
         gate: claim → its result in words, for the retrained model.
         trial: the evidence of the promotion, or empty if the gate alone released it
             (`--unhurried`).
