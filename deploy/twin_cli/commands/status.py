@@ -74,8 +74,8 @@ class StackStatus:
             start.
         quality: slug → one line each for what can be detected at the author's volume and when, a
             waiting alarm, and scores that do not count (`author_quality.py`).
-        runs: the Dagster runs that are queued or in progress, with their step and the time left;
-            `runs_unknown`: why Dagster could not be asked for them.
+        runs: the Dagster runs that are queued or in progress, with their step and the time left.
+        runs_unknown: why Dagster could not be asked for its runs, or empty if it was asked.
     """
 
     home: str
