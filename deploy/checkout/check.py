@@ -1,16 +1,16 @@
-"""`twin check`: lint, floors, types, shell syntax and the tests that need no GPU or account.
+"""Run `twin check`: lint, layers, types, shell syntax and the tests without a GPU or an account.
 
-Scope: which stage runs when, its clock, and the sum at the end. What reads the code runs
-beside the first tests.
-Out of scope: the tests, and for which reasons one may be skipped (`tests/reporting.py`).
+Scope: the order of the stages, the clock, and the sum at the end. The checks that read the code run
+in parallel with the first tests.
+Out of scope: the tests, and the permitted reasons to skip one (`tests/reporting.py`).
 
     twin check [--fast | --no-live | --long] [-n WORKERS] [PYTEST ARGUMENTS]
     --fast      lint, types, unit tests, and graph tests of what the working tree has changed
     --no-live   all unit and graph tests; no live tests
     --long      the long forms as well (tests marked `long`)
-    -n WORKERS  tests beside one another, default 3 where there is memory for it, else 2: a worker
-                of live tests takes up to 4 GB
-Paths among the pytest arguments choose the tests; other arguments go to every pytest run.
+    -n WORKERS  tests in parallel, default 3 if memory allows, else 2: a worker of live tests
+                takes up to 4 GB
+Paths among the pytest arguments select the tests; other arguments are passed to every pytest run.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from typing import Literal, NamedTuple
 PROJECT = Path(__file__).resolve().parents[2]
 PYTEST_NOTHING_COLLECTED = 5
 MIN_WORKERS = 2
-WORKERS = 3  # on two cores: with two a third of the cores' time in live tests, a fifth in others
-WORKER_BYTES = 4 << 30  # of live tests
+WORKERS = 3  # two workers left a third of two cores' time idle in live tests, a fifth in others
+WORKER_BYTES = 4 << 30  # of a worker of live tests
 
 Length = Literal["fast", "no-live", "short", "long"]
 
@@ -47,10 +47,11 @@ class Stage(NamedTuple):
 
 @dataclass
 class CheckOutcome:
-    """What the stages gave so far.
+    """The results of the stages so far.
 
     Attributes:
-        clocks: a line each stage; broken: names of those that failed.
+        broken: the names of the failed stages.
+        clocks: one line per stage.
     """
 
     counts: Counter[str] = field(default_factory=Counter[str])
@@ -66,7 +67,7 @@ class CheckOutcome:
 
 
 def static_stages(project: Path) -> list[Stage]:
-    """Everything that reads the code without running it."""
+    """Return the stages that read the code without running it."""
     bin_dir = Path(sys.executable).parent
     scripts = sorted(str(path) for path in (project / "deploy").glob("*.sh"))
     return [
@@ -86,20 +87,19 @@ def pytest_stages(
     workers: int | None = None,
     fitting: int = MIN_WORKERS,
 ) -> list[Stage]:
-    """The pytest runs: unit and graph tests, live tests, and those of a GPU, which skip where there
-    is none.
+    """Return the pytest runs: unit and graph tests, live tests, and GPU tests, which may skip.
+
+    A worker takes whole files, the graph tests' first: a file of ten seconds at the end would leave
+    the other worker idle. For live tests it takes the groups that `tests/live/conftest.py` defines.
 
     Args:
-        arguments: for pytest; paths among them choose the tests.
-        changed: graph tests that go with the unit tests when it has to be fast.
-        workers: None: `fitting`; tests that are named by a path then run in one process.
-        fitting: as many as the memory carries (`workers_for`).
-
-    A worker takes whole files, the graph tests' first: a file that takes ten seconds at the end
-    would leave the other worker with nothing to do. Of the live tests it takes what
-    `tests/live/conftest.py` says belongs together.
+        arguments: pytest's arguments; paths among them select the tests.
+        changed: graph tests that run with the unit tests in the fast form.
+        workers: the number of workers, or None for `fitting`; tests named by a path then run in one
+            process.
+        fitting: the number of workers that the memory allows (`workers_for`).
     """
-    slowest = ("--durations=10", "--durations-min=10")  # where a check that has grown has grown
+    slowest = ("--durations=10", "--durations-min=10")  # shows where a check became slower
     base = (sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q", *slowest)
     if length != "long":
         base += ("-m", "not long")
@@ -113,14 +113,17 @@ def pytest_stages(
     stages = [
         Stage("unit and graph", (*base, *beside, *rest, "tests/graph", "tests/unit")),
         Stage("live", (*base, *beside, *rest, "tests/live")),
-        Stage("gpu", (*base, *rest, "tests/gpu")),  # beside nothing on the card
+        Stage("gpu", (*base, *rest, "tests/gpu")),  # nothing else uses the card
     ]
     return stages[:1] if length == "no-live" else stages
 
 
 def changed_graph_tests(project: Path) -> list[str]:
-    """The asset graph's own test, and the folders of graph tests that what was changed since the
-    last commit goes by: `twin_assets/corpus/…` by `tests/graph/corpus`. Without git: the first."""
+    """Return the asset graph's own test and the folders of graph tests for uncommitted changes.
+
+    A change in `twin_assets/corpus/…` selects `tests/graph/corpus`. Without git, only the first is
+    returned.
+    """
     command = ("git", "-C", str(project), "status", "--porcelain", "-z", "--untracked-files=all")
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
     names = {part for path in completed.stdout.split("\0") for part in Path(path).parts}
@@ -132,12 +135,12 @@ def changed_graph_tests(project: Path) -> list[str]:
 
 
 def workers_for(available: int) -> int:
-    """How many workers so many bytes of memory carry, with one's worth to spare."""
+    """Return how many workers fit into so many bytes of memory, with room for one more."""
     return WORKERS if available >= (WORKERS + 1) * WORKER_BYTES else MIN_WORKERS
 
 
 def run_static(stage: Stage, outcome: CheckOutcome) -> bool:
-    """One static stage, and whether it passed; what it printed is shown where it did not."""
+    """Run one static stage and return whether it passed; print its output only if it failed."""
     started = time.monotonic()
     ran = subprocess.run(stage.command, cwd=PROJECT, capture_output=True, text=True, check=False)
     passed = ran.returncode == 0
@@ -149,18 +152,18 @@ def run_static(stage: Stage, outcome: CheckOutcome) -> bool:
 
 
 def test_environment(report: Path) -> dict[str, str]:
-    """What a test run finds in its environment; it adds its counts to `report`."""
-    # One thread a worker: two workers with two threads each are slower than one.
+    """Return the environment of a test run, which adds its counts to `report`."""
+    # One thread per worker: two workers with two threads each are slower than one.
     environment = os.environ | {"TWIN_TEST_REPORT": str(report), "OMP_NUM_THREADS": "1"}
-    # A thread that waits must not spin: three workers share two cores.
+    # A waiting thread must not spin: three workers share two cores.
     environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    # Hundreds of processes start here; without bytecode each compiles what it imports again.
+    # Hundreds of processes start here; without bytecode, each compiles its imports again.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return environment
 
 
 def run_pytest(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
-    """One pytest run, its output passed on. Gives whether it ran any test."""
+    """Run one pytest stage with its output passed on; return whether it ran any test."""
     name, command = stage
     _say(name)
     started = time.monotonic()
@@ -177,16 +180,16 @@ def run_pytest(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
         outcome.counts.update(counts)
     ok = code in {0, PYTEST_NOTHING_COLLECTED}
     if not ok and outcome.counts["failed"] == failed_before:
-        outcome.counts["failed"] += 1  # a run that broke off is a failure of its own
+        outcome.counts["failed"] += 1  # an aborted run counts as one failure
     outcome.add(name, started, ok=ok)
     return code != PYTEST_NOTHING_COLLECTED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the stages; 0 when every one passed and at least one test ran.
+    """Run the stages; return 0 if all passed and at least one test ran.
 
     Args:
-        argv: what follows `twin check`.
+        argv: the arguments after `twin check`.
     """
     parser = argparse.ArgumentParser(prog="twin check", allow_abbrev=False)
     lengths = parser.add_mutually_exclusive_group()
@@ -196,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     workers = "tests beside one another, default 3, or 2; one of live tests may take 4 GB"
     parser.add_argument("-n", dest="workers", type=_positive, metavar="WORKERS", help=workers)
     options, arguments = parser.parse_known_args(argv)
-    import psutil  # here: `check.sh --help` is answered before anything is installed
+    import psutil  # imported here so that `check.sh --help` works before the installation
 
     started, outcome = time.monotonic(), CheckOutcome()
     stages = pytest_stages(
@@ -206,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         workers=options.workers,
         fitting=workers_for(psutil.virtual_memory().available),
     )
-    with ThreadPoolExecutor() as pool:  # its end is waited for: live tests want both cores
+    with ThreadPoolExecutor() as pool:  # the block waits for its end: live tests need both cores
         static = [pool.submit(run_static, stage, outcome) for stage in static_stages(PROJECT)]
         ran_tests = run_pytest(stages[0], outcome, cwd=PROJECT)
     outcome.counts["failed"] += sum(not stage.result() for stage in static)

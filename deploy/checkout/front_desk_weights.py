@@ -1,6 +1,6 @@
-"""The weights of the front desk, fitted to the examples of its package.
+"""Fit the front desk's weights to the examples of its package.
 
-Scope: reading the examples, the variants that are made of them, the two classifiers.
+Scope: reading the examples, the variants made from them, the two classifiers.
 Out of scope: using the weights (`gateway/front_desk/message_kinds.py`).
 
     python deploy/checkout/front_desk_weights.py     # writes weights.npz again, in 8 CPU minutes
@@ -36,16 +36,16 @@ from twin_resources.quality.judges.texts import bundled_hands
 
 EXAMPLES = WEIGHTS.with_name("examples")
 _SEED = 36
-_REGULARIZATION = 3.0  # of 1, 2, 3, 5 and 10 the best on the tuned half
+_REGULARIZATION = 3.0  # the best of 1, 2, 3, 5 and 10 on the half used for tuning
 _UNITS, _ROUNDS = 64, 40
-# Of decay .3, 1 and 4 the best in five folds by meaning: where 1 % of the ordinary examples are
-# taken for danger, 35, 33 and 37 % of the danger is missed. Three networks depend less on their
-# seeds than one; seven find no more. Neither noise on the vectors nor points between two helped.
+# The best decay of .3, 1 and 4 in five folds by meaning: when 1 % of the ordinary examples are
+# classified as danger, 35, 33 and 37 % of the danger is missed. Three networks depend less on
+# seeds than one; seven find no more. Noise on the vectors and points between two did not help.
 _DECAY, _NETWORKS = 1.0, 3
 _PROSE = 800
-_VARIANT = 0.5  # weight of a variant beside the example that it is made of
-_EVERY = 3  # of the variants one in so many has a vector
-_GREETINGS, _QUESTIONS = 30, 300  # that others stand beside; the first ones, so that they stay
+_VARIANT = 0.5  # weight of a variant relative to its example
+_EVERY = 3  # one variant in this many gets a vector
+_GREETINGS, _QUESTIONS = 30, 300  # the first ones, combined with other messages; they stay the same
 
 Corpus = Mapping[tuple[str, MessageKind], Sequence[str]]
 
@@ -58,7 +58,7 @@ class Sample:
 
 
 def read_examples(folder: Path = EXAMPLES) -> Corpus:
-    """(Language, kind) → messages, in the order of the files."""
+    """Return (language, kind) → messages, in the order of the files."""
     corpus: dict[tuple[str, MessageKind], list[str]] = {}
     for file in sorted(folder.glob("*.toml")):
         table = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -68,7 +68,7 @@ def read_examples(folder: Path = EXAMPLES) -> Corpus:
 
 
 def digest_of(corpus: Corpus) -> str:
-    """SHA-256 of all examples."""
+    """Return the SHA-256 of all examples."""
     lines = (
         f"{language} {kind} {text}" for (language, kind), texts in corpus.items() for text in texts
     )
@@ -76,15 +76,16 @@ def digest_of(corpus: Corpus) -> str:
 
 
 def samples_of(corpus: Corpus, *, punctuated: bool = False) -> list[Sample]:
-    """The examples and their variants.
+    """Return the examples and their variants.
 
-    Without punctuation, since readers leave it out. Beside a greeting or an ordinary question:
-    danger stays danger, a question behind a greeting is ordinary. Each part of an ordinary message
-    is ordinary. Drawn for each text by itself, so a new example changes no variant of another.
+    Variants have no punctuation, since readers omit it, or add a greeting or an ordinary question:
+    danger stays danger, and a question after a greeting is ordinary. Each part of an ordinary
+    message is ordinary. Variants are drawn per text, so a new example changes no other text's
+    variants.
 
     Args:
-        punctuated: leave out most variants, since a vector costs 30 CPU-ms: all but one in three of
-            danger and of ordinary messages beside another.
+        punctuated: whether to omit most variants, since a vector costs 30 CPU-ms: only one in three
+            is kept, and only of danger and of ordinary messages next to another.
     """
     samples: list[Sample] = []
     for (language, kind), texts in corpus.items():
@@ -113,7 +114,7 @@ def samples_of(corpus: Corpus, *, punctuated: bool = False) -> list[Sample]:
 
 
 def prose() -> list[Sample]:
-    """Pairs of sentences of the bundled authors: what a reader pastes is ordinary."""
+    """Return pairs of sentences from the bundled authors: text that a reader pastes is ordinary."""
     passages = [text for author in bundled_hands(without=[]) for _, text in author.passages]
     sentences = [part for text in passages for part in SENTENCE_END.split(text) if part]
     starts = random.Random(_SEED).sample(range(len(sentences) - 1), _PROSE)
@@ -122,7 +123,7 @@ def prose() -> list[Sample]:
 
 
 def fit(corpus: Corpus) -> FittedWeights:
-    """A logistic regression over the n-grams and a layer over the vectors."""
+    """Fit a logistic regression over the n-grams and a layer over the vectors."""
     pasted = prose()
     coefficients, scale, intercepts = fit_ngrams([*samples_of(corpus), *pasted])
     punctuated = [*samples_of(corpus, punctuated=True), *pasted]
@@ -133,7 +134,11 @@ def fit(corpus: Corpus) -> FittedWeights:
 def fit_ngrams(
     samples: Sequence[Sample], kinds: Sequence[str] = KINDS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Multinomial logistic regression: coefficients, scale and intercepts of `FittedWeights`."""
+    """Fit a multinomial logistic regression.
+
+    Returns:
+        The coefficients, scale and intercepts of `FittedWeights`.
+    """
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
@@ -166,9 +171,12 @@ def fit_layer(
     decay: float = 1.0,
     networks: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Networks of one hidden layer over the messages' vectors, side by side: hidden and output of
-    `FittedWeights`, float16. The vectors' mean and spread, and the mean of the networks' scores,
-    are part of the layers."""
+    """Fit networks of one hidden layer to the messages' vectors, side by side.
+
+    Returns:
+        The `hidden` and `output` of `FittedWeights`, float16; they include the vectors' mean and
+        spread, and the mean of the networks' scores.
+    """
     from sklearn.neural_network import MLPClassifier
 
     computed = {text: vector_of(text) for text in dict.fromkeys(one.text for one in samples)}
@@ -182,7 +190,7 @@ def fit_layer(
             (_UNITS,), alpha=decay, max_iter=_ROUNDS, tol=0.0, random_state=_SEED + number
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # it ends after _ROUNDS on purpose
+            warnings.simplefilter("ignore", ConvergenceWarning)  # it ends after _ROUNDS by design
             model.fit((vectors - mean) / spread, wanted)
         (inner, outer), (inner_bias, outer_bias) = model.coefs_, model.intercepts_
         hidden.append(np.vstack([inner / spread, inner_bias - mean @ inner / spread]))
@@ -198,7 +206,7 @@ def main() -> None:
 
 
 def write_weights(weights: FittedWeights, file: Path, *, examples: int) -> None:
-    """Write them as `message_kinds.read_weights` reads them, and say how large they are."""
+    """Write the weights for `message_kinds.read_weights` and print their size."""
     np.savez_compressed(
         file,
         coefficients=weights.coefficients,

@@ -1,7 +1,8 @@
-"""The weights of the guard against injections, fitted to the examples of its package.
+"""Fit the weights of the injection guard to the examples of its package.
 
-Scope: which texts are examples of what. Out of scope: the classifiers
-(`front_desk_weights.py`), using the weights (`gateway/guards/injection.py`).
+Scope: which texts are examples of which kind.
+Out of scope: the classifiers (`front_desk_weights.py`), using the weights
+(`gateway/guards/injection.py`).
 
     cd deploy && python -m checkout.guard_weights     # writes weights.npz again, in 3 CPU minutes
 """
@@ -28,15 +29,15 @@ from twin_resources.gateway.front_desk.message_kinds import FittedWeights
 from twin_resources.gateway.guards.injection import KINDS, WEIGHTS, sentences
 
 EXAMPLES = WEIGHTS.with_name("examples")
-# A stranger's messages that judged the guard until they had been read; another set judges now.
+# A stranger's messages that tested the guard until they had been read; another set tests it now.
 SPENT = Path(__file__).resolve().parents[2] / "tests/bench/guards/strangers/messages.jsonl"
-_REPEATED = 3  # they stand against four times as many readers' messages
-_FROM_THE_DESK = 60  # of each kind but the ordinary ones, a language
+_REPEATED = 3  # own examples are repeated: readers' messages are four times as many
+_FROM_THE_DESK = 60  # per language and kind, except ordinary
 _LANGUAGES = ("de", "en", "es", "fr")
 
 
 def read_own(folder: Path = EXAMPLES) -> list[tuple[str, str]]:
-    """(Text, kind), in the order of the files."""
+    """Return (text, kind), in the order of the files."""
     own: list[tuple[str, str]] = []
     for file in sorted(folder.glob("*.toml")):
         table = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -45,8 +46,10 @@ def read_own(folder: Path = EXAMPLES) -> list[tuple[str, str]]:
 
 
 def read_spent() -> list[tuple[str, str]]:
-    """(Text, kind) of the stranger's messages that are instructions, and of each sentence of those
-    that are ordinary: the guard looks at sentences, and one can look like an instruction alone."""
+    """Return (text, kind) of the stranger's instructions and of each sentence of the ordinary ones.
+
+    The guard reads sentences, and a single one can look like an instruction.
+    """
     lines = SPENT.read_text(encoding="utf-8").splitlines()
     messages = [json.loads(line) for line in lines]
     spent = [
@@ -58,9 +61,10 @@ def read_spent() -> list[tuple[str, str]]:
 
 
 def samples_of(own: list[tuple[str, str]], desk: Corpus) -> list[Sample]:
-    """The examples, what readers say to the front desk, and pasted prose.
+    """Return the examples, the front desk's reader messages, and pasted prose.
 
-    Of the ordinary messages the first half: with all of them fewer injections are found.
+    Only the first half of the ordinary messages is used: with all of them, fewer injections are
+    found.
     """
     samples = [Sample(text, kind) for text, kind in own] * _REPEATED
     for (language, kind), texts in desk.items():
@@ -73,7 +77,7 @@ def samples_of(own: list[tuple[str, str]], desk: Corpus) -> list[Sample]:
 
 
 def digest(own: list[tuple[str, str]], desk: Corpus) -> str:
-    """SHA-256 of all examples."""
+    """Return the SHA-256 of all examples."""
     lines = (f"{kind} {text}" for text, kind in own)
     return hashlib.sha256("\n".join((*lines, digest_of(desk))).encode()).hexdigest()
 
@@ -81,7 +85,7 @@ def digest(own: list[tuple[str, str]], desk: Corpus) -> str:
 def fit() -> FittedWeights:
     own, desk, spent = read_own(), read_examples(), read_spent()
     coefficients, scale, intercepts = fit_ngrams(samples_of([*own, *spent], desk), KINDS)
-    # Without the stranger's: what a vector means is to hold for other writers too.
+    # Without the stranger's messages, so that the vectors' meaning holds for other writers too.
     hidden, output = fit_layer(samples_of(own, desk), KINDS)
     known = digest([*own, *spent], desk)
     return FittedWeights(coefficients, scale, intercepts, hidden, output, known)

@@ -1,8 +1,8 @@
-"""`deploy/docs/settings.md`, made from the code: every variable, every setting of an author.
+"""Write `deploy/docs/settings.md` from the code: every variable and every author setting.
 
 Scope: reading names, kinds, defaults and descriptions, and writing the tables.
-Out of scope: the settings (`settings.py`, `author_file.py`), whose comments and docstring
-the descriptions are.
+Out of scope: the settings (`settings.py`, `author_file.py`), whose comments and docstring are the
+descriptions.
 
     python deploy/checkout/settings_document.py         # writes the document again
 """
@@ -25,7 +25,7 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import CONSTANTS, Settings
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
-# Variables that the programs give each other, that tests use, or that other software reads.
+# Variables that programs pass to each other, that tests use, or that other software reads.
 NOT_SETTINGS: Mapping[str, str] = {
     "TWIN_INSTANCE": "of a stack that runs: which one a process belongs to",
     "TWIN_GATEWAY_COUNTS": "of a gateway of several processes: the file in which they count",
@@ -63,7 +63,7 @@ within seconds, and no training is needed unless the description says so.
 
 
 def document() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     return "\n".join(
         [
             _ABOVE,
@@ -93,12 +93,12 @@ def document() -> str:
 
 
 def write(path: Path = DOCUMENT) -> None:
-    """Write the page."""
+    """Write the page to `path`."""
     path.write_text(document(), encoding="utf-8")
 
 
 def variable_of(name: str) -> str:
-    """The variable that fills a field of `Settings`: `TWIN_HOME`, or the one that it names."""
+    """Return the variable that sets a field of `Settings`: `TWIN_HOME`, or the field's alias."""
     alias = Settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else f"TWIN_{name.upper()}"
 
@@ -133,7 +133,7 @@ def _author_settings() -> list[tuple[str, ...]]:
 
 
 def comments_of_fields(source: str, class_name: str) -> dict[str, str]:
-    """Field → the comment lines right above it, and the one behind it."""
+    """Return field → the comment lines right above it, and the one after it."""
     comments: dict[str, str] = {}
     words: list[str] = []
     for line in source.partition(f"class {class_name}")[2].splitlines()[1:]:
@@ -146,7 +146,7 @@ def comments_of_fields(source: str, class_name: str) -> dict[str, str]:
 
 
 def attributes_of(docstring: str) -> dict[str, str]:
-    """Attribute → its words in the section `Attributes:`; several names may share a line's."""
+    """Return attribute → its text in the section `Attributes:`; an entry may have several names."""
     section = docstring.partition("Attributes:\n")[2]
     descriptions: dict[str, str] = {}
     for entry in re.split(r"\n(?= {4}\S)", "\n" + section):

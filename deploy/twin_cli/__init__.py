@@ -1,6 +1,7 @@
-"""`twin`: the command line, on top of all floors; nobody imports it.
+"""Provide the command line `twin`, the top layer of the project; no other module imports it.
 
-Scope: names, arguments and help of the commands; the look at the machine that is run before
-anything is installed, for which this file imports nothing. Out of scope: what a command
-does (`commands/`, imported when it is called, so that `twin --help` answers at once).
+Scope: names, arguments and help of the commands; the machine check that runs before anything is
+installed, for which this file imports nothing.
+Out of scope: the work of a command (`commands/`, imported when it is called, so that `twin --help`
+answers at once).
 """

@@ -1,4 +1,4 @@
-"""`python -m twin_cli` is `twin`."""
+"""Run `twin` as `python -m twin_cli`."""
 
 from twin_cli.running import main
 

@@ -1,7 +1,7 @@
-"""The commands of answers: `ask`, `batch`, `chat`, `open`, `feedback`, `traces`, `explain`.
+"""Declare the commands of answers: `ask`, `batch`, `chat`, `open`, `feedback`, `traces`, `explain`.
 
-Scope: their names, arguments and help. Out of scope: what they do
-(`twin_cli/commands/`).
+Scope: their names, arguments and help.
+Out of scope: their work (`twin_cli/commands/`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def open_(
         typer.Argument(help="chat, traces or dagster."),
     ] = "chat",
 ) -> None:
-    """Open a page in the browser, or print the link where there is no screen."""
+    """Open a page in the browser, or print the link if there is no screen."""
 
 
 @command(
@@ -90,7 +90,7 @@ def traces(
     ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")] = 20,
 ) -> None:
-    """List the newest answers with their scores; without --author those of all authors."""
+    """List the newest answers with their scores; without --author, for all authors."""
 
 
 @command("answer_history.run_explain", "twin explain TRACE_ID", json=True)

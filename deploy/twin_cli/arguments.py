@@ -1,7 +1,7 @@
-"""What commands share: arguments that many take, their settings, where they print.
+"""Define what commands share: common arguments, settings and output.
 
-Scope: what two groups of commands use, and the panels of the help. Out of scope: a
-command.
+Scope: code that two groups of commands use, and the panels of the help.
+Out of scope: commands.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the n
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (deploy/docs/json.md).")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason; it is kept with the version.")]
 
-# Panels of `twin --help`, in the order in which a person comes to need them.
+# Panels of `twin --help`, in the order in which a person needs them.
 START, ASK, POSTS, VERSIONS, OPERATE = "Start", "Ask", "Posts", "Versions", "Operate"
 
 
 def example(command: str) -> str:
-    """The last line of a command's help: one way to type it."""
+    """Return the last line of a command's help: one example call."""
     return f"Example: {command}"
 
 
@@ -53,19 +53,20 @@ Declare = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def commands_of(app: typer.Typer, panel: str | None = None) -> Callable[..., Declare]:
-    """A decorator for the commands of a group: the function has their arguments and their help.
+    """Return a decorator for a group's commands; the function declares their arguments and help.
 
     Args:
-        panel: of `twin --help`.
+        panel: the panel of `twin --help`.
     """
 
     def command(runs: str, typed: str, *, name: str | None = None, json: bool = False) -> Declare:
-        """What `module.function` of `twin_cli.commands` does, imported when it is typed.
+        """Declare a command that runs `module.function` of `twin_cli.commands`, imported on use.
 
         Args:
-            runs: is given the settings, the arguments by name, and of `OFFERED` what it takes; it
-                returns the exit code.
-            typed: an example. json: whether there is `--json`.
+            runs: the function; it gets the settings, the arguments by name and those of `OFFERED`
+                that it takes, and returns the exit code.
+            typed: an example call.
+            json: whether the command has `--json`.
         """
 
         def declare(function: Callable[..., None]) -> Callable[..., None]:
@@ -98,17 +99,17 @@ def commands_of(app: typer.Typer, panel: str | None = None) -> Callable[..., Dec
 
 
 DECLARED: dict[str, set[str]] = {}
-"""`module.function` → the arguments that it is given."""
+"""`module.function` → the names of its arguments."""
 
 
 def function_of(runs: str) -> Callable[..., int]:
-    """A function of `twin_cli.commands`, by module and name."""
+    """Return a function of `twin_cli.commands`, by module and name."""
     module, _, name = runs.rpartition(".")
     return getattr(import_module(f"twin_cli.commands.{module}"), name)
 
 
 def settings_of(home: Path | None) -> Settings:
-    """The settings of this home, with the ports of the stack that runs in it."""
+    """Return this home's settings, with the ports of the stack that runs in it."""
     from twin_resources.processes.stack import chosen_settings
     from twin_resources.settings import load_settings
 
@@ -116,7 +117,7 @@ def settings_of(home: Path | None) -> Settings:
 
 
 def console() -> Console:
-    """Where tables and answers are printed."""
+    """Return the console for tables and answers."""
     from twin_cli.commands.console import make_console
 
     return make_console()
@@ -128,7 +129,7 @@ def say(text: str, *, to_error: bool = False) -> None:
 
 
 def write(text: str) -> None:
-    """Print text as it stands."""
+    """Print text unchanged."""
     typer.echo(text, nl=False)
 
 

@@ -1,16 +1,17 @@
-"""What a first run takes on this machine, told before anything is installed.
+"""Estimate the duration of a first run on this machine before anything is installed.
 
-Scope: installation, first quotation, training and gate in seconds, and what they scale with.
-Out of scope: the size of a model (`model_fit.py`), the time left of what runs already
-(`time_left.py`), any import outside the standard library, and syntax newer than Python 3.9.
+Scope: installation, first quotation, training and gate in seconds, and the factors that scale them.
+Out of scope: the size of a model (`model_fit.py`), the time left of a running step
+(`time_left.py`), imports from outside the standard library, and syntax newer than Python 3.9.
 
-A rule, from runs of the bundled author on two cores. Measured elsewhere, without bf16 and with
-other work beside it: installed after 233 s, the first answer 61 s later, training on 100,000 tokens
-783 s; the rule says 200, 60 and 780 (546 s for the 70,000 that are named there now). What runs
-beside it when this looks is taken to stay: every core is shared with as many others. How fast a
-core is, a loop of plain Python tells within a tenth of a second: clock and caches, not how wide it
-multiplies, which is what bf16 is asked for. A core that is quicker at Python is therefore not taken
-to be quicker at products: one of 1.9 times trained at the speed of 1 (a Xeon with AMX, 2026-11-24).
+The rule comes from runs of the bundled author on two cores. Measured elsewhere, without bf16 and
+with other work running: installed after 233 s, the first answer 61 s later, training on 100,000
+tokens 783 s; the rule predicts 200, 60 and 780 (546 s for the 70,000 tokens that apply now).
+Work that runs during the check is assumed to stay: every core is shared with as many others. A loop
+of plain Python measures a core's speed within a tenth of a second. It covers clock and caches, not
+the width of a multiplication, for which the bf16 check stands in. A core that is faster at Python
+is therefore not assumed to be faster at products: one of 1.9 times trained at the speed of 1 (a
+Xeon with AMX, 2026-11-24).
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from typing import Any
 
 from twin_resources.models.model_fit import REFERENCE_BILLION, expect
 
-# of two cores of an EPYC with avx512_bf16, little beside it
-INSTALL_S = 200.0  # pip is one process, and waits for the network half of the time
-START_S = 25.0  # embedder prepared, services up, the import's run begun
-# a core, from 461 posts of 530,000 words: imported and embedded as chunks, and embedded as the
+# measured on two cores of an EPYC with avx512_bf16, with little other work
+INSTALL_S = 200.0  # pip is one process and spends half of the time waiting for the network
+START_S = 25.0  # embedder prepared, services up, the import's run started
+# per core, from 461 posts of 530,000 words: imported and embedded as chunks, and embedded as the
 # sentences that may be quoted
 WORDS_PER_S, QUOTABLE_WORDS_PER_S = 1_300.0, 1_300.0
-GATE_START_S = 35.0  # servers, judges and the reference are loaded
+GATE_START_S = 35.0  # loading servers, judges and the reference
 GATE_READING_CPU_S, GATE_ANSWERS_CPU_S = 12.0, 125.0
 READING_WITHOUT_BF16 = 2.6
-# By rule, not measured: a passage of the 135M takes a card about .01 s a model; 200 short answers
-# of a server elsewhere, two at a time, about .3 s each.
+# Estimated, not measured: a card reads a passage with the 135M in about .01 s per model; 200
+# short answers of a server elsewhere, two at a time, take about .3 s each.
 READING_GPU_S, ELSEWHERE_S = 1.0, 30.0
 RELEASE_S = 10.0
 
 BUNDLED_WORDS = 25_700
-LOOP, LOOP_CPU_S = 400_000, 0.0185  # seconds of that loop on such a core
+LOOP, LOOP_CPU_S = 400_000, 0.0185  # iterations and seconds of `core_speed`'s loop on such a core
 LOOKS, LOOK_S = 20, 0.01
 TEXT = {".md", ".markdown", ".txt", ".html", ".htm", ".rst"}
 MAX_FILES = 20_000
@@ -46,7 +47,7 @@ BYTES_A_WORD = 6.0
 
 
 def core_speed() -> float:
-    """This machine's core against the one that the figures are of; 1.0 is as fast, from .3 to 2."""
+    """Return this core's speed relative to the reference core: 1.0 is equal, from .3 to 2."""
     took = []
     for _ in range(5):
         began, total = time.process_time(), 0
@@ -57,10 +58,11 @@ def core_speed() -> float:
 
 
 def load() -> float:
-    """Other processes that want a core, in the mean of the last minute and still now; 0 where
-    nobody counts.
+    """Return how many other processes want a core, or 0 if the system does not count them.
 
-    What has just ended (a build, `git clone`) is in that mean for minutes, and will not run beside.
+    The result is the lower of the last minute's mean and the current count: a process that just
+    ended (a build, `git clone`) stays in that mean for minutes and will not run beside the
+    installation.
     """
     try:
         lately = os.getloadavg()[0]
@@ -71,8 +73,10 @@ def load() -> float:
 
 
 def _running() -> float | None:
-    """Processes that run or wait for a core, without this one, in the mean of a fifth of a second;
-    None: this system does not say."""
+    """Return how many other processes run or wait for a core, on average over a fifth of a second.
+
+    The result is None if the system does not report it.
+    """
     counts = []
     for _ in range(LOOKS):
         try:
@@ -85,8 +89,10 @@ def _running() -> float | None:
 
 
 def words_in(posts: Path | None) -> int:
-    """About how many words a folder of posts holds, by the sizes of its text files; an archive is
-    as good as its bytes. None: the bundled author."""
+    """Estimate the words in a folder of posts from the sizes of its text files.
+
+    An archive counts by its bytes; None stands for the bundled author.
+    """
     if posts is None:
         return BUNDLED_WORDS
     if posts.is_file():
@@ -111,21 +117,21 @@ def forecast(
     speed: float = 1.0,
     elsewhere: bool = False,
 ) -> dict[str, float]:
-    """Seconds of each part of a first run, and when what is there.
+    """Return the seconds of each part of a first run.
 
     Args:
-        machine: as of `model_fit.expect`.
-        billions: parameters of the base model.
-        words: of the posts.
-        installed: nothing is to be installed.
-        recipe: as it was named (`model_fit.expect`).
-        busy: processes that want a core beside it (`load`).
-        speed: of a core (`core_speed`).
-        elsewhere: a server of somebody else's answers (`TWIN_MODEL_SERVER_URL`).
+        machine: the machine, as for `model_fit.expect`.
+        billions: the base model's parameters, in billions.
+        words: the words in the posts.
+        installed: whether everything is already installed.
+        recipe: the named recipe (`model_fit.expect`).
+        busy: the other processes that want a core (`load`).
+        speed: the speed of a core (`core_speed`).
+        elsewhere: whether another party's server answers (`TWIN_MODEL_SERVER_URL`).
 
     Returns:
         `installation_s`, `first_quotation_s` (after installation), `training_s`, `gate_s`, and
-        `ready_s`, their sum with the release; `slower` by what runs beside it.
+        `ready_s`, their sum with the release; `slower`, the factor due to other work.
     """
     cores = machine["cores"]
     slower = 1.0 + (busy / cores if busy >= 0.5 else 0.0)
@@ -139,7 +145,7 @@ def forecast(
 
     model = expect(billions, machine, recipe=recipe)
     training = model["training_minutes"] * 60
-    # likelihoods are read on a card where there is one; our own server answers on the processor
+    # likelihoods are read on a card if there is one; this home's server answers on the processor
     if model["on"] == "CPU":
         reading = GATE_READING_CPU_S * (1.0 if machine["bf16"] else READING_WITHOUT_BF16)
         training_s, reading_s = products(training), products(reading * scale / cores)
@@ -162,7 +168,7 @@ def forecast(
 
 
 def as_lines(seconds: dict[str, float]) -> Sequence[str]:
-    """For a person: when what is there, and how long training and gate take."""
+    """Return the forecast as text: when each part is ready, and how long training and gate take."""
     at = seconds["installation_s"]
     installed = f"installed at {_clock(at)}, " if at else ""
     lines = [

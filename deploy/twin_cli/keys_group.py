@@ -1,7 +1,7 @@
-"""The commands of keys: `keys add`, `keys list`, `keys revoke`, `keys usage`.
+"""Declare the commands of keys: `keys add`, `keys list`, `keys revoke`, `keys usage`.
 
-Scope: their names, arguments and help. Out of scope: what they do
-(`twin_cli/commands/`).
+Scope: their names, arguments and help.
+Out of scope: their work (`twin_cli/commands/`).
 """
 
 from __future__ import annotations

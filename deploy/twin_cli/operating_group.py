@@ -1,7 +1,7 @@
-"""The commands of whoever runs it: `doctor`, `backup`, `restore`, `repair`, `logs` …
+"""Declare the operator's commands: `doctor`, `backup`, `restore`, `repair`, `logs` …
 
-Scope: their names, arguments and help. Out of scope: what they do
-(`twin_cli/commands/`).
+Scope: their names, arguments and help.
+Out of scope: their work (`twin_cli/commands/`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ command = commands_of(commands, OPERATE)
 
 @command("doctor.examination.run_doctor", "twin doctor --json", json=True)
 def doctor() -> None:
-    """Examine everything a twin needs and name remedies; exit code 1 when a check fails."""
+    """Check everything a twin needs and name remedies; exit code 1 if a check fails."""
 
 
 BackupPlace = Annotated[str, typer.Argument(metavar="FILE|s3://…", help="A tar file or a prefix.")]
@@ -35,19 +35,19 @@ def backup(
         typer.Option("--secrets", help="Include the keys; whoever has the backup then has them."),
     ] = False,
 ) -> None:
-    """Save the home as one file or under a prefix, while it runs; every table is verified."""
+    """Save the home as one file or under a prefix while it runs, and verify every table."""
 
 
 @command("operating.run_restore", "twin restore ~/twin-monday.tar --home ~/new-twin", json=True)
 def restore(place: BackupPlace) -> None:
-    """Make an empty home from a backup, with its tables and state where the settings say."""
+    """Fill an empty home from a backup; the settings decide where tables and state are stored."""
 
 
 @command("operating.run_repair", "twin repair", json=True)
 def repair(
     agreed: Annotated[bool, typer.Option("--yes", help="Repair without asking.")] = False,
 ) -> None:
-    """Restore damaged tables to their newest whole version, after saying what will happen."""
+    """Restore damaged tables to their newest intact version, after showing the plan."""
 
 
 @command("operating.run_pause", 'twin pause mara-lindqvist --reason "she asked for it"')
@@ -69,12 +69,12 @@ def routing(
     question: Annotated[str, typer.Argument(help="With try.")] = "",
     author: AuthorName = "",
 ) -> None:
-    """Show which questions go to the paid model, what that saved and what is missing."""
+    """Show which questions are routed to the paid model, the savings, and what is missing."""
 
 
 @command("why_command.run_why", "twin why mara-lindqvist", json=True)
 def why(author: Annotated[str, typer.Argument(help="Name or slug.")] = "") -> None:
-    """Show what became of an author's votes: 90 days, every decision with its rule, each fate."""
+    """Show 90 days of an author's votes: what became of each, and every decision with its rule."""
 
 
 @command("logs.run_logs", "twin logs gateway --follow")
@@ -88,7 +88,7 @@ def logs(
     ] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines from the end.")] = 50,
 ) -> None:
-    """Print the log of a program of the stack."""
+    """Print the log of one of the stack's programs."""
 
 
 @commands.command(

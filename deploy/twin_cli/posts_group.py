@@ -1,7 +1,7 @@
-"""The commands of posts: `import`, `forget`.
+"""Declare the commands of posts: `import`, `forget`.
 
-Scope: their names, arguments and help. Out of scope: what they do
-(`twin_cli/commands/`).
+Scope: their names, arguments and help.
+Out of scope: their work (`twin_cli/commands/`).
 """
 
 from __future__ import annotations

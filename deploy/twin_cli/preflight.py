@@ -1,15 +1,17 @@
-"""What this machine is, whether the platform runs on it, what to expect: before any download.
+"""Report what this machine is, whether the platform runs on it and what to expect.
 
-Scope: looking: system, Python, compiler, memory, disk, ports, GPU.
-Out of scope: what a model needs (`model_fit.py`), what a first run takes (`forecast.py`),
-installing (`deploy/install.sh`), any import outside the standard library, and syntax newer than
-Python 3.9: whoever has a Python that is too old must be told so, not met with a SyntaxError.
+It runs before any download.
+
+Scope: inspection of the system, Python, the compiler, memory, disk, ports and GPU.
+Out of scope: what a model needs (`model_fit.py`), the duration of a first run (`forecast.py`),
+installation (`deploy/install.sh`), imports from outside the standard library, and syntax newer than
+Python 3.9: a user whose Python is too old must get a message, not a SyntaxError.
 
     python3 -I deploy/twin_cli/preflight.py [--json] [--verbose] [--base-model ID|PATH]
         [--embedder ID] [--recipe NAME] [--answer-model ID|PATH|ADDRESS] [--home DIR]
         [--gateway-port N] [--dagster-port N] [--traces-port N]
     Other arguments are ignored.
-    Exit code 0: go on. 1: stop, and why.
+    Exit code 0: go on. Exit code 1: stop; the reason is printed.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # run as a file, isolated (-I): the project is not on the path yet
+if not __package__:  # run as an isolated file (-I): the project is not on the path yet
     _DEPLOY = Path(__file__).resolve().parents[1]
     sys.path[:0] = [str(_DEPLOY), str(_DEPLOY.parent)]
 
@@ -57,26 +59,26 @@ SERVICES = {
     "traces": "trace store",
     "chat": "chat page",
 }
-CHOSEN = "auto"  # `twin up --recipe auto`: as if none had been named
+CHOSEN = "auto"  # `twin up --recipe auto` behaves as if no recipe had been named
 EMBEDDED_MODEL, EMBEDDED_EMBEDDER = "smollm2-135m-instruct", "all-minilm-l6-v2"
-MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # comes with the packages
+MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # included in the packages
 
-# GB, measured on the versions in deploy/constraints.txt: what is fetched, what lies on the disk
+# (GB downloaded, GB on disk), measured with the versions in deploy/constraints.txt
 PACKAGES_GB = {"cpu": (0.9, 3.0), "cuda": (4.0, 9.0)}
 CHECK_EXTRAS_GB = (0.3, 1.0)
 EMBEDDED_WEIGHTS_GB = (0.18, 1.3)
-OTHER_EMBEDDER_GB = 0.5  # a guess; embedders of sentence-transformers have 0.1 to 1 GB
+OTHER_EMBEDDER_GB = 0.5  # a guess; sentence-transformers embedders take 0.1 to 1 GB
 HOME_GB = 0.7  # tables, checkpoints, logs
 GB = 1e9
 
-# plain dictionaries, because they are printed as JSON
+# plain dictionaries because they are printed as JSON
 Finding = dict[str, str]  # verdict (ok, note, stop), name, found, next_step
 Machine = dict[str, Any]  # cores, memory_gb, bf16, gpus
 Report = dict[str, Any]
 
 
 def look_at_python() -> list[Finding]:
-    """The Python that runs this, and what a virtual environment and the compiler need of it."""
+    """Check the running Python and what a virtual environment and the compiler need from it."""
     message = f"Python {platform.python_version()}"
     if sys.version_info[:2] not in PYTHONS:
         wanted = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
@@ -84,7 +86,7 @@ def look_at_python() -> list[Finding]:
     findings = [_ok("python", message)]
     package = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     try:
-        import ensurepip  # noqa: F401 - Debian ships it in a package of its own
+        import ensurepip  # noqa: F401 - Debian ships it in a separate package
         import venv  # noqa: F401
     except ImportError:
         step = f"sudo apt-get install {package}-venv"
@@ -97,7 +99,7 @@ def look_at_python() -> list[Finding]:
 
 
 def look_at_system() -> list[Finding]:
-    """Linux or macOS."""
+    """Check that the system is Linux or macOS."""
     name = platform.system()
     message = f"{platform.platform(terse=True)}, {platform.machine()}"
     if name in ("Linux", "Darwin"):
@@ -106,7 +108,7 @@ def look_at_system() -> list[Finding]:
 
 
 def look_at_compiler() -> list[Finding]:
-    """DeepSpeed compiles its collectives at the first training."""
+    """Check for a C++ compiler: DeepSpeed compiles its collectives at the first training."""
     compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
     if compiler:
         return [_ok("compiler", compiler)]
@@ -115,7 +117,7 @@ def look_at_compiler() -> list[Finding]:
 
 
 def cores() -> int:
-    """CPUs that this process may use: affinity and the container's quota."""
+    """Return the number of CPUs that affinity and the container's quota allow this process."""
     try:
         count = float(len(os.sched_getaffinity(0)))
     except AttributeError:
@@ -127,7 +129,7 @@ def cores() -> int:
 
 
 def memory_gb() -> float:
-    """Memory in all, the container's limit included; 0 when the system does not tell."""
+    """Return the memory within the container's limit, or 0 if the system does not report it."""
     total = 0.0
     if platform.system() == "Darwin":
         total = float(_output(["sysctl", "-n", "hw.memsize"]) or 0)
@@ -141,10 +143,10 @@ def memory_gb() -> float:
 
 
 def look_at_model(model: str, machine: Machine, *, recipe: str = "") -> list[Finding]:
-    """Whether the chosen base model can be trained and served here, and by which recipe.
+    """Check whether the chosen base model can be trained and served here, and by which recipe.
 
     Args:
-        recipe: as it was named; empty: it follows from model and machine.
+        recipe: the named recipe, or empty to derive it from the model and the machine.
     """
     billions = parameters_of(model)
     if billions is None:
@@ -167,7 +169,7 @@ def look_at_model(model: str, machine: Machine, *, recipe: str = "") -> list[Fin
 
 
 def look_at_answer_model(name: str, trained: str, machine: Machine) -> list[Finding]:
-    """Whether a server of the answer model fits here, at all and beside the training."""
+    """Check whether the answer model's server fits here, alone and beside a training."""
     if not name or name.startswith(("http://", "https://")) or name == NONE:
         return []
     weights = weights_gb(name)
@@ -190,7 +192,7 @@ def look_at_answer_model(name: str, trained: str, machine: Machine) -> list[Find
 
 
 def look_at_posts(others: Sequence[str]) -> list[Finding]:
-    """Whether there are posts at a path that comes first: behind an option it may be its value."""
+    """Check that the first argument, if it is a path, exists; after an option it may be a value."""
     first = others[0] if others else ""
     addressed = first.startswith(("-", "s3:/", "http:/", "https:/"))
     if not first or addressed or Path(first).expanduser().exists():
@@ -200,7 +202,7 @@ def look_at_posts(others: Sequence[str]) -> list[Finding]:
 
 
 def look_at_reranker(name: str) -> list[Finding]:
-    """Whether a reranker that is named can be there: a folder of a model, or a hub's id."""
+    """Check whether the named reranker can exist: a model folder or a hub id."""
     if not name:
         return []
     folder = Path(name).expanduser()
@@ -215,7 +217,7 @@ def look_at_reranker(name: str) -> list[Finding]:
 def needs_gb(
     options: argparse.Namespace, machine: Machine, *, installed: bool, prepared: bool
 ) -> tuple[float, float, float]:
-    """(GB to download, GB on the disk of the project, GB on the disk of the home)."""
+    """Return (GB to download, GB on the project's disk, GB on the home's disk)."""
     fetched, on_disk = (0.0, 0.0)
     if not installed:
         fetched, on_disk = PACKAGES_GB["cuda" if machine["gpus"] else "cpu"]
@@ -234,14 +236,14 @@ def needs_gb(
     answering = parameters_of(options.answer_model)
     served_elsewhere = options.answer_model.startswith(("http://", "https://"))
     place = Path(options.answer_model).expanduser()
-    if answering and not served_elsewhere and not place.is_file():  # a GGUF is served as it lies
+    if answering and not served_elsewhere and not place.is_file():  # a GGUF file is served in place
         fetched += 0 if place.is_dir() else 2 * answering
         home += (2 if place.is_dir() else 4) * answering
     return round(fetched, 1), on_disk, home
 
 
 def look_at_disk(project: Path, home: Path, *, kept_gb: float, home_gb: float) -> list[Finding]:
-    """Free space where the packages and where the home will lie."""
+    """Check the free space for the packages and for the home."""
     wanted: dict[int, tuple[Path, float]] = {}
     for place, gigabytes in ((project, kept_gb), (home.resolve(), home_gb)):
         folder = next(parent for parent in (place, *place.parents) if parent.exists())
@@ -264,7 +266,7 @@ def look_at_disk(project: Path, home: Path, *, kept_gb: float, home_gb: float) -
 
 
 def look_at_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
-    """A port that was asked for must be free; a taken default gives way to the next free one."""
+    """Check the ports: a requested port must be free; a taken default gives way to a free one."""
     running = own_stack(home)
     findings = []
     for service, default in PORTS.items():
@@ -294,12 +296,12 @@ def look_at_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
 
 
 def own_stack(home: Path) -> bool:
-    """Whether a stack of this home runs: one of the pids in its endpoints file is alive."""
+    """Return whether a stack of this home runs: a pid in its endpoints file is alive."""
     try:
         pids = json.loads((home / "endpoints.json").read_text(encoding="utf-8"))["pids"]
         return any(_alive(int(entry["pid"])) for entry in pids.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False  # no stack, or one that did not get to write the file
+        return False  # no stack, or one that has not written the file
 
 
 def _alive(pid: int) -> bool:
@@ -343,7 +345,7 @@ def _text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""  # another system, or a container that hides it
+        return ""  # another system, or a container that hides the file
 
 
 def _first_line(path: str) -> str:
@@ -351,7 +353,7 @@ def _first_line(path: str) -> str:
 
 
 def _output(command: list[str]) -> str:
-    """Standard output of a command; empty when it is not there, fails or takes a minute."""
+    """Return a command's standard output, or "" if it is missing, fails or takes over a minute."""
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -360,10 +362,11 @@ def _output(command: list[str]) -> str:
 
 
 def examine(options: argparse.Namespace, project: Path, *, installed: bool | None = None) -> Report:
-    """Everything that is looked at, as one dict (what `--json` prints).
+    """Return all findings as one dict (what `--json` prints).
 
     Args:
-        installed: the packages are there; None: as the stamp of `deploy/install.sh` says.
+        installed: whether the packages are installed, or None to read the stamp of
+            `deploy/install.sh`.
     """
     started = time.monotonic()
     home = Path(options.home).expanduser()
@@ -405,10 +408,10 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
 
 
 def as_text(report: Report, *, verbose: bool = True) -> str:
-    """The report for a person: findings, what to expect, and what stops it.
+    """Return the report as text: the findings, what to expect, and what prevents a run.
 
     Args:
-        verbose: also what is as it should be.
+        verbose: whether to include findings that are as they should be.
     """
     words = {"ok": "ok  ", "note": "note", "stop": "STOP"}
     lines = []
@@ -435,7 +438,7 @@ def as_text(report: Report, *, verbose: bool = True) -> str:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments that matter here, out of those of `twin up` or `twin check`."""
+    """Parse the arguments of `twin up` or `twin check` that matter here."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="also what is as it should be")
@@ -456,18 +459,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _posts_among(others: Sequence[str]) -> Path | None:
-    """The folder or file of posts among the arguments of `twin up` that do not matter here."""
+    """Return the posts folder or file among the other arguments of `twin up`, or None."""
     for number, argument in enumerate(others):
         before = others[number - 1] if number else ""
         path = Path(argument).expanduser()
-        named = before.startswith("--") and "=" not in before  # what follows may be its value
+        named = before.startswith("--") and "=" not in before  # the next argument may be its value
         if not argument.startswith("-") and not named and path.exists():
             return path
     return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the report; the exit code says whether to go on."""
+    """Print the report and return the exit code, which says whether to go on."""
     options = parse(sys.argv[1:] if argv is None else argv)
     report = examine(options, Path(__file__).resolve().parents[2])
     print(

@@ -1,7 +1,8 @@
-"""One command from its words to its exit code.
+"""Run one command, from its arguments to its exit code.
 
-Scope: which groups of commands there are, and the one place where an error becomes a message
-and an exit code. Out of scope: the commands (a module a group).
+Scope: the list of command groups, and the only place where an error becomes a message and an exit
+code.
+Out of scope: the commands (one module per group).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ for group in (
     keys_group,
     authors_group,
 ):
-    app.add_typer(group.commands)  # without a name: its commands stand beside the others
+    app.add_typer(group.commands)  # without a name, its commands are top-level
 
 
 def _tell_version(wanted: bool) -> None:
@@ -67,14 +68,14 @@ def twin(
         ),
     ] = False,
 ) -> None:
-    """What stands before a command's name."""
+    """Define the options that precede a command's name."""
 
 
 def version_line() -> str:
-    """`llm-twin 0.1.0, Python 3.11.7, Linux 6.1.0 x86_64`: what a report of a fault begins with.
+    """Return `llm-twin 0.1.0, Python 3.11.7, Linux 6.1.0 x86_64`, the first line of a fault report.
 
     Raises:
-        TwinError: the project was not installed.
+        TwinError: the project is not installed.
     """
     try:
         version = metadata.version(PROJECT)
@@ -89,7 +90,7 @@ def version_line() -> str:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; returns its exit code. Every error becomes a message here."""
+    """Run one command and return its exit code; every error becomes a message here."""
     try:
         code = app(args=arguments, prog_name="twin", standalone_mode=False)
     except TwinError as error:
@@ -99,7 +100,7 @@ def run(arguments: list[str]) -> int:
         say("interrupted")
         return 130
     except BrokenPipeError:
-        # `twin … | head`: the reader has gone; nothing more can be said on that pipe
+        # `twin … | head`: the reader has exited, so nothing more can be written to that pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -112,9 +113,9 @@ def run(arguments: list[str]) -> int:
         return 1
     except typer.Abort:
         return 130
-    except Exception as error:  # noqa: BLE001 - the last place where it can become a message
+    except Exception as error:  # noqa: BLE001 - the last place that can turn it into a message
         shown = getattr(error, "show", None)
-        if callable(shown):  # a usage error of the argument parser explains itself
+        if callable(shown):  # the argument parser's usage error has its own message
             shown()
             return int(getattr(error, "exit_code", 2))
         _complain(
@@ -127,7 +128,7 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of the `twin` script."""
+    """Run the `twin` script."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -138,13 +139,13 @@ def _complain(tried: str, *, found: str, next_step: str) -> None:
 
 
 def _words_of(error: OSError) -> str:
-    """What the system says, and of which file."""
+    """Return the system's message and the file that it concerns."""
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{where}"
 
 
 def _next_step_of(error: OSError) -> str:
-    """What a person can do about it."""
+    """Return what a person can do about the error."""
     from twin_resources.storage.storage_faults import fault_of
 
     fault = fault_of(error, str(error.filename or ""))
@@ -152,7 +153,7 @@ def _next_step_of(error: OSError) -> str:
 
 
 def _save_traceback() -> str:
-    """Where the traceback was saved; the temporary folder, since the home may be what failed."""
+    """Save the traceback to a temporary file, since the home may have failed; return its path."""
     text = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} twin {' '.join(sys.argv[1:])}\n"
     text += traceback.format_exc()
     try:

@@ -1,7 +1,7 @@
-"""The commands of the stack: `up`, `demo-loop`, `status`, `stop`.
+"""Declare the commands of the stack: `up`, `demo-loop`, `status`, `stop`.
 
-Scope: their names, arguments and help. Out of scope: what they do
-(`twin_cli/commands/`).
+Scope: their names, arguments and help.
+Out of scope: their work (`twin_cli/commands/`).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ DemoLoop = Annotated[
 @commands.command(
     rich_help_panel=START, epilog=example('twin up path/to/posts --author "First Last"')
 )
-def up(  # noqa: PLR0913, PLR0917 - one parameter an option
+def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     path: Posts = None,
     author: NewAuthor = "",
     include: Include = None,
@@ -154,7 +154,7 @@ def demonstrate(
         typer.Option("--unhurried", help="Train and judge as outside the demo; the gate releases."),
     ] = False,
 ) -> int:
-    """Close the loop once in a home of its own: staged scores fall, one retraining repairs it."""
+    """Close the loop once in a separate home: staged scores fall, and one retraining repairs it."""
     from twin_cli.commands.demo.loop import run_demo
 
     return run_demo(home, unhurried=unhurried)
@@ -185,7 +185,7 @@ def status(
 
 @commands.command(rich_help_panel=START, epilog=example("twin stop"))
 def stop(home: Home = None) -> int:
-    """End every process of the stack, and nothing else; without --home the demo's too."""
+    """End every process of the stack and nothing else; without --home, also the demo's."""
     from twin_cli.commands.stopping import run_stop
 
     return run_stop(settings_of(home), log=say, with_demo=home is None)

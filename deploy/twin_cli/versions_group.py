@@ -1,8 +1,9 @@
-"""The commands of model versions: `versions`, `retrain`, `rollback`, `release`, `lower-floor`,
-`export`, `publish`.
+"""Declare the commands of model versions.
 
-Scope: their names, arguments and help. Out of scope: what they do
-(`twin_cli/commands/`).
+They are `versions`, `retrain`, `rollback`, `release`, `lower-floor`, `export` and `publish`.
+
+Scope: their names, arguments and help.
+Out of scope: their work (`twin_cli/commands/`).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def rollback(
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
 ) -> None:
-    """Bring a retired version back."""
+    """Restore a retired version."""
 
 
 @command("versions.run_release", 'twin release v2 --reason "I have read fifty answers"')
@@ -70,7 +71,7 @@ def lower_floor(
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
 ) -> None:
-    """Certify quality again from now on, because readers or the judge have changed."""
+    """Certify quality again from now on because readers or the judge have changed."""
 
 
 @command("versions.run_export", "twin export v2 --format gguf", json=True)
@@ -108,5 +109,5 @@ def publish(
 ) -> None:
     """Publish a version to a model hub, with a card of the gate's claims; private by default.
 
-    HF_TOKEN opens the hub, HF_ENDPOINT names another one than huggingface.co.
+    HF_TOKEN authenticates at the hub; HF_ENDPOINT selects a hub other than huggingface.co.
     """

@@ -1,7 +1,7 @@
-"""`twin feedback`, `twin traces` and `twin explain`: what became of answers that were given.
+"""Show what became of given answers: `twin feedback`, `twin traces` and `twin explain`.
 
-Scope: sending an opinion, the table of traces, the tree from an answer to its posts. Out
-of scope: what feedback may contain (`gateway/api/feedback.py`), reading traces
+Scope: sending an opinion, the table of traces, the tree from an answer to its posts.
+Out of scope: the permitted content of feedback (`gateway/api/feedback.py`), reading traces
 (`langfuse/trace_reading.py`), following the ids (`twin_resources/registry/explanation.py`).
 """
 
@@ -45,15 +45,15 @@ def run_feedback(
     console: Console,
     as_json: bool = False,
 ) -> int:
-    """Send one feedback and print what was stored; returns the exit code.
+    """Send one piece of feedback and print what was stored; return the exit code.
 
     Args:
-        trace_id: of the answer, as `twin ask` prints it.
-        up, down, score: the vote; at most one of them.
-        edit: how the answer should have been; empty: none.
+        trace_id: the answer's trace id, as `twin ask` prints it.
+        up, down, score: the vote; at most one is given.
+        edit: how the answer should have read, or empty for no edit.
 
     Raises:
-        TwinError: no opinion or two of them, no stack, or the gateway refused.
+        TwinError: there is no opinion or more than one vote, no stack, or the gateway refused.
     """
     body = feedback_body(trace_id, up=up, down=down, score=score, edit=edit)
     endpoints = read_endpoints(settings.home)
@@ -71,10 +71,10 @@ def run_feedback(
 def feedback_body(
     trace_id: str, *, up: bool, down: bool, score: float | None, edit: str
 ) -> dict[str, Any]:
-    """The request of one feedback.
+    """Return the request body of one piece of feedback.
 
     Raises:
-        TwinError: no opinion, or more than one vote.
+        TwinError: there is no opinion, or more than one vote.
     """
     votes = [name for name, given in (("--up", up), ("--down", down)) if given]
     votes += ["--score"] if score is not None else []
@@ -95,11 +95,11 @@ def feedback_body(
 
 
 def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str, str]]:
-    """POST it; gives the scores that were stored, as `{"id", "name"}`.
+    """POST the feedback; return the stored scores as `{"id", "name"}`.
 
     Args:
-        gateway: base URL for OpenAI clients; ends in `/v1`.
-        body: see `gateway/api/feedback.py`.
+        gateway: the base URL for OpenAI clients; it ends in `/v1`.
+        body: the request body; see `gateway/api/feedback.py`.
 
     Raises:
         TwinError: nothing answers, or the gateway refused.
@@ -153,10 +153,11 @@ def run_traces(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Print the newest traces that fit; returns the exit code.
+    """Print the newest matching traces; return the exit code.
 
     Args:
-        author: name or slug; empty: all. score: a name, or a condition as `support<0.3`.
+        author: the author's name or slug, or empty for all authors.
+        score: a score's name, or a condition such as `support<0.3`.
 
     Raises:
         TwinError: the condition cannot be read, or the trace store does not answer.
@@ -210,7 +211,7 @@ def _table(rows: list[TraceRow]) -> Table:
 
 
 def score_text(score: Score) -> str:
-    """A score in a word: `thumbs 0`, `support 0.25`, `edited`."""
+    """Return a score in short form: `thumbs 0`, `support 0.25`, `edited`."""
     if score.name == "output":
         return "edited"
     number = isinstance(score.value, int | float)
@@ -218,21 +219,21 @@ def score_text(score: Score) -> str:
 
 
 def _is_opinion(score: Score) -> bool:
-    """Not what has a column of its own."""
+    """Return whether the score has no column of its own."""
     return score.name not in ("latency_s", "cost_usd")
 
 
-ARRIVAL_S = 8.0  # the gateway exports spans in batches
-SHOWN_TEXT = 160  # characters of question, answer and chunk
+ARRIVAL_S = 8.0  # wait for a trace to arrive; the gateway exports spans in batches
+SHOWN_TEXT = 160  # characters shown of question, answer and chunk
 
 
 def run_explain(
     settings: Settings, trace_id: str, *, stages: bool, as_json: bool, console: Console
 ) -> int:
-    """Print the explanation of one answer; returns the exit code.
+    """Print the explanation of one answer; return the exit code.
 
     Args:
-        stages: print what each stage of the request took and changed too.
+        stages: whether to print what each stage of the request took and changed.
 
     Raises:
         TwinError: the trace store does not answer or has no such trace.
@@ -251,10 +252,10 @@ def run_explain(
 
 
 def explain(settings: Settings, trace_id: str) -> Explanation:
-    """Follow an answer's trace to its posts, in the stack that runs.
+    """Follow an answer's trace to its posts, in the running stack.
 
     Args:
-        trace_id: as `x-twin-trace-id` and `twin ask` give it (32 hex digits).
+        trace_id: the id from `x-twin-trace-id` or `twin ask` (32 hex digits).
 
     Raises:
         TwinError: see `run_explain`.
@@ -265,7 +266,7 @@ def explain(settings: Settings, trace_id: str) -> Explanation:
 
 
 def explanation_tree(explanation: Explanation) -> Tree:
-    """The chain as a tree: answer, model, checkpoint, dataset, chunks, posts."""
+    """Return the chain as a tree: answer, model, checkpoint, dataset, chunks, posts."""
     trace = explanation.trace
     tree = Tree(Text(f"trace {explanation.trace_id}", "bold"))
     tree.add(Text(f"question: {_short(explanation.question)}"))

@@ -1,11 +1,11 @@
-"""Stage 3 of `twin up`: the answer model that the author's file names, prepared and answering.
+"""Prepare the answer model that the author's file names, in stage 3 of `twin up`.
 
-Scope: preparing it, trying it with one token, entering it into the registry, taking it away.
-Out of scope: what a name may be (`answer_model.py`), how it is replaced (`release/`),
-serving it (`serving/fleet.py`).
+Scope: preparing it, trying it with one token, registering it, removing it.
+Out of scope: the permitted names (`answer_model.py`), its replacement (`release/`), serving it
+(`serving/fleet.py`).
 
-It is a version like every other one, so that what compares, traces and rolls back versions does so
-with it; by a person's word it is stable, and nothing but a won trial replaces it.
+The answer model is a version like any other, so versions are compared, traced and rolled back with
+the same code. A person's choice makes it stable, and only a won trial replaces it.
 """
 # pyright: strict
 
@@ -40,11 +40,11 @@ TRIAL_ALIAS = "answer-model"
 
 @dataclass(frozen=True)
 class ServedWeights:
-    """What answers, ready to be served.
+    """The weights or the address that answers, ready to be served.
 
     Attributes:
-        checkpoint: SHA-256 that names these weights, or this address and model (hex).
-        gguf: file for a server of ours; empty: the address answers.
+        checkpoint: the SHA-256 that identifies these weights, or this address and model (hex).
+        gguf: the file for this home's server, or empty if the address answers.
     """
 
     checkpoint: str
@@ -54,19 +54,19 @@ class ServedWeights:
 def follow_answer_model(
     settings: Settings, author: Author, *, before: str, instance: str, clock: StageClock
 ) -> ModelVersion | None:
-    """Make the registry say what the author's file says; the gateway follows within seconds.
+    """Make the registry match the author's file; the gateway follows within seconds.
 
     Args:
-        before: what the file said before this call: who names the same again does not undo that a
-            tuned version has beaten it since.
-        instance: marker of the stack, so that `twin stop` ends a preparation as well.
+        before: the file's answer model before this call: naming the same one again does not undo a
+            tuned version's win over it.
+        instance: the stack's marker, so that `twin stop` also ends a preparation.
 
     Returns:
-        The answer model, if it is the stable version now.
+        The answer model if it is the stable version now, else None.
 
     Raises:
-        TwinError: it was named now and cannot be prepared or does not answer; registry and author's
-            file are as they were. Of one that was named before this is only said.
+        TwinError: the newly named model cannot be prepared or does not answer; registry and
+            author's file are unchanged. If it was named before, the error is only printed.
     """
     registry = open_registry(settings)
     try:
@@ -76,7 +76,7 @@ def follow_answer_model(
         return _enter(registry, settings, author, before=before, instance=instance, clock=clock)
     except TwinError as error:
         if before != author.answer_model:
-            # what could not answer shall not be tried again by every later start
+            # a model that cannot answer must not be tried again at every later start
             share_file(settings, write_author(settings, replace(author, answer_model=before)))
             raise
         clock.say(f"{error} `twin up --answer-model none` takes it away.", style="yellow")
@@ -140,7 +140,7 @@ def _enter(
             "stable",
             actor=actor(),
             reason=NAMED,
-            force=version.state != "retired",  # that one was stable by such a word before
+            force=version.state != "retired",  # a retired one was stable by such a choice before
         )
     clock.say(f"v{version.version} answers until a tuned version has beaten it: {named.name}")
     if named.is_far:
@@ -152,10 +152,10 @@ def _enter(
 
 
 def require_leave(author: Author, named: NamedModel) -> None:
-    """Questions and posts leave this machine: as with a paid provider, the author must agree.
+    """Require the author's consent: questions and posts leave this machine.
 
     Raises:
-        TwinError: the author's file forbids it, or says nothing of consent.
+        TwinError: the author's file forbids it, or records no consent.
     """
     tried = f"answer for {author.name} with {named.name}"
     if not author.paid:
@@ -172,10 +172,11 @@ def require_leave(author: Author, named: NamedModel) -> None:
 def prepared(
     settings: Settings, named: NamedModel, *, instance: str, clock: StageClock
 ) -> ServedWeights:
-    """The weights of a named model, made ready for the model server.
+    """Return a named model's weights, ready for the model server.
 
     Raises:
-        TwinError: another server answers for this home, or they cannot be fetched or converted.
+        TwinError: another server answers for this home, or the weights cannot be fetched or
+            converted.
     """
     if named.kind == "address":
         return ServedWeights(_checkpoint(named.name), "")
@@ -186,7 +187,7 @@ def prepared(
             next_step="serve it there, or anywhere, and name the address: https://…/v1#model",
         )
     if named.kind == "gguf":
-        status = Path(named.name).stat()  # reading 16 GB for a hash would take half a minute
+        status = Path(named.name).stat()  # hashing 16 GB would take half a minute
         return ServedWeights(
             _checkpoint(f"{named.name} {status.st_size} {status.st_mtime_ns}"), named.name
         )
@@ -214,10 +215,10 @@ def prepared(
 def try_out(
     settings: Settings, named: NamedModel, weights: ServedWeights, *, clock: StageClock
 ) -> None:
-    """Ask for one token: what cannot answer shall not become the stable version.
+    """Ask for one token: a model that cannot answer must not become the stable version.
 
     Raises:
-        TwinError: it cannot be loaded, or refuses the question.
+        TwinError: the model cannot be loaded, or refuses the question.
     """
     from twin_resources.models.serving.model_server import ModelServers, serve_warmed_up
     from twin_resources.models.serving.named_server import named_server

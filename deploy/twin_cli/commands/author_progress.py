@@ -1,7 +1,8 @@
-"""How far an author has come in this home: one small file, so that the next command knows.
+"""Read and write an author's progress in this home: one small file for the next command.
 
-Scope: what was imported last, the three questions with their answers before and after, and
-whether a training is expected. Out of scope: verdicts and versions (the registry has them).
+Scope: the last import, the three questions with their answers before and after, and whether a
+training is expected.
+Out of scope: verdicts and versions (the registry has them).
 """
 # pyright: strict
 
@@ -22,7 +23,7 @@ from twin_resources.settings import Settings
 
 Training = Literal["", "expected", "launched", "too_small", "not_wanted", "finished"]
 
-# Files whose text is compared; everything else in the folder by size and time only.
+# Files whose text is compared; all others are compared by size and time only.
 TEXT_SUFFIXES = frozenset((".md", ".markdown", ".mdx", ".html", ".htm", ".txt", ".toml", ".yaml"))
 MAX_COMPARED = 8 * 2**20  # bytes
 
@@ -32,15 +33,15 @@ class EndpointAnswer:
     """One answer of the endpoint, as shown in the tables.
 
     Attributes:
-        sources: the posts that it rests on: `chunk_id`, `document_id`, `title`, `url` each.
-        version: `base` or `v3`.
-        cost_usd: US dollars.
-        seconds: from the question to the last word.
-        kind: `quote`, `quote_and_voice`, `voice` or `not_written_about`; empty: not told.
-        quotes: the author's own sentences in it, best first; `nearest`: posts that come nearest
-            where the author has not written about it (the gateway's `twin` field has both).
-        release, prose, draft: what the version may give, what became of its prose, and why this
-            is a draft; of the same field.
+        sources: the posts that support it: `chunk_id`, `document_id`, `title`, `url` each.
+        version: `base`, or a version such as `v3`.
+        cost_usd: the cost in US dollars.
+        seconds: the seconds from the question to the last word.
+        kind: `quote`, `quote_and_voice`, `voice` or `not_written_about`, or empty if unknown.
+        quotes: the author's own sentences in it, best first; from the gateway's `twin` field.
+        nearest: the nearest posts if the author has not written about it; from the same field.
+        release, prose, draft: what the version may give, what became of its prose, and why this is
+            a draft; from the same field.
     """
 
     question: str
@@ -62,15 +63,15 @@ class EndpointAnswer:
 
 @dataclass(frozen=True)
 class AuthorProgress:
-    """See the module.
+    """The progress of one author; see the module.
 
     Attributes:
-        fingerprint: of sources and importing code at the last import that succeeded.
-        kept, words: usable posts and their words then.
-        questions: asked before and after training.
-        training: what is to be waited for; `run_id` is its Dagster run.
-        up: the `twin up` that works on this author.
-        not_aliases: names of which a person has said that they are not this author's.
+        fingerprint: the fingerprint of sources and importing code at the last successful import.
+        kept, words: the usable posts and their words at that time.
+        questions: the questions asked before and after training.
+        training: the state of the awaited training; `run_id` is its Dagster run.
+        up: the `twin up` that processes this author.
+        not_aliases: names that a person has declared not to be this author's.
     """
 
     fingerprint: str = ""
@@ -86,15 +87,15 @@ class AuthorProgress:
 
 
 def read_progress(settings: Settings, slug: str) -> AuthorProgress:
-    """What is known; everything empty when the author was never brought up here.
+    """Return the known progress, all empty if the author was never brought up here.
 
-    An answer that repeated a post has lost its text when the post was forgotten: it is none then.
+    An answer that repeated a post loses its text when the post is forgotten, and is left out.
     """
     try:
         text = _path(settings, slug).read_text(encoding="utf-8")
         document: dict[str, Any] = json.loads(text)
     except (FileNotFoundError, json.JSONDecodeError):
-        return AuthorProgress()  # a file cut short costs one import that finds nothing changed
+        return AuthorProgress()  # a truncated file costs one import that finds no changes
     up = document.pop("up", None)
     answers = {
         name: tuple(
@@ -120,10 +121,11 @@ def write_progress(settings: Settings, slug: str, progress: AuthorProgress) -> N
 
 
 def fingerprint(author: Author, settings: Settings) -> str:
-    """SHA-256 over an author's sources and names, the importing code and the embedder.
+    """Return the SHA-256 of an author's sources and names, the importing code and the embedder.
 
-    Equal means: an import would find nothing to do. Text files count with their bytes, other and
-    very large files with size and modification time; a source at an address is never the same.
+    If it is unchanged, an import would have nothing to do. Text files count with their bytes, other
+    and very large files with size and modification time. A source at an address never stays the
+    same.
     """
     digest = hashlib.sha256(settings.embedder.encode())
     digest.update(json.dumps(sorted(author.include)).encode())
@@ -131,7 +133,7 @@ def fingerprint(author: Author, settings: Settings) -> str:
     for source in author.sources:
         digest.update(f"\0{source}\0".encode())
         if "://" in source:
-            digest.update(os.urandom(16))  # what lies there now, only an import can tell
+            digest.update(os.urandom(16))  # only an import can determine its content
         else:
             _add_tree(digest, Path(source))
     root = Path(str(twin_assets.__file__)).resolve().parent
@@ -159,6 +161,6 @@ def _path(settings: Settings, slug: str) -> Path:
     return settings.home / "progress" / f"{slug}.json"
 
 
-_SEVERAL = ("sources", "quotes", "nearest")  # JSON gives lists
+_SEVERAL = ("sources", "quotes", "nearest")  # tuples that JSON returns as lists
 _WHOLE = frozenset({"question", "text"})
 _FIELDS = frozenset(AuthorProgress.__dataclass_fields__)

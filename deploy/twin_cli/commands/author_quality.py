@@ -1,7 +1,7 @@
-"""What `twin status` says of an author's answers: evidence, what waits, what is not heard.
+"""Report the quality of an author's answers for `twin status`: evidence, waits, ignored scores.
 
-Scope: reading it from the state store, and the lines. Out of scope: folding
-(`retraining/score_watch.py`), the rest of a status (`status.py`).
+Scope: reading the data from the state store, and the lines.
+Out of scope: folding (`retraining/score_watch.py`), the rest of a status (`status.py`).
 """
 # pyright: strict
 
@@ -30,14 +30,14 @@ from twin_resources.storage.state.state import State
 
 
 def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Author → lines; an author of whom there is nothing to say is left out.
+    """Return author → lines; authors with nothing to report are left out.
 
     Args:
-        settings: of a home with a state store.
+        settings: the settings of a home with a state store.
     """
     try:
         return _read(settings, slugs)
-    except TwinError as error:  # the rest of a status is wanted all the same
+    except TwinError as error:  # the rest of the status is still wanted
         return dict.fromkeys(slugs[:1], (f"quality: not known, {error.found}",))
 
 
@@ -68,10 +68,10 @@ def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]
 def evidence_line(
     connection: sa.Connection, watch: StreamEvidence, rules: LoopRules, *, armed: int, now: float
 ) -> str:
-    """`thumbs: 3.2 a day; 912 values; held to fact .77; evidence of a fall 12 of 130`.
+    """Return `thumbs: 3.2 a day; 912 values; held to fact .77; evidence of a fall 12 of 130`.
 
     Args:
-        armed: streams of the home that are bet on.
+        armed: the number of the home's streams that the detector bets on.
         now: seconds since the epoch.
     """
     today = int(now * 1000) // DAY_MS
@@ -90,7 +90,7 @@ def evidence_line(
 
 
 def not_counted_lines(counted: Mapping[str, int], slug: str) -> list[str]:
-    """Scores that are not heard: by name where a line in the author's file would change that."""
+    """Return the ignored scores, by name if a line in the author's file would make them count."""
     names = {
         reason.removeprefix(NOT_IN_SCORES): count
         for reason, count in counted.items()

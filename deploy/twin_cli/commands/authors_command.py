@@ -1,7 +1,7 @@
-"""`twin authors apply`: author files of a folder, for every host that shares the state store.
+"""Run `twin authors apply`: share a folder's author files with every host of the state store.
 
-Scope: the plan in words, the question, and this home's versions for the store. Out of
-scope: the rows (`registry/shared_files.py`), what hosts do with them (`following.py`).
+Scope: the plan in words, the question, and copying this home's versions to the store.
+Out of scope: the rows (`registry/shared_files.py`), the work of the hosts (`following.py`).
 """
 # pyright: strict
 
@@ -40,12 +40,13 @@ def run_apply(
     console: Console,
     read: Callable[[str], str] = input,
 ) -> int:
-    """Share the files of a folder and what this home's versions need; returns the exit code.
+    """Share a folder's files and what this home's versions need; return the exit code.
 
-    Pauses are no part of a folder: they stay as they are.
+    Pauses are not part of a folder and stay unchanged.
 
     Raises:
-        TwinError: no state store is shared, the folder has no author file, or one has a mistake.
+        TwinError: the state store is not shared, the folder has no author file, or a file has a
+            mistake.
     """
     tried = f"share the author files of {folder}"
     if not is_shared(settings):
@@ -77,10 +78,10 @@ def run_apply(
 
 
 def _check(settings: Settings, wanted: Mapping[str, str]) -> None:
-    """Do nothing if every file can be read as an author's.
+    """Raise an error unless every file can be read as an author's.
 
     Raises:
-        TwinError: one cannot.
+        TwinError: a file cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="twin-authors-") as scratch:
         for name, text in wanted.items():

@@ -1,8 +1,9 @@
-"""What `twin up` shows while it works: stages with a clock, lines, and a bar with the time left.
+"""Show the progress of a command: stages with a clock, lines, and a bar with the time left.
 
-Scope: writing to the terminal, the plain form for logs and pipes, how often each says that
-a wait goes on, and what only the long form says. Out of scope: what is said; tables of
-results (`presentation.py`); how the time left is estimated (`time_left.py`).
+Scope: writing to the terminal, the plain form for logs and pipes, how often each reports a wait,
+and the lines that only the long form has.
+Out of scope: the messages; tables of results (`presentation.py`); the estimate of the time left
+(`time_left.py`).
 """
 # pyright: strict
 
@@ -19,20 +20,20 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from twin_cli.commands.console import make_console
 
 STAGES = 6
-QUIET_S = 12.0  # until a wait is told; 15 s are what a person waits without a doubt
-LOG_QUIET_S = 30.0  # in a log, which is read afterwards
+QUIET_S = 12.0  # before a wait is reported; people wait 15 s without worry
+LOG_QUIET_S = 30.0  # the same in a log, which is read afterwards
 BEAT_S = 1.0
 
 
 def duration(seconds: float) -> str:
-    """`0:07`, `12:34`, `1:02:03`."""
+    """Return seconds as `0:07`, `12:34` or `1:02:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class StageBar:
-    """A running step: its phases one after the other, each with the time it has taken and has left.
+    """A running step: its phases in turn, each with the time taken and the time left.
 
     In a terminal it is redrawn every second; elsewhere the clock's beat prints its line.
     """
@@ -46,7 +47,7 @@ class StageBar:
         self.phase(title)
 
     def phase(self, title: str) -> None:
-        """Begin another phase: its clock starts, and nothing is known of its steps."""
+        """Begin another phase: restart its clock and forget the earlier steps."""
         self._title, self._began = title, time.monotonic()
         self._clock.begin_wait()
         self._detail = ""
@@ -57,7 +58,7 @@ class StageBar:
 
     @property
     def elapsed_s(self) -> float:
-        """Since the phase began."""
+        """The seconds since the phase began."""
         return time.monotonic() - self._began
 
     def update(
@@ -68,13 +69,13 @@ class StageBar:
         total: float | None = None,
         left_s: float | None = None,
     ) -> None:
-        """Show `detail`, `done` of `total` where both are known, and the seconds left."""
+        """Show `detail`, the share done if `done` and `total` are known, and the seconds left."""
         self._detail, self._done, self._total = detail, done, total
         self._ends = None if left_s is None else time.monotonic() + left_s
         self.redraw()
 
     def line(self) -> str:
-        """`train  42 %  step 20/48  loss 2.31  2:10, about 3:05 left`."""
+        """Return the bar as text: `train  42 %  step 20/48  loss 2.31  2:10, about 3:05 left`."""
         share = f"{100 * self._done / self._total:.0f} %" if self._done and self._total else ""
         times = duration(self.elapsed_s)
         if self._ends is not None:
@@ -82,7 +83,7 @@ class StageBar:
         return "  ".join(filter(None, (self._title, share, self._detail, times)))
 
     def redraw(self) -> None:
-        """In a terminal: what is left counts down between two reports."""
+        """Redraw the bar in a terminal: the time left counts down between two reports."""
         if self._progress is None or self._task is None:
             self._clock.beat()
             return
@@ -97,12 +98,12 @@ class StageBar:
 
 
 class StageClock:
-    """Prints stages and lines with the time since the start.
+    """A clock that prints stages and lines with the time since the start.
 
     Args:
-        console: where to; a terminal gets colours and live bars, a pipe gets plain lines.
-        stages: how many there are.
-        verbose: say the details too, and every wait all the time.
+        console: the output console; a terminal gets colours and live bars, a pipe plain lines.
+        stages: the number of stages.
+        verbose: whether to print the details, and every wait at the shorter interval.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class StageClock:
     ) -> None:
         self.console = console or make_console()
         self.verbose = verbose
-        self._waits_said = 0  # of the wait that goes on
+        self._waits_said = 0  # of the current wait
         self._stages = stages
         self._began = time.monotonic()
         self._stage_began = self._began
@@ -118,7 +119,7 @@ class StageClock:
         self._title = ""
         self._spoken = self._began
         self._bar: StageBar | None = None
-        self._idle = ""  # what goes on where no stage has begun
+        self._idle = ""  # the title of a wait before any stage has begun
         self._beats = False
         self._writing = threading.RLock()
 
@@ -127,7 +128,7 @@ class StageClock:
         return time.monotonic() - self._began
 
     def stage(self, number: int, title: str) -> None:
-        """Begin a stage; the former one's time goes into `times` (seconds)."""
+        """Begin a stage; the previous stage's time is stored in `times` (seconds)."""
         self._close_stage()
         self._title = title
         self.begin_wait()
@@ -139,36 +140,37 @@ class StageClock:
 
     def finish(self) -> None:
         """Close the last stage."""
-        with self._writing:  # a beat that is being written is through
+        with self._writing:  # waits until a beat in progress is written
             self._close_stage()
             self._title = ""
 
     def say(self, text: str, *, style: str = "") -> None:
-        """One line with the clock in front; further lines of `text` are indented under it."""
+        """Print a line after the clock; further lines of `text` are indented under it."""
         head, *rest = text.splitlines() or [""]
         lines = [f"  {duration(self.elapsed_s):>5}  {head}", *(f"         {line}" for line in rest)]
         self._print("\n".join(lines), style=style or None)
 
     def detail(self, text: str, *, style: str = "") -> None:
-        """A line of the long form; the short one leaves it out."""
+        """Print a line in the long form only."""
         if self.verbose:
             self.say(text, style=style)
 
     def show(self, renderable: RenderableType) -> None:
-        """A table or a block of text."""
+        """Print a table or a block of text."""
         with self._writing:
             self._spoken = time.monotonic()
             self.console.print(renderable)
 
     @contextmanager
     def never_silent(self, title: str = "") -> Generator[None]:
-        """Say what goes on, whatever the block waits for.
+        """Report progress at intervals while the block waits.
 
-        A terminal and the long form hear of it every `QUIET_S`. A log does after `LOG_QUIET_S`,
-        and then after twice as long each time: an hour of one wait has seven lines.
+        A terminal and the long form get a line every `QUIET_S`. A log gets one after `LOG_QUIET_S`,
+        then after twice as long each time: an hour of one wait makes seven lines.
 
         Args:
-            title: of what goes on where no stage and no bar says it; empty: nothing is said there.
+            title: the title of the wait where no stage and no bar names it, or empty to print
+                nothing there.
         """
         if self._beats:
             yield
@@ -192,7 +194,7 @@ class StageClock:
             self._beats, self._idle = False, ""
 
     def beat(self) -> None:
-        """A line if it has been quiet for long; a live bar in a terminal speaks for itself."""
+        """Print a line after a long silence; a live bar in a terminal makes it unnecessary."""
         with self._writing:
             often = self.verbose or self.console.is_terminal
             quiet_s = QUIET_S if often else LOG_QUIET_S * 2**self._waits_said
@@ -207,12 +209,12 @@ class StageClock:
                 self.say(bar.line())
 
     def begin_wait(self) -> None:
-        """Another thing is waited for from now on."""
+        """Begin a new wait, whose reports are counted from 0."""
         self._waits_said = 0
 
     @contextmanager
     def bar(self, title: str) -> Generator[StageBar]:
-        """A live bar for one step; it leaves no trace behind, so say how it ended."""
+        """Show a live bar for one step; it leaves no output, so the caller prints the result."""
         if not self.console.is_terminal:
             yield from self._shown(StageBar(self, title, None))
             return

@@ -1,4 +1,4 @@
-"""The console of every command, and how this very command is typed.
+"""Make the console of every command, and spell a command as the user can type it.
 
 Scope: width and style; the name by which the shell finds `twin`.
 Out of scope: output.
@@ -15,17 +15,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-PIPED_WIDTH = 110  # columns; rich's 80 squeeze three columns of text into ribbons
+PIPED_WIDTH = 110  # columns; rich's default of 80 is too narrow for three columns of text
 
 
 def make_console() -> Console:
-    """A console as wide as the terminal, or 110 columns into a pipe or file."""
+    """Return a console as wide as the terminal, or 110 columns for a pipe or file."""
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     return Console(highlight=False, soft_wrap=True, width=PIPED_WIDTH if piped else None)
 
 
 def typed(arguments: str, *, home: Path) -> str:
-    """`twin <arguments>` as it can be typed in this shell and folder for this home.
+    """Return `twin <arguments>` as it can be typed in this shell and folder for this home.
 
     `deploy/up.sh` installs `twin` into `.venv`, which is not on the search path.
     """

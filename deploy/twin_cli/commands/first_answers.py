@@ -1,9 +1,10 @@
-"""Stage 4 of `twin up`: the posts made searchable, and three questions answered by quotations.
+"""Run stage 4 of `twin up`: make the posts searchable and answer three questions by quotations.
 
-A base model's prose is shown nowhere: whoever wants it asks `twin/<author>@base`.
+A base model's prose is not shown; a user can get it from `twin/<author>@base`.
 
 Scope: the import through the running Dagster, the questions, and keeping the answers for the
-comparison after training. Out of scope: what an import does (`twin_assets/corpus`).
+comparison after training.
+Out of scope: the work of an import (`twin_assets/corpus`).
 """
 # pyright: strict
 
@@ -30,20 +31,20 @@ from twin_resources.settings import Settings
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
 
-QUOTABLE = "quote_calibration"  # the asset from which on a question is quoted
-FIRST = 3  # questions that are answered on the screen
+QUOTABLE = "quote_calibration"  # questions are answered by quotations after this asset
+FIRST = 3  # questions answered on the screen
 
 
 def show_preview_quotations(settings: Settings, preview: Preview, *, clock: StageClock) -> None:
-    """Three of the author's sentences that answer three questions, before anything is stored.
+    """Show three of the author's sentences that answer three questions, before anything is stored.
 
     Args:
-        settings: of a home whose embedder is prepared.
+        settings: the settings of a home whose embedder is prepared.
     """
     from twin_assets.knowledge.preview_quotations import MAX_SHOWN, preview_quotations
     from twin_resources.models.embedder.embedder import load_embedder
 
-    # the endpoint is asked the first ones, and says more
+    # the endpoint gets the first ones later, and its answers contain more
     questions = preview.accepted.questions[FIRST:] or preview.accepted.questions
     if not questions:
         return
@@ -59,13 +60,13 @@ def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun
     """Import, clean, chunk and embed an author's posts in a Dagster run.
 
     Raises:
-        TwinError: the run failed; says its first cause and where its page is.
+        TwinError: the run failed; the error names its first cause and its page.
     """
     return follow_import(stack, author, launch_import(stack, author, clock=clock), clock=clock)
 
 
 def launch_import(stack: Stack, author: str, *, clock: StageClock) -> str:
-    """Begin an author's import, or join the one in flight; its run id."""
+    """Start an author's import, or join the one in flight; return its run id."""
     address = urls(stack.settings)["dagster"]
     dagster = DagsterHTTP.of_home(stack.settings)
     dagster.add_author(author)
@@ -86,10 +87,10 @@ def follow_import(
     """Wait for an import's end, or until posts can be quoted.
 
     Args:
-        until, before: as of `follow`.
+        until, before: see `follow`.
 
     Raises:
-        TwinError: as `import_posts`.
+        TwinError: see `import_posts`.
     """
     dagster = DagsterHTTP.of_home(stack.settings)
     followed = follow(
@@ -110,11 +111,11 @@ def follow_import(
 
 
 def what_to_mend(refused: Sequence[str], *, page: str) -> str:
-    """What a person does about an import that failed.
+    """Return what a person can do about a failed import.
 
     Args:
-        refused: names of the checks that failed.
-        page: of the run.
+        refused: the names of the checks that failed.
+        page: the run's page.
     """
     from twin_assets.corpus.document_claims import CLAIMS
 
@@ -127,9 +128,10 @@ def what_to_mend(refused: Sequence[str], *, page: str) -> str:
 
 
 def changed_posts(followed: FollowedRun) -> str:
-    """What a run found against the import before: `: posts added 2, edited 1, deleted 0`.
+    """Return a run's changes since the previous import: `: posts added 2, edited 1, deleted 0`.
 
-    Empty for a run that came after one that failed past this step, and so did not read them again.
+    The result is empty for a run after one that failed past this step, because it did not read the
+    posts again.
     """
     numbers = followed.numbers.get("raw_posts")
     if numbers is None:
@@ -146,9 +148,9 @@ def ask_first(
     *,
     clock: StageClock,
 ) -> AuthorProgress:
-    """Ask the endpoint until three questions are answered by quotations; show and keep those.
+    """Ask the endpoint until quotations answer three questions; show and keep those answers.
 
-    An author who has answers already is not asked again: nothing about them would have changed.
+    An author who already has answers is not asked again: the answers would not have changed.
     """
     if progress.before or not progress.questions:
         clock.say("the first answers were given before; ask more with `twin ask`")
@@ -175,7 +177,7 @@ def ask_first(
 def ask_again(
     endpoints: Endpoints, questions: Sequence[str], *, model: str, clock: StageClock
 ) -> tuple[EndpointAnswer, ...]:
-    """Each question once, by the official client."""
+    """Ask each question once with the official client; return the answers."""
     client = make_client(endpoints.gateway, endpoints.gateway_key)
     answers: list[EndpointAnswer] = []
     for question in questions:

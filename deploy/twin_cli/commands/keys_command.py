@@ -1,7 +1,8 @@
-"""`twin keys`: make, list and revoke the gateway's keys, and what each has used.
+"""Run `twin keys`: make, list and revoke the gateway's keys, and show the usage of each.
 
-Scope: the tables and the JSON. Out of scope: keys and limits (`access/keys.py`),
-money (`access/account.py`), requests (`gateway/api/key_limits.py`).
+Scope: the tables and the JSON.
+Out of scope: keys and limits (`access/keys.py`), money (`access/account.py`), requests
+(`gateway/api/key_limits.py`).
 """
 # pyright: strict
 
@@ -45,13 +46,14 @@ def run_add(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Make a key and print it, once; returns the exit code.
+    """Make a key and print it once; return the exit code.
 
     Args:
-        authors: names or slugs, or `*`. aliases: with or without `@`; none: the free ones.
+        authors: names or slugs, or `*`.
+        aliases: with or without `@`, or None for the free ones.
 
     Raises:
-        TwinError: an author, alias or limit that there is not, or a label in use.
+        TwinError: an author, alias or limit does not exist, or the label is in use.
     """
     slugs = [
         name if name == ALL_AUTHORS else choose_author(settings, name).slug for name in authors
@@ -73,7 +75,7 @@ def run_add(
 
 
 def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
-    """Print every key that is in use, without the key itself; with JSON the revoked ones too."""
+    """Print every key in use, without the key itself; JSON includes the revoked ones."""
     with closing(open_keys(settings)) as state:
         rows = list_keys(state)
     if as_json:
@@ -103,7 +105,7 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
 
 
 def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Console) -> int:
-    """End a key; returns the exit code.
+    """Revoke a key; return the exit code.
 
     Raises:
         TwinError: no key in use has that label.
@@ -118,7 +120,7 @@ def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Consol
 
 
 def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
-    """Print what each key spent today and this month, and what has no key: teacher, judge, labels.
+    """Print the spending of each key today and this month, and of teacher, judge and labels.
 
     Raises:
         TwinError: the state store cannot be read.
@@ -146,11 +148,11 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
 
 
 def usage(settings: Settings, state: State) -> dict[str, Any]:
-    """What was spent, as `twin keys usage --json` prints it.
+    """Return the spending as `twin keys usage --json` prints it.
 
     Returns:
-        `keys`: by label, those of the home too where they spent; `purposes`: what no key asked
-        for; `home`: all of it. Each with `name`, `today_usd`, `reserved_usd`, `usd_per_day` (its
+        `keys`: by label, including the home's keys if they spent; `purposes`: spending without a
+        key; `home`: the total. Each has `name`, `today_usd`, `reserved_usd`, `usd_per_day` (its
         limit or None), `month_usd`, `month_requests`.
     """
     account = account_of(settings, state)

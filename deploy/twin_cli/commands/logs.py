@@ -1,8 +1,7 @@
-"""`twin logs`: what a program of the stack has written, its end or as it is written.
+"""Run `twin logs`: print the end of a program's log, or follow the log as it is written.
 
 Scope: finding a program's log, its last lines, following it through a rotation.
-Out of scope: writing and rotating it (`processes/supervisor.py`), a run's log (Dagster's
-UI).
+Out of scope: writing and rotating it (`processes/supervisor.py`), a run's log (Dagster's UI).
 """
 # pyright: strict
 
@@ -25,14 +24,14 @@ def run_logs(
     follow: bool,
     write: Callable[[str], object],
 ) -> int:
-    """Print the end of a log, or with no program which there are; returns the exit code.
+    """Print the end of a log, or list the logs if no program is named; return the exit code.
 
     Args:
-        lines: at most so many, from the end.
-        follow: go on until Ctrl-C, as `tail -F` does.
+        lines: the maximum number of lines, from the end.
+        follow: whether to continue until Ctrl-C, as `tail -F` does.
 
     Raises:
-        TwinError: there is no such log, or nothing has run here yet.
+        TwinError: the log does not exist, or nothing has run here yet.
     """
     logs = logs_of(settings)
     if not program:
@@ -53,16 +52,16 @@ def run_logs(
             found=f"logs of {_named(logs)} in {settings.logs_dir}",
             next_step="name one of them",
         )
-    # by its name: the log that a rotation restarts is followed too
+    # -F follows the name, and so the log that a rotation restarts
     command = ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)]
     try:
         return subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:
-        return 130  # the only way to end it: nothing to be said
+        return 130  # the only way to end it, so no message
 
 
 def logs_of(settings: Settings) -> dict[str, Path]:
-    """Program → its log, by name.
+    """Return program → its log, sorted by name.
 
     Raises:
         TwinError: nothing has run in this home.

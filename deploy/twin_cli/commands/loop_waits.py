@@ -1,8 +1,8 @@
-"""What an author's loop waits for and until when, in one line of `twin status`.
+"""Report what an author's loop waits for, and until when, in one line of `twin status`.
 
-Scope: reading it from the state store, and its words. Out of scope: deciding what
-follows (`statistics/retraining.py`, `quality/release`), the status' other lines
-(`author_quality.py`).
+Scope: reading the data from the state store, and the wording.
+Out of scope: deciding what follows (`statistics/retraining.py`, `quality/release`), the other lines
+of a status (`author_quality.py`).
 """
 # pyright: strict
 
@@ -22,14 +22,16 @@ from twin_resources.statistics.retraining import ATTEMPTS
 from twin_resources.statistics.retraining_limits import Usage, backed_off, next_by_alarm
 
 TOLD_FOR_DAYS = 30.0
-# A decision after which nothing happens unless somebody does something.
+# Decisions after which nothing happens until a person acts.
 FOR_A_PERSON = {"nothing_to_learn", "incident"}
 ALSO_FOR_A_PERSON = {"few_readers", "reader_group", "outside_the_weights"}
 
 
 def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
-    """The first that applies: a retraining, an open alarm, a trial, a fall that a person was told
-    of, when the next retraining may start; empty: nothing waits, the versions are watched.
+    """Return the first wait that applies, or empty if nothing waits and the versions are watched.
+
+    The order is: a retraining, an open alarm, a trial, a fall reported to a person, the time when
+    the next retraining may start.
 
     Args:
         now: seconds since the epoch.
@@ -90,7 +92,7 @@ def _told(connection: sa.Connection, author: str, *, now: float) -> str:
 
 
 def _backed_off(connection: sa.Connection, author: str, *, now: float) -> str:
-    """After trainings that led to no release: when an alarm may start the next."""
+    """Return when an alarm may start the next training, after trainings without a release."""
     count, ended_at = retrainings.in_vain(connection, author)
     usage = Usage(in_vain=count, in_vain_at=ended_at)
     until = next_by_alarm(usage)

@@ -1,7 +1,7 @@
-"""`twin lower-floor`: a person says that quality is judged again from here on, with a reason.
+"""Run `twin lower-floor`: restart the certification of quality by hand, with a reason.
 
-Scope: the command and what it says. Out of scope: what becomes of the streams
-(`retraining/score_watch.py`).
+Scope: the command and its messages.
+Out of scope: the effect on the streams (`retraining/score_watch.py`).
 """
 # pyright: strict
 
@@ -21,13 +21,13 @@ from twin_resources.settings import Settings
 
 
 def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Console) -> int:
-    """Make all that was settled so far history; returns the exit code.
+    """Turn everything settled so far into history; return the exit code.
 
     Args:
-        reason: kept in the state store, with who said so and when.
+        reason: the reason, kept in the state store with the person and the time.
 
     Raises:
-        TwinError: no reason.
+        TwinError: the reason is empty.
     """
     reason = reason.strip()
     if not reason:

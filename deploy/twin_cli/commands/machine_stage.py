@@ -1,8 +1,8 @@
-"""Stage 1 of `twin up`: what this machine is, whether it will do, and what it trains by.
+"""Run stage 1 of `twin up`: show the machine, whether it suffices, and the training recipe.
 
-Scope: showing the preflight, or only what stops, where `deploy/up.sh` has shown it; the
-recipe that a new author is given.
-Out of scope: looking (`preflight.py`).
+Scope: showing the preflight, or only its failures if `deploy/up.sh` has shown it; a new author's
+recipe.
+Out of scope: the checks (`preflight.py`).
 """
 # pyright: strict
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
 
 AUTO = preflight.CHOSEN
-SHOWN_VARIABLE = "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which ran it before installing
+SHOWN_VARIABLE = "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which ran it before the install
 
 
 def show_machine(
     settings: Settings, *, clock: StageClock, answer_model: str = "", recipe: str = ""
 ) -> None:
-    """Look at the machine; print what was found.
+    """Check the machine and print the findings.
 
     Args:
-        answer_model, recipe: as they were named; empty: none was.
+        answer_model, recipe: the named model and recipe, or empty if none was named.
 
     Raises:
-        TwinError: something would fail later; says what and what to do.
+        TwinError: something would fail later; the error says what, and what to do.
     """
     options = preflight.parse(
         [
@@ -70,10 +70,10 @@ def show_machine(
 
 
 def known_recipe(name: str) -> str:
-    """A recipe's name, or the whole path of its file.
+    """Return a recipe's name, or the full path of its file.
 
     Raises:
-        TwinError: there is none, or a value in it is wrong.
+        TwinError: the recipe does not exist, or one of its values is wrong.
     """
     from twin_assets.checkpoints.recipe import load_recipe
 
@@ -83,10 +83,10 @@ def known_recipe(name: str) -> str:
 
 
 def recipe_of_machine(base_model: str) -> RecipeChoice | None:
-    """What is written into a new author's file: the recipe of a processor without bf16; else None.
+    """Return the recipe for a new author's file: that of a processor without bf16, else None.
 
-    It is written there, not chosen at each training, so that the processor that a run happens to be
-    on does not change what is trained. What else is chosen follows from base model and cards.
+    The file keeps it, so a run's processor does not change what is trained. All other choices
+    follow from the base model and the cards.
     """
     chosen = choose_recipe(parameters_of(base_model), bf16=bf16_is_faster(), gpus=usable_gpus())
     return chosen if chosen.recipe == RECIPE_WITHOUT_BF16 else None
@@ -95,13 +95,13 @@ def recipe_of_machine(base_model: str) -> RecipeChoice | None:
 def tell_recipe(
     author: Author, settings: Settings, *, clock: StageClock, because: str = ""
 ) -> None:
-    """One line before anything is trained: which recipe, why, and at most how many tokens.
+    """Print the recipe, its reason and its token limit in one line, before anything is trained.
 
     Args:
-        because: why it has just been written into the author's file; empty: it was not.
+        because: why the recipe was just written into the author's file, or empty if it was not.
 
     Raises:
-        TwinError: the author's file names a recipe that there is not.
+        TwinError: the author's file names a recipe that does not exist.
     """
     from twin_assets.checkpoints.author_recipe import recipe_of
 

@@ -1,7 +1,7 @@
-"""`twin chat` and `twin open`: the pages, started where they do not run, with a link for a browser.
+"""Open the pages of `twin chat` and `twin open`, started if necessary, with a browser link.
 
-Scope: starting the page, waiting for it, the link, whether there is a screen. Out of
-scope: the pages (`twin_resources/page`, Dagster).
+Scope: starting the page, waiting for it, the link, whether there is a screen.
+Out of scope: the pages (`twin_resources/page`, Dagster).
 """
 # pyright: strict
 
@@ -25,7 +25,7 @@ from twin_resources.settings import Settings
 
 
 def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], object]) -> int:
-    """Print (or open) a link; returns the exit code.
+    """Print a link, and open it if asked; return the exit code.
 
     Raises:
         TwinError: no stack runs, or the page does not come up.
@@ -39,10 +39,10 @@ def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], obj
 
 
 def ready_page(stack: Stack) -> str:
-    """The address of the page, started where it does not run.
+    """Return the page's address; start the page if it does not run.
 
     Raises:
-        TwinError: it does not come up; shows the end of its log.
+        TwinError: the page does not come up; the error shows the end of its log.
     """
     if not stack.supervisor.states()["chat"].is_up:
         stack.supervisor.start_program("chat")
@@ -57,7 +57,7 @@ def ready_page(stack: Stack) -> str:
     except StackEnded:
         raise
     except TwinError:
-        stack.supervisor.stop_program("chat")  # nobody waits for it any more
+        stack.supervisor.stop_program("chat")  # nothing waits for it any longer
         raise
     return addresses["chat"]
 
@@ -72,15 +72,15 @@ def run_open(
     log: Callable[[str], object],
     start_browser: Callable[[str], bool] | None = None,
 ) -> int:
-    """Print the link of a page and open it where there is a screen; returns the exit code.
+    """Print a page's link and open it if there is a screen; return the exit code.
 
     Args:
-        page: one of `PAGES`. Talk and traces are one page, which is started where it does not run.
-        start_browser: opens a link and says whether it could; None: the system's own, when
-            `wants_browser` says so.
+        page: one of `PAGES`. Chat and traces are one page, which is started if it does not run.
+        start_browser: a function that opens a link and returns whether it could, or None for the
+            system's browser, used when `wants_browser` is true.
 
     Raises:
-        TwinError: there is no such page, no stack runs, or the page does not come up.
+        TwinError: the page does not exist, no stack runs, or the page does not come up.
     """
     if page not in PAGES:
         raise TwinError(
@@ -99,7 +99,7 @@ def run_open(
 
 
 def link_of(stack: Stack, page: str) -> str:
-    """Where a page of this stack is opened, once it answers."""
+    """Return the link that opens a page of this stack, once the page answers."""
     if page == "dagster":
         return _ready_dagster(stack)
     return make_link(stack.settings, ready_page(stack), view="" if page == "chat" else page)
@@ -108,14 +108,15 @@ def link_of(stack: Stack, page: str) -> str:
 def wants_browser(
     environ: Mapping[str, str], *, is_terminal: bool, platform: str = sys.platform
 ) -> bool:
-    """Whether a browser that is started here would be seen by whoever typed the command.
+    """Return whether the person who typed the command would see a browser started here.
 
     Args:
-        is_terminal: of the standard output; a program that reads it wants the link alone.
+        is_terminal: whether standard output is a terminal; a program that reads it needs only the
+            link.
     """
     if not is_terminal:
         return False
-    if platform == "darwin":  # its windows need no variable; over SSH nobody sees them
+    if platform == "darwin":  # macOS windows need no variable; over SSH nobody sees them
         return "SSH_CONNECTION" not in environ
     return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 

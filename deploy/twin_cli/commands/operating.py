@@ -1,7 +1,7 @@
-"""`twin backup`, `twin restore`, `twin repair` and `twin pause`: the home and what it answers.
+"""Run `twin backup`, `twin restore`, `twin repair` and `twin pause`.
 
-Scope: progress, plans in words, the question before a repair, summaries. Out of
-scope: saving and restoring (`twin_resources/backup/`), going back to a version
+Scope: progress, plans in words, the question before a repair, summaries.
+Out of scope: saving and restoring (`twin_resources/backup/`), going back to a version
 (`tables/mending.py`), the file of a pause (`authors/pausing.py`).
 """
 # pyright: strict
@@ -40,7 +40,7 @@ from twin_resources.storage.tables.tables import Tables
 def run_backup(
     settings: Settings, place: str, *, secrets: bool, as_json: bool, console: Console
 ) -> int:
-    """Save the home; returns the exit code.
+    """Save the home; return the exit code.
 
     Raises:
         TwinError: see `back_up`.
@@ -53,7 +53,7 @@ def run_backup(
 
 
 def run_restore(settings: Settings, place: str, *, as_json: bool, console: Console) -> int:
-    """Make the home of these settings from a backup; returns the exit code.
+    """Restore these settings' home from a backup; return the exit code.
 
     Raises:
         TwinError: see `restore`.
@@ -101,8 +101,8 @@ class HomeRepair:
     """Everything that is damaged in a home.
 
     Attributes:
-        tables: (author, asset) → what is done about it.
-        databases: found words of SQLite files, which only a backup brings back.
+        tables: (author, asset) → the planned repair.
+        databases: messages about damaged SQLite files, which only a backup restores.
     """
 
     tables: Mapping[tuple[str, str], TableRepair]
@@ -117,14 +117,14 @@ def run_repair(
     console: Console,
     read: Callable[[str], str] = input,
 ) -> int:
-    """Look, say, ask, mend; returns the exit code: 1 while something is damaged.
+    """Find damage, show the plan, ask and repair; return the exit code, 1 while damage remains.
 
     Args:
-        agreed: `--yes`; else a person at a terminal is asked.
-        as_json: print the plan as one JSON object; nothing is asked.
+        agreed: whether `--yes` was given; otherwise a person at a terminal is asked.
+        as_json: whether to print the plan as one JSON object and ask nothing.
 
     Raises:
-        TwinError: a table can be neither read nor mended for another cause.
+        TwinError: a table can be neither read nor repaired for another reason.
     """
     found = plan_home(settings)
     if as_json:
@@ -150,10 +150,10 @@ def run_repair(
 
 
 def plan_home(settings: Settings) -> HomeRepair:
-    """What is damaged; nothing is changed.
+    """Return what is damaged; change nothing.
 
     Raises:
-        TwinError: something else than damage keeps the tables from being read.
+        TwinError: something other than damage makes the tables unreadable.
     """
     base = settings.tables_base
     plans: dict[tuple[str, str], TableRepair] = {}
@@ -172,7 +172,7 @@ def plan_home(settings: Settings) -> HomeRepair:
 
 
 def lines_of(found: HomeRepair) -> list[str]:
-    """The plan in words."""
+    """Return the plan in words."""
     lines: list[str] = []
     for (author, asset), plan in found.tables.items():
         lines.append(f"{asset} of {author}: {plan.problem}")
@@ -199,7 +199,7 @@ def lines_of(found: HomeRepair) -> list[str]:
 
 
 def document(found: HomeRepair, *, done: bool) -> dict[str, object]:
-    """What `twin repair --json` prints; its keys stay (deploy/docs/json.md)."""
+    """Return what `twin repair --json` prints; its keys are stable (deploy/docs/json.md)."""
     return {
         "done": done,
         "tables": [
@@ -223,7 +223,7 @@ def _agrees(read: Callable[[str], str]) -> bool:
 
 
 def _import_again(settings: Settings, authors: list[str], as_json: bool, console: Console) -> None:
-    """Make lost rows again where the stack runs; else say how."""
+    """Import lost rows again if the stack runs; otherwise print how to."""
     stack = find_stack(settings)
     if stack is not None:
         quiet = Console(stderr=True) if as_json else console
@@ -238,14 +238,14 @@ def _import_again(settings: Settings, authors: list[str], as_json: bool, console
 def run_pause(
     settings: Settings, author: str, *, reason: str, again: bool, console: Console
 ) -> int:
-    """Pause or resume; returns the exit code.
+    """Pause or resume an author; return the exit code.
 
     Args:
-        author: name or slug. Its file is not read: a broken one shall not stand in the way.
-        again: let the author answer again.
+        author: the author's name or slug; its file is not read, so a broken one does no harm.
+        again: whether to let the author answer again.
 
     Raises:
-        TwinError: there is no such author, or one that answers shall go on.
+        TwinError: the author does not exist, or is to resume without being paused.
     """
     slugs = author_slugs(settings)
     slug = author if author in slugs else slug_of(author)

@@ -1,6 +1,6 @@
-"""What became of a training: tuned, refused by the gate, or failed; and waiting for it.
+"""Determine how a training ended (tuned, refused by the gate or failed), and wait for it.
 
-Scope: reading run, verdict and versions into one outcome with an exit code.
+Scope: combining run, verdict and versions into one outcome with an exit code.
 Out of scope: the gate (`twin_assets/evaluation`) and the registry's moves.
 """
 # pyright: strict
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 RETRAIN = "retrain_twin"
 WAITS = "waits for the author's consent"
-RELEASED = "routing_policy"  # the asset of that job after which the released version answers
+RELEASED = "routing_policy"  # the released version answers after this asset of the job
 
 
 class StackOutcome(IntEnum):
-    """How it ended; the value is the exit code of `twin status --wait`."""
+    """The outcome of a training; the value is the exit code of `twin status --wait`."""
 
     TUNED = 0
     REFUSED = 3
@@ -49,11 +49,12 @@ class Ending:
     """An outcome and its reasons.
 
     Attributes:
-        verdict: of the gate, with its claims; None when it was never reached.
-        version: the released version, when tuned; None of one that is on trial against an answer
+        verdict: the gate's verdict with its claims, or None if the gate was never reached.
+        version: the released version if tuned, or None while it is on trial against an answer
             model.
-        reasons: one sentence each, the first the most important.
-        answer_model: what answers while no tuned version has beaten it; None: none was named.
+        reasons: one sentence each, most important first.
+        answer_model: the model that answers until a tuned version beats it, or None if none was
+            named.
     """
 
     outcome: StackOutcome
@@ -64,17 +65,17 @@ class Ending:
 
     @property
     def who_answers(self) -> str:
-        """In a sentence, while no tuned version does."""
+        """The answering party in words, while no tuned version answers."""
         if self.answer_model is None:
             return "quotations from the posts"
         return f"the answer model (v{self.answer_model.version}, {self.answer_model.base})"
 
 
 def open_registry(settings: Settings) -> Registry:
-    """The registry of this home (moves through it rewrite the policy that the gateway reads).
+    """Return this home's registry; its moves rewrite the policy that the gateway reads.
 
     Raises:
-        EmptyStateStore: the store that is named knows nothing of this home.
+        EmptyStateStore: the named store has no data of this home.
     """
     from twin_resources.registry.home_state import check_state_of_home
     from twin_resources.registry.registry import Registry
@@ -95,16 +96,16 @@ def decide(
     failures: Sequence[str] = (),
     withheld: str = "",
 ) -> Ending:
-    """The outcome of a finished training run.
+    """Return the outcome of a finished training run.
 
     Args:
-        status: of the run, Dagster's word.
-        verdict: the author's latest.
-        verdict_is_fresh: it was given during this run.
+        status: the run's status, in Dagster's word.
+        verdict: the author's latest verdict.
+        verdict_is_fresh: whether the verdict was given during this run.
         version: the author's stable version.
-        refused: asset checks that failed in this run.
-        failures: first causes of failed steps.
-        withheld: why what has passed is not released (`withheld_for`); empty: it may be.
+        refused: the asset checks that failed in this run.
+        failures: the first causes of failed steps.
+        withheld: why the passed version is not released (`withheld_for`), or empty if it may be.
     """
     passed = verdict is not None and verdict.outcome == "passed"
     if status == "SUCCESS" and passed and withheld:
@@ -123,8 +124,7 @@ def decide(
 def withheld_for(
     settings: Settings, registry: Registry, author: str, verdict: Verdict | None
 ) -> str:
-    """Why a version that has passed the gate waits: the author has not agreed; empty: it does
-    not."""
+    """Return why a passed version waits for the author's consent, or empty if it does not."""
     if verdict is None or verdict.outcome != "passed":
         return ""
     version = registry.by_checkpoint(verdict.checkpoint, author=author)
@@ -137,12 +137,12 @@ def withheld_for(
 
 
 def refusal_reasons(verdict: Verdict | None, refused: Sequence[str] = ()) -> list[str]:
-    """One sentence a claim that did not hold, with its number and threshold."""
+    """Return one sentence per claim that did not hold, with its number and threshold."""
     if verdict is None:
         return [f"the check {name} failed" for name in refused]
     lines: list[str] = []
     for claim in verdict.claims:
-        if claim.passed or claim.blocks:  # a form that is not released is no refusal
+        if claim.passed or claim.blocks:  # an unreleased form is not a refusal
             continue
         word = "not decided" if claim.passed is None else "refused"
         numbers = (
@@ -155,7 +155,7 @@ def refusal_reasons(verdict: Verdict | None, refused: Sequence[str] = ()) -> lis
 
 
 def ending_of(settings: Settings, author: str, followed: FollowedRun) -> Ending:
-    """The outcome of a run that has been followed to its end."""
+    """Return the outcome of a run that has been followed to its end."""
     registry = open_registry(settings)
     verdict, stable = registry.latest_verdict(author), registry.stable(author)
     named = stable if stable is not None and stable.is_answer_model else None
@@ -176,9 +176,10 @@ def ending_of(settings: Settings, author: str, followed: FollowedRun) -> Ending:
 
 
 def against_answer_model(registry: Registry, verdict: Verdict, named: ModelVersion) -> Ending:
-    """What became of a version that has passed the gate and must beat an answer model.
+    """Return the outcome of a version that passed the gate and must beat an answer model.
 
-    On trial it is tuned, and answers when it has won; parked or rolled back it has not beaten it.
+    A version on trial counts as tuned and answers once it has won. A parked or rolled back version
+    has not beaten the answer model.
     """
     version = registry.by_checkpoint(verdict.checkpoint, author=verdict.author)
     if version is None:
@@ -196,7 +197,7 @@ def against_answer_model(registry: Registry, verdict: Verdict, named: ModelVersi
 
 
 def standing_ending(settings: Settings, author: str) -> Ending | None:
-    """The outcome that the registry already holds; None when nothing was ever judged."""
+    """Return the outcome that the registry already holds, or None if nothing was ever judged."""
     registry = open_registry(settings)
     verdict, version = registry.latest_verdict(author), registry.stable(author)
     named = version if version is not None and version.is_answer_model else None
@@ -216,10 +217,10 @@ def standing_ending(settings: Settings, author: str) -> Ending | None:
 def wait_for_ending(
     stack: Stack, author: str, *, clock: StageClock, timeout_s: float | None = None
 ) -> Ending:
-    """Wait until the author's training has ended, or cannot come any more.
+    """Wait until the author's training has ended or can no longer come.
 
     Raises:
-        TwinError: nothing is being trained and nothing was; or `timeout_s` seconds passed.
+        TwinError: nothing is being or was trained, or `timeout_s` seconds passed.
     """
     settings = stack.settings
     dagster = DagsterHTTP.of_home(settings)
@@ -256,7 +257,7 @@ NOT_WANTED = "no training was wanted (--no-train)"
 
 
 def untrained_ending(progress: AuthorProgress) -> Ending:
-    """Why an author answers by base model + retrieval without any training."""
+    """Return why base model + retrieval answer for an author without any training."""
     if progress.training == "not_wanted":
         return Ending(StackOutcome.REFUSED, reasons=(NOT_WANTED,))
     posts, words = counted(progress.kept, "usable post"), counted(progress.words, "word")
@@ -267,7 +268,7 @@ def untrained_ending(progress: AuthorProgress) -> Ending:
 def wait_until_served(
     settings: Settings, version: ModelVersion, *, timeout_s: float = 120.0
 ) -> bool:
-    """Wait until the model server of a released version is up; False when it did not come."""
+    """Wait until a released version's model server is up; return False if it does not come up."""
     if settings.model_server_url:
         return True
     deadline = time.monotonic() + timeout_s
@@ -279,7 +280,7 @@ def wait_until_served(
 
 
 def _last_run(dagster: DagsterHTTP, author: str, progress: AuthorProgress) -> Run | None:
-    """The run that `twin up` launched last, when it is the author's newest training."""
+    """Return the run that `twin up` last launched if it is the author's newest training."""
     newest = dagster.runs(job=RETRAIN, author=author, limit=1)
     if not newest or progress.training not in {"launched", "finished"}:
         return None

@@ -1,11 +1,11 @@
-"""`twin import` and `twin forget`: posts come in, and posts, authors and readers go.
+"""Run `twin import` and `twin forget`: import posts, and erase posts, authors and readers.
 
-Scope: the commands' arguments as a run or as a request in the journal, and their words. Out
-of scope: the import (`twin_assets/corpus`), forgetting (`erasure/`), its job
+Scope: turning the commands' arguments into a run or a request in the journal, and their messages.
+Out of scope: the import (`twin_assets/corpus`), forgetting (`erasure/`), its job
 (`twin_sensors/erasure_runs.py`).
 
-A running stack forgets as the job `forget`; without one the command does, and imports Dagster for
-its records.
+A running stack forgets through the job `forget`. Without a stack, the command does it and imports
+Dagster for its records.
 """
 # pyright: strict
 
@@ -57,17 +57,19 @@ def run_import(
     as_json: bool,
     include: Sequence[str] | None = None,
 ) -> int:
-    """Preview, then import; returns the exit code: 0, or 3 when no post can be used or more
-    files with text were left out than read.
+    """Preview, then import; return the exit code.
+
+    The code is 3 if no post can be used or more files with text were left out than read, else 0.
 
     Args:
-        path: folder of posts, file, export or address; None: the author's known sources.
-        dry_run: only the preview; needs no stack and no author.
+        path: a folder of posts, file, export or address, or None for the author's known sources.
+        dry_run: whether to stop after the preview, which needs no stack and no author.
         include: opt-ins to keep in the author's settings from now on.
-        as_json: print the preview as one JSON object (`found`, `kept`, `dropped` and more).
+        as_json: whether to print the preview as one JSON object (`found`, `kept`, `dropped` and
+            more).
 
     Raises:
-        TwinError: unusable input, no running stack, or the run failed.
+        TwinError: the input is unusable, no stack runs, or the run failed.
     """
     clock = StageClock()
     subject = choose_subject(settings, path, name=author, unnamed=dry_run)
@@ -117,17 +119,17 @@ def run_forget(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Forget, or say where the subject is; returns the exit code.
+    """Forget the subject, or say where its data is; return the exit code.
 
     Args:
-        post: its id, address, path or title (`erasure/post_names.py`).
-        author: the author's name or slug; alone: the author with everything.
-        reader: the 16 digits by which traces name a reader, or the reader's key.
-        dry_run: only say in which places it is; nothing is written.
+        post: the post's id, address, path or title (`erasure/post_names.py`).
+        author: the author's name or slug; without `post` or `reader`, the author with everything.
+        reader: the 16 digits that identify a reader in traces, or the reader's key.
+        dry_run: whether only to list the places that hold the subject's data; nothing is written.
 
     Raises:
-        TwinError: nothing or too much was named, nobody knows it, or it could not be finished: the
-            request stays open, and the same command goes on.
+        TwinError: no subject, too many or an unknown one was named, or the erasure could not be
+            finished. The request then stays open, and the same command resumes it.
     """
     try:
         subject, key_hash = named_subject(settings, post=post, author=author, reader=reader)
@@ -154,7 +156,7 @@ def run_forget(
     if stack is None:
         _without_a_stack(settings, number)
     else:
-        # with --json the answer is all that goes to stdout
+        # with --json, only the answer is printed to stdout
         _in_the_stack(stack, number, Console(stderr=True) if as_json else console)
     certificate = certificate_path(settings.home, number)
     _tell(read_certificate(certificate), str(certificate), as_json=as_json, console=console)
@@ -164,10 +166,10 @@ def run_forget(
 def named_subject(
     settings: Settings, *, post: str, author: str, reader: str
 ) -> tuple[ErasureSubject, str]:
-    """The subject that the options name, and the hash of a reader's key ("" without one).
+    """Return the subject that the options name, and the hash of a reader's key ("" without one).
 
     Raises:
-        TwinError: none or several are named, or the reader's name is neither.
+        TwinError: no subject or several are named, or the reader is neither a key nor 16 digits.
     """
     if reader and not (post or author):
         if reader.startswith(_KEY):
@@ -194,7 +196,7 @@ def named_subject(
 
 
 def _known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubject:
-    """The post, of the author named or of any in this home."""
+    """Return the post, of the named author or of any author in this home."""
     from twin_resources.erasure.data_store import Installation
 
     installation = Installation.of(settings)
@@ -206,7 +208,7 @@ def _known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubje
 
 
 def _known_slug(settings: Settings, author: str) -> str:
-    """The author's slug; of one whose file has gone already while a request is open, too."""
+    """Return the author's slug, even if the file is already gone while a request is open."""
     with closing(State.open(settings.state_address)) as state:
         open_for = {one.subject.author for one in journal.unfinished(state) if one.subject}
     for slug in (author, slug_of(author)):
@@ -216,7 +218,7 @@ def _known_slug(settings: Settings, author: str) -> str:
 
 
 def _without_a_stack(settings: Settings, target: int | ErasureSubject) -> dict[str, list[str]]:
-    """Finish a request of the journal, or say where a subject is: place → where in it."""
+    """Finish a request of the journal, or return where a subject's data is: place → locations."""
     from twin_resources.erasure.dagster_records import opened_records
     from twin_resources.erasure.data_store import Installation
     from twin_resources.erasure.erasing import forget, preview

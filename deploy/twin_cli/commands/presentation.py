@@ -1,7 +1,7 @@
-"""The tables that a person reads at the end of a command.
+"""Format the tables that a person reads at the end of a command.
 
-Scope: values in, rich renderables out; pure. Out of scope: where the values come
-from, and printing.
+Scope: pure functions from values to rich renderables.
+Out of scope: the source of the values, and printing.
 """
 # pyright: strict
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
     from twin_resources.registry.registry import ModelVersion, Move, Verdict
 
-MAX_SHOWN = 185  # characters of a passage on the screen; `twin ask` prints all of it
+MAX_SHOWN = 185  # characters of a passage on the screen; `twin ask` prints the whole passage
 MAX_WORD = 40
 WIDTH = 96
 
 
 def quotation_lines(answer: EndpointAnswer) -> str:
-    """Question, the first quotation and its post: the author's words and nobody else's.
+    """Return the question, the first quotation and its post: only the author's own words.
 
     Args:
-        answer: with `quotes`.
+        answer: an answer with `quotes`.
     """
     first = answer.quotes[0]
-    begin, _ = first.get("marked") or (0, 0)  # the sentence that answers
+    begin, _ = first.get("marked") or (0, 0)  # the answering sentence
     text = str(first["text"])[begin:]
     post = str(first.get("title") or first.get("document_id"))
     date = f", {first['published_at']}" if first.get("published_at") else ""
@@ -46,9 +46,9 @@ def quotation_lines(answer: EndpointAnswer) -> str:
 
 
 def passage(text: str, *, longest: int = MAX_SHOWN) -> str:
-    """Somebody's words in quotation marks, in lines that fit, cut after a word where they are long.
+    """Return a quoted text in lines that fit; a long one is cut after a word.
 
-    Of scripts that put no spaces they are cut where they stand.
+    Scripts without spaces are cut at the limit.
     """
     words = " ".join(text.split())
     if len(words) > longest:
@@ -58,7 +58,7 @@ def passage(text: str, *, longest: int = MAX_SHOWN) -> str:
 
 
 def prose_lines(answers: Sequence[EndpointAnswer]) -> str:
-    """Question and generated prose of the first answer that has some."""
+    """Return the question and generated prose of the first answer that has prose."""
     prose = [
         (answer.question, prose_of(answer.text))
         for answer in answers
@@ -68,7 +68,7 @@ def prose_lines(answers: Sequence[EndpointAnswer]) -> str:
 
 
 def sources_text(answer: EndpointAnswer) -> str:
-    """One line a post, in the order of first use."""
+    """Return one line per post, in the order of first use."""
     lines: dict[str, str] = {}
     for source in answer.sources:
         key = str(source.get("document_id") or source.get("chunk_id"))
@@ -78,7 +78,7 @@ def sources_text(answer: EndpointAnswer) -> str:
 
 
 def verdict_line(verdict: Verdict) -> str:
-    """How many claims hold and which do not, by their names: those are sentences."""
+    """Return how many claims hold and the names of the others; the names are sentences."""
     open_claims = [claim for claim in verdict.claims if not claim.passed]
     held = len(verdict.claims) - len(open_claims)
     line = f"the gate: {held} of {counted(len(verdict.claims), 'claim')} hold"
@@ -87,7 +87,7 @@ def verdict_line(verdict: Verdict) -> str:
 
 
 def endpoints_lines(endpoints: Endpoints, home: Path, *, stop: str, open_page: str) -> str:
-    """What a person needs next."""
+    """Return what a person needs next."""
     model = next(iter(endpoints.models), "twin/AUTHOR")
     return "\n".join(
         (
@@ -102,7 +102,7 @@ def endpoints_lines(endpoints: Endpoints, home: Path, *, stop: str, open_page: s
 def versions_table(
     versions: Sequence[ModelVersion], verdicts: Mapping[str, Verdict], moves: Sequence[Move]
 ) -> Table:
-    """An author's versions, oldest first, with verdict and last move.
+    """Return an author's versions, oldest first, with verdict and last move.
 
     Args:
         verdicts: checkpoint → newest verdict.

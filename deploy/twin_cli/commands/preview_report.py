@@ -1,6 +1,6 @@
-"""The preview: what a folder holds, before anything is prepared, trained or stored.
+"""Preview a folder's content before anything is prepared, trained or stored.
 
-Scope: asking for it, showing what it says, and whether that is enough to train on.
+Scope: requesting the preview, showing it, and whether the content suffices for training.
 Out of scope: reading posts (`twin_assets/corpus/preview.py`).
 """
 # pyright: strict
@@ -18,19 +18,20 @@ from twin_resources.settings import Settings
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
 
-NOTHING_USABLE = 3  # exit code: every post is left out, or most files with text are
-# A thousand words make 9 to 11 samples (three bundled authors and two others), whatever number of
-# posts they stand in. A fifth of them is held out, and the gate decides from 30 of those on: 150
-# samples. With fewer words it would refuse what was trained as "not decided".
+NOTHING_USABLE = 3  # exit code if every post, or most files with text, are left out
+# A thousand words make 9 to 11 samples (three bundled authors and two others), in however many
+# posts. A fifth of the samples is held out, and the gate needs 30 of those to decide, hence 150
+# samples. With fewer words, it would refuse the trained model as "not decided".
 MIN_WORDS = 15_000
-MIN_POSTS = 2  # one is trained on, another held out
+MIN_POSTS = 2  # one for training, one held out
 
 
 def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
     """Preview every source of the author.
 
     Raises:
-        TwinError: the folder holds nothing that can be imported; says what it holds instead.
+        TwinError: the folder holds nothing that can be imported; the error says what it holds
+            instead.
     """
     from twin_assets.corpus.preview import preview
 
@@ -45,7 +46,7 @@ def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
 
 
 def too_small(posts: int, words: int) -> str:
-    """Why this corpus is not trained on; empty when it is large enough."""
+    """Return why this corpus is too small for training, or empty if it is large enough."""
     if is_enough(posts, words):
         return ""
     found = f"{counted(posts, 'usable post')}, {counted(words, 'word')}"
@@ -53,17 +54,17 @@ def too_small(posts: int, words: int) -> str:
 
 
 def is_enough(posts: int, words: int) -> bool:
-    """Whether so much usable text is trained on."""
+    """Return whether this much usable text is enough for training."""
     return posts >= MIN_POSTS and words >= MIN_WORDS
 
 
 def exit_code(preview: Preview) -> int:
-    """0, or 3: no post can be used, or most of what holds text was not read."""
+    """Return 0, or 3 if no post can be used or most files with text were not read."""
     return 0 if preview.kept and not preview.mostly_unread else NOTHING_USABLE
 
 
 def show_preview(clock: StageClock, preview: Preview) -> None:
-    """Print what was found, what was dropped and why, and warnings."""
+    """Print what was found, what was dropped and why, and the warnings."""
     accepted = preview.accepted
     dates = " to ".join(date[:10] for date in accepted.dates) or "no dates"
     languages = ", ".join(f"{code} {count}" for code, count in accepted.languages.items())
@@ -94,7 +95,7 @@ def show_preview(clock: StageClock, preview: Preview) -> None:
 
 
 def changes_line(changes: Mapping[str, int]) -> str:
-    """`since the last import: 3 added, 1 edited, 0 deleted`."""
+    """Return `since the last import: 3 added, 1 edited, 0 deleted`."""
     counts = ", ".join(
         f"{changes.get(kind, 0):,} {kind}" for kind in ("added", "edited", "deleted")
     )

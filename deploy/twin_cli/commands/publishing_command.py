@@ -1,7 +1,7 @@
-"""`twin publish`: a version on a model hub.
+"""Run `twin publish`: publish a version on a model hub.
 
-Scope: which version, the author's consent, the order of the steps, what is noted. Out of
-scope: the export (`versions.py`), the card and the upload (`twin_assets/serving/export/`).
+Scope: the choice of the version, the author's consent, the order of the steps, the record.
+Out of scope: the export (`versions.py`), the card and the upload (`twin_assets/serving/export/`).
 """
 # pyright: strict
 
@@ -32,11 +32,12 @@ def run_publish(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Export one version, write its card and send both; returns the exit code.
+    """Export one version, write its card and upload both; return the exit code.
 
     Raises:
-        TwinError: the version may not leave (tainted, without the author's consent or a verdict of
-            the gate), the export failed, it names a folder of this machine, or the hub refused.
+        TwinError: the version may not be published (tainted, without the author's consent or the
+            gate's verdict), the export failed, it names a folder of this machine, or the hub
+            refused.
     """
     from twin_assets.serving.export import publishing
     from twin_assets.serving.export.model_card import (
@@ -83,7 +84,7 @@ def run_publish(
         address = publishing.upload(export, repository, public=public, tag=f"v{model.version}")
     note = {"checkpoint": model.checkpoint, "repository": repository, "revision": address}
     with (settings.home / "published.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(note) + "\n")  # one write, so that several may write at once
+        stream.write(json.dumps(note) + "\n")  # one write, so processes can write in parallel
     if as_json:
         console.print_json(data={"version": model.version, **note})
         return 0

@@ -1,6 +1,6 @@
-"""`twin ask` and `twin batch`: questions to the endpoint, as any program asks it.
+"""Send questions to the endpoint, as any program would: `twin ask` and `twin batch`.
 
-Scope: one question with the official `openai` client, a file of questions, what is printed.
+Scope: one question with the official `openai` client, a file of questions, the output.
 Out of scope: retrieval, prompts and routing (the gateway), the batch (`gateway/batches`).
 Source: https://github.com/openai/openai-python
 """
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def make_client(url: str, key: str) -> OpenAI:
-    """A client of the gateway at `url` (ends in `/v1`); proxies of the environment are not used."""
+    """Return a client of the gateway at `url` (ending in `/v1`) that ignores proxy variables."""
     import httpx
     from openai import OpenAI
 
@@ -54,11 +54,12 @@ def ask(
     """Ask one question.
 
     Args:
-        model: `twin/<author>`, or an alias of it (`@base`, `@stable`).
-        on_text: given each piece of a streamed answer; without it the answer comes whole.
+        model: `twin/<author>`, or one of its aliases (`@base`, `@stable`).
+        on_text: a function that gets each piece of a streamed answer; without it nothing is
+            streamed.
 
     Raises:
-        TwinError: the gateway is not there, refuses the key, the model or the question.
+        TwinError: the gateway cannot be reached, or refuses the key, the model or the question.
     """
     began = time.monotonic()
     messages: Any = [{"role": "user", "content": question}]
@@ -151,14 +152,15 @@ def run_ask(
     console: Console,
     as_json: bool = False,
 ) -> int:
-    """Ask and print; returns the exit code.
+    """Ask one question and print the answer; return the exit code.
 
     Args:
-        model: overrides `twin/<author>`; an alias alone (`@base`) is put behind it.
-        stream: print while it is written; not with `as_json`, which prints one object at the end.
+        model: replaces `twin/<author>`; a bare alias (`@base`) is appended to it.
+        stream: whether to print the answer as it is written; `as_json` prints one object at the end
+            instead.
 
     Raises:
-        TwinError: no stack, no such author, or the gateway refused.
+        TwinError: no stack runs, the author does not exist, or the gateway refused.
     """
     endpoints = read_endpoints(settings.home)
     if not model or model.startswith("@"):
@@ -178,7 +180,7 @@ def run_ask(
     else:
         console.print(answer.text, markup=False)
     console.print()
-    by_program = answer.version == FRONT_DESK  # no post was looked for
+    by_program = answer.version == FRONT_DESK  # no posts were searched
     if not by_program:
         console.print(sources_text(answer), markup=False, style="dim")
     cost = "unknown" if answer.cost_usd is None else f"${answer.cost_usd:.6f}"
@@ -199,7 +201,7 @@ def run_ask(
 
 
 def release_text(answer: EndpointAnswer) -> str:
-    """What the version is released for, and how its prose can be had where it is not shown."""
+    """Return what the version is released for, and how to get its prose where it is not shown."""
     if not answer.release:
         return ""
     told = f"released for {answer.release}"
@@ -210,7 +212,7 @@ def release_text(answer: EndpointAnswer) -> str:
 
 
 def answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
-    """What `twin ask --json` prints; its keys stay (deploy/docs/json.md)."""
+    """Return what `twin ask --json` prints; its keys are stable (deploy/docs/json.md)."""
     return {
         "question": answer.question,
         "model": model,
@@ -246,14 +248,14 @@ def run_batch(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Answer them; returns 0, or 3 when a row is broken or was refused.
+    """Answer the questions; return 0, or 3 if a row is broken or was refused.
 
     Args:
-        model: overrides `twin/<author>`; an alias alone (`@base`) is put behind it.
+        model: replaces `twin/<author>`; a bare alias (`@base`) is appended to it.
 
     Raises:
-        TwinError: a file cannot be read or written, no stack, or the gateway stopped answering:
-            the same command goes on where it was.
+        TwinError: a file cannot be read or written, no stack runs, or the gateway stopped
+            answering. The same command then resumes where it stopped.
     """
     check_out(out)
     rows, broken = read_questions(questions)

@@ -1,8 +1,8 @@
-"""`twin retrain`: a person asks for a retraining, with a reason that is kept.
+"""Run `twin retrain`: request a retraining by hand, with a reason that is kept.
 
-Scope: what stands in its way, the request, waiting for its run. Out of scope: the
-sensor that starts it (`retraining/manual_triggers.py`), following it (`training.py`), whether it
-pays.
+Scope: obstacles to the retraining, the request, waiting for its run.
+Out of scope: the sensor that starts it (`retraining/manual_triggers.py`), following it
+(`training.py`), whether it is worth it.
 """
 # pyright: strict
 
@@ -42,14 +42,15 @@ POLL_S = 1.0
 def run_retrain(
     settings: Settings, *, author: str, reason: str, wait: bool, clock: StageClock
 ) -> int:
-    """Ask for a retraining and wait until its run exists; returns the exit code.
+    """Request a retraining and wait until its run exists; return the exit code.
 
     Args:
-        reason: kept with the request, a tag of the run (`twin/reason`), told when it fails.
-        wait: follow the run to the gate's verdict: 0 tuned, 3 refused, 4 failed.
+        reason: the reason, kept with the request and as a tag of the run (`twin/reason`), and
+            reported on failure.
+        wait: whether to follow the run to the gate's verdict: 0 tuned, 3 refused, 4 failed.
 
     Raises:
-        TwinError: no stack runs, one is in flight already, or none was started in time.
+        TwinError: no stack runs, a retraining is already in flight, or none was started in time.
     """
     reason = reason.strip()
     if not reason:
@@ -78,10 +79,10 @@ def run_retrain(
 
 
 def ensure_none_in_flight(author: Author, *, dagster: DagsterHTTP, state: State) -> None:
-    """Do nothing where a retraining of this author can begin at once.
+    """Raise an error unless a retraining of this author can begin at once.
 
     Raises:
-        TwinError: one runs, was decided, or is asked for; says what for and what to do.
+        TwinError: one runs, was decided or is requested; the error says why and what to do.
     """
     running = run_in_flight(dagster, RETRAIN, author.slug)
     with state.reading() as connection:
@@ -100,11 +101,11 @@ def ensure_none_in_flight(author: Author, *, dagster: DagsterHTTP, state: State)
 def in_the_way(
     running: Run | None, decided: Sequence[Retraining], requests: Sequence[RetrainingRequest]
 ) -> str:
-    """Why no further retraining of an author begins now; empty: it can.
+    """Return why no further retraining of an author can begin now, or empty if it can.
 
     Args:
-        running: the author's run that is queued or runs.
-        decided: retrainings without an outcome, whose run need not exist yet.
+        running: the author's run that is queued or in progress, or None.
+        decided: retrainings without an outcome, whose run may not exist yet.
         requests: requests that no retraining has answered yet.
     """
     if running is not None:
@@ -122,10 +123,11 @@ def _because(why: str) -> str:
 
 
 def _started(stack: Stack, author: str, number: int, *, dagster: DagsterHTTP, state: State) -> Run:
-    """The run of a request, once the daemon has created it.
+    """Return the run of a request once the daemon has created it.
 
     Raises:
-        TwinError: the sensor is off, the daemon was given up or stands still; the request stands.
+        TwinError: the sensor is off, or the daemon was given up or makes no progress; the request
+            is kept.
     """
     if not dagster.sensor_is_on(SENSOR):
         raise TwinError(
@@ -144,5 +146,5 @@ def _started(stack: Stack, author: str, number: int, *, dagster: DagsterHTTP, st
                 if run.tags.get(KEY_TAG) in keys:
                     return run
         ensure_alive(stack)
-        ensure_not_given_up(stack, "dagster-daemon", progress)  # whose sensor starts it
+        ensure_not_given_up(stack, "dagster-daemon", progress)  # its sensor starts the run
         time.sleep(POLL_S)

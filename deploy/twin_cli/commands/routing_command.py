@@ -1,7 +1,8 @@
-"""`twin routing`: who answers which questions, why, and what that saves; `twin routing try`.
+"""Show which model answers which questions, why and at what saving (`twin routing`, `routing try`).
 
-Scope: the tables and the JSON. Out of scope: fitting a policy (`routing_policy`),
-scoring a question (`router/`), counting answers (`ledger/routed.py`).
+Scope: the tables and the JSON.
+Out of scope: fitting a policy (`routing_policy`), scoring a question (`router/`), counting answers
+(`ledger/routed.py`).
 """
 # pyright: strict
 
@@ -55,17 +56,17 @@ from twin_resources.storage.tables.tables import Tables
 def run_routing(
     settings: Settings, action: str, question: str, *, author: str, as_json: bool, console: Console
 ) -> int:
-    """`twin routing`, or `twin routing try` with a question; returns the exit code."""
+    """Run `twin routing`, or `twin routing try` with a question; return the exit code."""
     if action == "try":
         return run_try(settings, question, author=author, as_json=as_json, console=console)
     return show_routing(settings, author=author, as_json=as_json, console=console)
 
 
 def show_routing(settings: Settings, *, author: str, as_json: bool, console: Console) -> int:
-    """Print an author's routing; returns the exit code.
+    """Print an author's routing and return the exit code.
 
     Raises:
-        TwinError: there is no such author, or the policy's file is damaged.
+        TwinError: the author does not exist, or the policy file is damaged.
     """
     chosen = choose_author(settings, author)
     summary = routing_of(settings, chosen)
@@ -93,7 +94,7 @@ def show_routing(settings: Settings, *, author: str, as_json: bool, console: Con
 
 
 def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
-    """What `twin routing --json` prints; figures of this month, as far as the ledger has read."""
+    """Return what `twin routing --json` prints: this month's figures, as the ledger has them."""
     summary: dict[str, Any] = {
         "author": author.slug,
         "paid_model": settings.paid_model if settings.has_paid_route else "",
@@ -142,10 +143,10 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
 def run_try(
     settings: Settings, question: str, *, author: str, as_json: bool, console: Console
 ) -> int:
-    """Print where one question would go, and why; returns the exit code.
+    """Print where one question would be routed and why; return the exit code.
 
     Raises:
-        TwinError: no question, no policy, or an embedder that is not the policy's.
+        TwinError: there is no question, no policy, or the embedder is not the policy's.
     """
     if not question.strip():
         raise TwinError(
@@ -168,7 +169,7 @@ def run_try(
 
 
 def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
-    """What `twin routing try --json` prints.
+    """Return what `twin routing try --json` prints.
 
     Raises:
         TwinError: see `run_try`.
@@ -248,7 +249,7 @@ def _why(settings: Settings, author: Author, policy: RoutingPolicy | None) -> st
 
 
 def _lapsed(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
-    """Why the gateway passes the policy over, as far as the home's files tell; empty: it does not.
+    """Return why the gateway ignores the policy, per the home's files, or empty if it does not.
 
     A home without a policy object says nothing about versions.
 
@@ -277,7 +278,7 @@ def _payback(found: Payback) -> dict[str, Any]:
 
 
 def _labels_of(settings: Settings, author: str) -> LabelsOf | None:
-    """What labels would be of now; None: no version answers yet, or no embedder is prepared."""
+    """Return what labels would be of now, or None if no version is served or no embedder ready."""
     from twin_resources.models.embedder.embedder import find_prepared
 
     if not settings.policy_path.exists():
@@ -295,7 +296,7 @@ def _labels_of(settings: Settings, author: str) -> LabelsOf | None:
 def _answers(
     settings: Settings, author: str, policy: RoutingPolicy | None
 ) -> tuple[RoutedAnswers, RoutedAnswers, Payback]:
-    """Of this month, of its part in which the policy has been in force, and whether labels pay."""
+    """Return this month's answers, those since the policy took effect, and whether labels pay."""
     with closing(State.open(settings.state_address)) as state:
         ledger_tables.open_tables(state)
         month = month_start()
@@ -345,7 +346,7 @@ def _point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
 
 
 def _pace(settings: Settings) -> float:
-    """Tokens in a busy second of the fastest own server; 0: not measured."""
+    """Return the tokens per busy second of the fastest self-hosted server, or 0 if not measured."""
     try:
         text = (settings.home / "gateway" / "throughput.json").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -357,7 +358,7 @@ def _pace(settings: Settings) -> float:
 
 
 def _break_even(settings: Settings, pace: float) -> float | None:
-    """From which utilisation on the own machine is cheaper; None: its pace was not measured."""
+    """Return the utilisation from which self-hosting is cheaper, or None if no pace is known."""
     if pace <= 0:
         return None
     full = self_hosted_usd_per_million_tokens(
@@ -369,7 +370,7 @@ def _break_even(settings: Settings, pace: float) -> float | None:
 
 
 def _questions(settings: Settings, author: str, names: list[str]) -> dict[str, str]:
-    """Texts of label questions, from the readers' questions and the training samples."""
+    """Return the label questions' texts from the readers' questions and the training samples."""
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
     listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
     questions: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""Launching a Dagster run, or joining the one in flight, and following it to its end.
+"""Launch a Dagster run, or join the one in flight, and follow it to its end.
 
-Scope: what a run's log tells a person who waits: steps, progress, time left, what failed.
-Out of scope: GraphQL (`dagster_http.py`), what the outcome means (`outcome.py`).
+Scope: what a run's log says to a waiting person: steps, progress, time left, failures.
+Out of scope: GraphQL (`dagster_http.py`), the meaning of an outcome (`outcome.py`).
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ from twin_resources.processes.stack import Stack
 IMPORT = "import_posts"
 LAUNCHED_BY_TAG, COMMAND = "twin/launched_by", "command"
 POLL_S = 1.0
-MAX_MESSAGE = 90  # characters of a line of the run's log, shown until the next one
+MAX_MESSAGE = 90  # characters shown of a log line, until the next line replaces it
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class FollowedRun:
     """A finished run.
 
     Attributes:
-        failures: one text a failed step: its first cause.
-        refused: names of the asset checks that failed.
-        numbers: materialized asset → whole numbers of its metadata.
-        goes_on: it was followed to what was waited for, and not to its end.
-        cursor: of the last event that was told; following goes on from there.
-        began: step → when it began, seconds since the epoch; the last one may go on.
-        seconds: from launch to the end of following it.
+        failures: the first cause of each failed step.
+        refused: the names of the asset checks that failed.
+        numbers: materialized asset → the whole numbers in its metadata.
+        goes_on: whether following stopped at the awaited asset, before the run's end.
+        cursor: the cursor of the last reported event, from which following resumes.
+        began: step → its start in seconds since the epoch; the last step may still run.
+        seconds: the seconds from launch to the end of following.
     """
 
     run: Run
@@ -61,13 +61,13 @@ class FollowedRun:
 
 @dataclass(frozen=True)
 class RunningRun:
-    """A run that is queued or goes on.
+    """A run that is queued or in progress.
 
     Attributes:
-        step: in words; `waiting for its turn` before the first one.
-        detail: its last progress in words.
-        seconds: since it began, or since it was asked for.
-        left_s: of this step; None: it does not say.
+        step: the step in words; `waiting for its turn` before the first one.
+        detail: the latest progress in words.
+        seconds: the seconds since the run began, or since it was requested.
+        left_s: the seconds left in this step, or None if unknown.
     """
 
     run_id: str
@@ -80,7 +80,7 @@ class RunningRun:
 
 
 def running_now(dagster: DagsterHTTP) -> list[RunningRun]:
-    """What Dagster runs, the longest first."""
+    """Return the runs that Dagster has in progress, longest first."""
     return [_standing(dagster, run) for run in reversed(dagster.runs(statuses=IN_PROGRESS))]
 
 
@@ -109,13 +109,13 @@ def _standing(dagster: DagsterHTTP, run: Run) -> RunningRun:
 
 
 def run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
-    """The newest unfinished run of a job for an author."""
+    """Return the newest unfinished run of a job for an author, or None."""
     in_flight = dagster.runs(job=job, author=author, statuses=IN_PROGRESS, limit=1)
     return in_flight[0] if in_flight else None
 
 
 def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bool]:
-    """Run id, and whether this call launched it (False: it was in flight already)."""
+    """Return the run id and whether this call launched it (False: it was already in flight)."""
     with dagster.launch_lock():
         running = run_in_flight(dagster, job, author)
         if running is not None:
@@ -133,17 +133,17 @@ def follow(
     until: str = "",
     before: FollowedRun | None = None,
 ) -> FollowedRun:
-    """Follow a run, and the one in its place when its worker dies or `twin forget` ends it.
+    """Follow a run, and its replacement if its worker dies or `twin forget` ends it.
 
     Args:
-        before: how far it, or the one in its place, was followed already; what was told then is
-            not told again.
-        until: an asset after whose materialization nobody waits for the rest; empty: to the end.
-        stack: checked while waiting, so that a stopped stack is not waited for.
+        before: how far the run, or its replacement, was already followed; its events are not
+            repeated.
+        until: an asset whose materialization ends the wait, or empty to wait for the run's end.
+        stack: the stack, checked while waiting so that a stopped stack ends the wait.
 
     Raises:
-        TwinError: Dagster stopped answering, and the run may still go on; or its daemon, which
-            starts runs, was given up by the supervisor.
+        TwinError: Dagster stopped answering, and the run may still be in progress; or the
+            supervisor gave up Dagster's daemon, which starts runs.
     """
     numbers = dict(before.numbers) if before else {}
     cursor = before.cursor if before else None
@@ -172,7 +172,7 @@ def follow(
                 if run.status == "QUEUED":
                     bar.update("waiting for its turn")
                     if stack is not None:
-                        ensure_not_given_up(stack, "dagster-daemon")  # which starts it
+                        ensure_not_given_up(stack, "dagster-daemon")  # the daemon starts the run
                 time.sleep(POLL_S)
         notes.flush()
     return FollowedRun(
@@ -187,7 +187,7 @@ def follow(
 
 
 def progress_line(report: Mapping[str, Any]) -> str:
-    """A `progress {json}` report in words: what is done, loss, speed."""
+    """Return a `progress {json}` report in words: what is done, the loss, the speed."""
     parts: list[str] = []
     if "step" in report and "steps" in report:
         parts.append(f"step {report['step']}/{report['steps']}")
@@ -201,13 +201,13 @@ def progress_line(report: Mapping[str, Any]) -> str:
 
 
 def left_of(report: Mapping[str, Any]) -> float | None:
-    """Seconds left by a `progress {json}` report; None: it does not say."""
+    """Return the seconds left by a `progress {json}` report, or None if it has none."""
     left = report.get("eta_s")
     return float(left) if isinstance(left, (int, float)) else None
 
 
 class _Notes:
-    """What is told of a run's events: a phase for each step, and one line when that has ended."""
+    """The reporter of a run's events: a phase for each step, and one line when the step ends."""
 
     def __init__(
         self, bar: StageBar, clock: StageClock, *, began: Mapping[str, float] | None = None
@@ -220,14 +220,14 @@ class _Notes:
         self._held = self._open = 0
 
     def take(self, event: Event) -> None:
-        """One event, in the order of the log."""
+        """Process one event, in the order of the log."""
         report = event.progress
         if report is not None:
             done, total = report.get("step"), report.get("steps")
             line = progress_line(report)
             self._bar.update(line, done=done, total=total, left_s=left_of(report))
         elif event.kind == "ExecutionStepStartEvent":
-            if self._done:  # checks that are steps of their own are told together
+            if self._done:  # checks that are separate steps are reported together
                 self.flush()
             self.began[event.step] = event.timestamp
             self._bar.phase(event.step.replace("_", " "))
@@ -249,7 +249,7 @@ class _Notes:
             self.refused.append(event.check)
 
     def flush(self) -> None:
-        """In the long form: what the step that has ended has made, its checks in a few words."""
+        """In the long form, print what the ended step made and a summary of its checks."""
         checks = [_counted(self._held, "check holds", "checks hold")] if self._held else []
         checks += [f"{self._open} follow"] if self._open else []
         for line in self._done[:-1]:
@@ -267,10 +267,10 @@ def _counted(count: int, one: str, more: str) -> str:
 def _retry_of(
     dagster: DagsterHTTP, run: Run, *, stack: Stack | None, clock: StageClock
 ) -> str | None:
-    """Id of the run in place of this one, said to whoever waits; None: there is none.
+    """Return the id of the run that replaces this one and announce it, or None if there is none.
 
-    Dagster names its own some seconds after the end. One that `twin forget` ended is launched here,
-    after the erasure. A training that a sensor launched is tried again by the sensor.
+    Dagster names its own retry some seconds after the end. This function relaunches a run that
+    `twin forget` ended, after the erasure. The sensor retries a training that it launched.
     """
     is_mine = run.job == IMPORT or run.tags.get(LAUNCHED_BY_TAG) == COMMAND
     if run.was_ended_by_erasure and is_mine:

@@ -1,11 +1,11 @@
-"""Stage 3 of `twin up`: a running stack, started or attached to, with every service ready.
+"""Run stage 3 of `twin up`: start or attach to a stack, with every service ready.
 
-What quoting needs comes first: the embedder, Dagster for the import, the gateway. The base model is
-prepared while the import runs.
+The requirements of quoting come first: the embedder, Dagster for the import, the gateway. The base
+model is prepared while the import runs.
 
-Scope: the order of start, preparation of the models and waiting, and the endpoints file
-that follows. Out of scope: processes and readiness themselves (`processes/stack.py`,
-`processes/programs.py`), fetching and converting (`weights/weights.py`, `embedder/preparation.py`).
+Scope: the order of the start, the preparation of the models, the waits, and the endpoints file.
+Out of scope: processes and readiness themselves (`processes/stack.py`, `processes/programs.py`),
+fetching and converting (`weights/weights.py`, `embedder/preparation.py`).
 """
 # pyright: strict
 
@@ -40,9 +40,9 @@ from twin_resources.processes.stack import (
 )
 from twin_resources.settings import Settings, load_secrets
 
-WARNING = "warning: "  # begins a line of a preparation that concerns whoever waits for it
+WARNING = "warning: "  # prefix of a preparation's line that concerns the waiting person
 
-# What a posts' import needs, and what an answer needs besides, in the order of waiting.
+# Services for an import of posts, and further ones for an answer, in the order of waiting.
 FOR_IMPORTS = ("traces", "dagster-code", "dagster-webserver")
 FOR_ANSWERS = ("models", "gateway")
 BASE_MODEL, EMBEDDER = "base model", "embedder"
@@ -55,13 +55,14 @@ PREPARATIONS = {
 def start_or_attach(
     settings: Settings, *, clock: StageClock, requested_ports: Sequence[str]
 ) -> tuple[Stack, bool]:
-    """The running stack of this home.
+    """Return this home's running stack, started if none runs.
 
     Returns:
-        The stack, and whether this call started it: who did ends it where a later stage fails.
+        The stack, and whether this call started it; only then does a failed later stage end it.
 
     Raises:
-        TwinError: it runs with other models, a port is taken, the supervisor did not start.
+        TwinError: the stack runs with other models, a port is taken, or the supervisor did not
+            start.
     """
     if find_stack(settings) is None:
         try:
@@ -72,7 +73,7 @@ def start_or_attach(
                 report=clock.detail,
             )
         except StackRuns:
-            pass  # another `twin up` was quicker, and this one has waited for it
+            pass  # another `twin up` was faster, and this one waited for it
         else:
             clock.detail(f"supervisor started (pid {stack.identity.pid}), home {settings.home}")
             return stack, True
@@ -83,13 +84,13 @@ def start_or_attach(
 
 
 def ready_for_imports(stack: Stack, *, clock: StageClock, started: bool) -> None:
-    """Prepare the embedder and wait for Dagster: posts can be imported then.
+    """Prepare the embedder and wait for Dagster, so that posts can be imported.
 
     Args:
-        started: this command has started the stack; runs that were cut short are its to mark.
+        started: whether this command started the stack; it then marks runs that were cut short.
 
     Raises:
-        TwinError: it cannot be prepared, or a service did not come up.
+        TwinError: the embedder cannot be prepared, or a service did not come up.
     """
     page = make_link(stack.settings, urls(stack.settings)["chat"])
     clock.say(f"your page, as soon as the posts can be quoted: {page}", style="bold")
@@ -99,10 +100,10 @@ def ready_for_imports(stack: Stack, *, clock: StageClock, started: bool) -> None
 
 
 def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
-    """Prepare the base model and wait for what an answer needs.
+    """Prepare the base model and wait for the services that an answer needs.
 
     Raises:
-        TwinError: it cannot be prepared, or a service did not come up.
+        TwinError: the base model cannot be prepared, or a service did not come up.
     """
     _prepare(stack, BASE_MODEL, clock=clock)
     _start_programs(stack, AFTER_BASE_MODEL)
@@ -110,10 +111,10 @@ def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
 
 
 def publish_endpoints(stack: Stack, *, first: str = "") -> Endpoints:
-    """Write `endpoints.json` and `env` of the running stack.
+    """Write the running stack's `endpoints.json` and `env`.
 
     Args:
-        first: slug whose model is named first.
+        first: the slug whose model is listed first.
     """
     settings = stack.settings
     secrets = load_secrets(settings)
@@ -157,7 +158,7 @@ def _wait_for_services(
     programs = stack.supervisor.states()
     for service in services:
         if service not in programs:
-            continue  # a real Langfuse takes the trace store's place
+            continue  # a real Langfuse replaces the trace store
         wait_until(
             stack,
             lambda service=service: service_is_ready(settings, service, dagster=dagster),
@@ -171,7 +172,7 @@ def _wait_for_services(
 
 
 def _start_programs(stack: Stack, names: Sequence[str]) -> None:
-    """Start those that do not run."""
+    """Start the named programs that do not run."""
     states = stack.supervisor.states()
     for name in names:
         if not states[name].is_up:
@@ -179,7 +180,7 @@ def _start_programs(stack: Stack, names: Sequence[str]) -> None:
 
 
 def mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, clock: StageClock) -> None:
-    """Runs that a crash cut short would be "in progress" for ever: no worker of theirs is left."""
+    """Mark runs that a crash cut short: without a worker they would stay "in progress" forever."""
     lost = dagster.runs(statuses=WITH_A_WORKER, updated_before=stack.identity.started)
     for run in lost:
         dagster.end_run(run.run_id)
@@ -187,10 +188,10 @@ def mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, clock: StageClock) -> 
 
 
 def stack_in_use(settings: Settings) -> Stack:
-    """The running stack of this home.
+    """Return this home's running stack.
 
     Raises:
-        TwinError: none runs; tells a crashed one from one that was never started.
+        TwinError: no stack runs; the error distinguishes a crashed stack from one never started.
     """
     stack = find_stack(settings)
     if stack is not None:
@@ -205,16 +206,17 @@ def stack_in_use(settings: Settings) -> Stack:
 
 
 def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
-    """Prepare one of `PREPARATIONS`; at once when it was prepared before.
+    """Prepare one of `PREPARATIONS`; return at once if it is already prepared.
 
     Raises:
-        TwinError: it failed; says what its process said. Or the stack was ended meanwhile.
+        TwinError: the preparation failed, with its process's message, or the stack was ended
+            meanwhile.
     """
     settings = stack.settings
     if is_prepared(settings, name):
         clock.detail(f"the {name} was prepared before")
         return
-    # marked with the stack, so that `twin stop` ends a preparation as well
+    # marked with the stack, so that `twin stop` also ends a preparation
     with running_module(
         settings,
         *PREPARATIONS[name],
@@ -223,7 +225,7 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
     ) as module:
         finished = module.wait()
     if finished.code != 0:
-        ensure_alive(stack)  # `twin stop` elsewhere ended it: that is the cause then
+        ensure_alive(stack)  # `twin stop` elsewhere may be the cause
         named = settings.base_model if name == BASE_MODEL else settings.embedder
         raise TwinError(
             f"prepare the {name} ({named})",
@@ -233,7 +235,7 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
 
 
 def is_prepared(settings: Settings, name: str) -> bool:
-    """Looked up here, because a process for it would cost 2 s."""
+    """Return whether a model is prepared, without a process, which would take 2 s."""
     from twin_resources.models.embedder.embedder import find_prepared
     from twin_resources.storage.weights.weights import load_base_model
 
@@ -243,12 +245,12 @@ def is_prepared(settings: Settings, name: str) -> bool:
         else:
             find_prepared(settings)
     except TwinError:
-        return False  # the preparing process says what is missing
+        return False  # the preparing process reports what is missing
     return True
 
 
 def _tell(clock: StageClock, name: str, line: str) -> None:
-    """A warning is meant for whoever waits; the other lines are steps."""
+    """Print a warning, which concerns the waiting person; other lines are details."""
     if line.startswith(WARNING):
         clock.say(line, style="yellow")
     else:

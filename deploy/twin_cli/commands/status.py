@@ -1,7 +1,7 @@
-"""`twin status`: what runs, what is served, and waiting for a verdict.
+"""Show what runs and what is served (`twin status`), and wait for a verdict.
 
-Scope: one look at the stack that costs half a second, and `--wait`.
-Out of scope: what an outcome means (`outcome.py`), how an author's answers do
+Scope: one check of the stack, which takes half a second, and `--wait`.
+Out of scope: the meaning of an outcome (`outcome.py`), the quality of an author's answers
 (`author_quality.py`).
 """
 # pyright: strict
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from twin_cli.commands.runs import RunningRun
 
 NOT_RUNNING = 1
-# A program that exited less than this ago and runs again may be about to exit again: beside a
-# training the chat page takes 40 s to import what it needs.
+# A program that exited less than this ago and runs again may soon exit again: during a
+# training, the chat page takes 40 s for its imports.
 SETTLED_S = 60.0
-# Programs that a host may run without a stack (a container of one role), by the module of each.
+# Module → program that a host may run without a stack (a container of one role).
 ROLES = {
     "twin_resources.gateway": "gateway",
     "twin_resources.models.serving.fleet": "models",
@@ -47,11 +47,11 @@ ROLES = {
 
 @dataclass(frozen=True)
 class ProgramStatus:
-    """One program: supervisord's word, pid, and seconds since its start.
+    """One program: supervisord's state, the pid, and the seconds since its start.
 
     Attributes:
-        state: RESTARTED where supervisord says that it runs and it exited a moment ago.
-        exited: how and when that was, and where its log is; empty: it did not.
+        state: supervisord's state, or RESTARTED if the program runs but exited a moment ago.
+        exited: how and when the program exited and where its log is, or empty if it did not.
     """
 
     name: str
@@ -63,18 +63,19 @@ class ProgramStatus:
 
 @dataclass(frozen=True)
 class StackStatus:
-    """What `twin status --json` prints.
+    """The object that `twin status --json` prints.
 
     Attributes:
-        running: the supervisor is alive, or programs of this home run without one.
-        crashed: a stack was started and ended without `twin stop`.
-        authors: slug → `v3`, or `base` while no version is released; of a model that the author
-            named `v1, answer model` and its name.
-        outbox: what waits for the trace store (`OutboxCounts`); empty before the first start.
-        quality: slug → what can be found at the author's volume and when, an alarm that waits, and
-            scores that do not count; a line each (`author_quality.py`).
-        runs: Dagster runs that are queued or go on, with their step and the time left;
-            `runs_unknown`: why Dagster could not be asked for them.
+        running: whether the supervisor is alive, or programs of this home run without one.
+        crashed: whether a stack was started and ended without `twin stop`.
+        authors: slug → `v3`, or `base` while no version is released; for an author's named model,
+            `v1, answer model` and its name.
+        outbox: the items that wait for the trace store (`OutboxCounts`), or empty before the first
+            start.
+        quality: slug → one line each for what can be detected at the author's volume and when, a
+            waiting alarm, and scores that do not count (`author_quality.py`).
+        runs: the Dagster runs that are queued or in progress, with their step and the time left.
+        runs_unknown: why Dagster could not be asked for its runs, or empty if it was asked.
     """
 
     home: str
@@ -90,7 +91,7 @@ class StackStatus:
 
 
 def look(settings: Settings) -> StackStatus:
-    """One look; asks the supervisor, reads files and the state store."""
+    """Return the current status, from the supervisor, files and the state store."""
     stack = find_stack(settings)
     record = read_record(settings)
     runs, runs_unknown = _runs(stack) if stack else ((), "")
@@ -111,7 +112,7 @@ def look(settings: Settings) -> StackStatus:
 
 
 def _quality(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Author → lines; a home without a state store has none, and no SQL is loaded to see that."""
+    """Return author → lines; a home without a state store has none and loads no SQL."""
     if not settings.state_url and not (settings.home / "state.sqlite").exists():
         return {}
     from twin_cli.commands.author_quality import quality_lines
@@ -120,7 +121,7 @@ def _quality(settings: Settings) -> dict[str, tuple[str, ...]]:
 
 
 def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
-    """Print the status; exit code 0 when the stack runs, else 1."""
+    """Print the status; return 0 if the stack runs, else 1."""
     status = look(settings)
     if as_json:
         document: dict[str, Any] = asdict(status)
@@ -155,7 +156,7 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
 
 
 def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int:
-    """Wait for the verdict; exit code 0 tuned, 3 refused by the gate, 4 failed.
+    """Wait for the verdict; return 0 if tuned, 3 if refused by the gate, 4 if failed.
 
     Raises:
         TwinError: no stack runs, or nothing is being trained.
@@ -179,7 +180,7 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
 
 
 def run_line(run: RunningRun) -> str:
-    """`retrain_twin ada: fine tuned checkpoint  step 20/48  loss 2.31  for 4:10, 3:05 left`."""
+    """Return a run as a line: `retrain_twin ada: fine tuned checkpoint  step 20/48  for 4:10`."""
     from twin_cli.commands.clock import duration
 
     times = f"for {duration(run.seconds)}"
@@ -190,7 +191,7 @@ def run_line(run: RunningRun) -> str:
 
 
 def _runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
-    """What Dagster runs, or why it cannot be asked: while it starts a status is wanted as well."""
+    """Return Dagster's runs, or why it cannot be asked: a status is wanted while it starts, too."""
     from twin_cli.commands.runs import running_now
     from twin_resources.processes.dagster_http import DagsterHTTP
 
@@ -201,7 +202,7 @@ def _runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
 
 
 def outbox_lines(outbox: dict[str, Any]) -> list[str]:
-    """What a person should know of the outbox; nothing while everything is sent at once."""
+    """Return what a person should know about the outbox, or nothing while all is sent at once."""
     if not outbox:
         return []
     lines: list[str] = []
@@ -253,11 +254,11 @@ def _programs(stack: Stack) -> tuple[ProgramStatus, ...]:
 
 
 def _roles(settings: Settings) -> tuple[ProgramStatus, ...]:
-    """Programs of this home that run without a supervisor of ours, by what they were started as."""
+    """Return the programs of this home that run without its supervisor, by their start command."""
     now = time.time()
     roles: list[ProgramStatus] = []
     for process in marked_processes(str(settings.home), variable="TWIN_HOME"):
-        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+        with suppress(psutil.NoSuchProcess):  # the process ended meanwhile
             _, _, started = " ".join(process.cmdline()).partition(" -m ")
             name = ROLES.get(started.partition(" ")[0])
             if name:

@@ -1,7 +1,7 @@
-"""`twin stop`, and what Ctrl-C does: end the runs, then every process of the stack.
+"""Run `twin stop`, and handle Ctrl-C: end the runs, then every process of the stack.
 
-Scope: the order of the end and what is said of it. Out of scope: how processes are
-found and ended (`processes/stack.py`, `processes/process_identity.py`).
+Scope: the order of the shutdown and its messages.
+Out of scope: finding and ending processes (`processes/stack.py`, `processes/process_identity.py`).
 """
 # pyright: strict
 
@@ -19,15 +19,15 @@ from twin_resources.processes.stack import Stack, Stopped, announce_stop, find_s
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings
 
-DEMO = "demo"  # folder of the demo's home in a home (`demo/home.py`)
-LOOK_S = 20.0  # beside a training an answer takes seconds
+DEMO = "demo"  # the folder of the demo's home inside a home (`demo/home.py`)
+LOOK_S = 20.0  # during a training, an answer takes seconds
 
 
 def end_stack(settings: Settings, *, log: Callable[[str], object]) -> Stopped:
-    """End the stack of this home; safe to repeat, and when none runs.
+    """End this home's stack, if one runs; a repeated call is harmless.
 
-    Runs are ended first, so that Dagster knows of it and a trainer can leave its checkpoint whole;
-    queued runs stay queued for the next start.
+    Runs end first, so that Dagster records it and a trainer can leave its checkpoint intact. Queued
+    runs stay queued for the next start.
     """
     stack = find_stack(settings)
     if stack is not None:
@@ -51,11 +51,11 @@ def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
 def end_in_order(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
     """Cancel every run that has a worker, all at once.
 
-    Dagster waits up to a minute for a code server that does not answer, for each run: ten runs one
-    after another took ten minutes.
+    Dagster waits up to a minute per run for a code server that does not answer: ten runs in
+    sequence took ten minutes.
 
     Raises:
-        TwinError: Dagster did not answer; it was asked to cancel each of them.
+        TwinError: Dagster did not answer; it was asked to cancel every run.
     """
     runs = dagster.runs(statuses=WITH_A_WORKER)
     if not runs:
@@ -68,11 +68,13 @@ def end_in_order(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
 
 
 def _answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
-    """Whether the webserver answers within `MAX_IDLE_S`; False: it does not listen yet, and no run
-    of this stack exists.
+    """Return whether the webserver answers within `MAX_IDLE_S`.
+
+    If it does not listen yet, the result is False, and no run of this stack exists.
 
     Raises:
-        TwinError: it listens and does not answer, working or not: nobody waits longer for an end.
+        TwinError: it listens but does not answer; a shutdown waits no longer, even if it is
+            working.
     """
     if dagster.is_up(within_s=LOOK_S):
         return True
@@ -88,16 +90,16 @@ def _answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
         log("waiting for Dagster, to end its runs in order")
         if dagster.is_up(
             within_s=left_s
-        ):  # one request: a late server is not asked again and again
+        ):  # one request, so that a slow server is not asked repeatedly
             return True
     return False
 
 
 def run_stop(settings: Settings, *, log: Callable[[str], object], with_demo: bool = False) -> int:
-    """`twin stop`; returns the exit code.
+    """Run `twin stop`; return the exit code.
 
     Args:
-        with_demo: end the stack of the demo's home in this one, too.
+        with_demo: whether also to end the stack of the demo's home inside this one.
     """
     stopped = end_stack(settings, log=log)
     if stopped.was_running or stopped.ended:

@@ -1,4 +1,4 @@
-"""Whose posts `twin up` and `twin import` are about, and where they lie.
+"""Determine whose posts `twin up` and `twin import` process, and where the posts are.
 
 Scope: the author's name and slug from arguments, home or sample; the author's file.
 Out of scope: reading posts (`twin_assets/corpus`).
@@ -29,9 +29,9 @@ class AuthorToServe:
     """One author to bring up.
 
     Attributes:
-        author: as it is, or will be, in `authors/<slug>.toml`, with its sources.
-        folder: the folder that was named, or the author's first source.
-        is_new: this home has no file for the author yet.
+        author: the author as in `authors/<slug>.toml`, now or later, with the sources.
+        folder: the named folder, or the author's first source.
+        is_new: whether this home has no file for the author yet.
     """
 
     author: Author
@@ -46,17 +46,18 @@ class AuthorToServe:
 def choose_subject(
     settings: Settings, path: Path | None, *, name: str = "", unnamed: bool = False
 ) -> AuthorToServe:
-    """Find out who is meant; nothing is written.
+    """Determine the author; nothing is written.
 
-    With a folder: the name given, or the one in its `author.toml`, or the author of this home who
-    has it as a source. Without: the author named, or served last, or the bundled sample.
+    With a folder, the name is the given one, the one in the folder's `author.toml`, or that of this
+    home's author who has the folder as a source. Without a folder, the author is the named one, the
+    one served last, or the bundled sample.
 
     Args:
-        path: folder, file, export, or an address (`s3://…`, a feed's `https://…`).
-        unnamed: a subject without a name will do: it is looked at and not kept.
+        path: a folder, file, export, or address (`s3://…`, a feed's `https://…`).
+        unnamed: whether a subject without a name is allowed; it is inspected and not kept.
 
     Raises:
-        TwinError: the folder is missing, or nobody says whose posts they are.
+        TwinError: the folder is missing, or the posts' author is unknown.
     """
     known = {author.slug: author for author in list_authors(settings)}
     if path is None:
@@ -88,13 +89,13 @@ def choose_subject(
 
 
 def with_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServe:
-    """The subject with what else is to be imported; what was asked for before stays.
+    """Return the subject with the new opt-ins added to the earlier ones.
 
     Args:
         include: some of `OPT_INS`.
 
     Raises:
-        TwinError: there is no such opt-in.
+        TwinError: an opt-in does not exist.
     """
     if unknown := set(include) - OPT_INS:
         raise TwinError(
@@ -109,19 +110,19 @@ def with_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServ
 
 
 def remember_subject(settings: Settings, subject: AuthorToServe) -> None:
-    """Write the author's file when it is new or has gained a source."""
+    """Write the author's file if it is new or has changed."""
     if subject.is_new or read_author(settings, subject.slug) != subject.author:
         share_file(settings, write_author(settings, subject.author))
 
 
 def choose_author(settings: Settings, name: str = "") -> Author:
-    """The author of this home that a command is about: named, or the one served last.
+    """Return the author of this home that a command concerns: the named one or the last served.
 
     Args:
-        name: display name or slug; empty: the last one brought up, or the only one there is.
+        name: the display name or slug, or empty for the author brought up last, or the only one.
 
     Raises:
-        TwinError: there is no such author, or several and none was named.
+        TwinError: the author does not exist, or there are several and none was named.
     """
     known = {author.slug: author for author in list_authors(settings)}
     if name:
@@ -144,10 +145,10 @@ def choose_author(settings: Settings, name: str = "") -> Author:
 
 
 def sample_folder(slug: str = "") -> Path:
-    """The bundled sample author's posts: `slug`, or the first there is.
+    """Return the folder of a bundled sample author's posts: `slug`'s, or the first.
 
     Raises:
-        TwinError: there is no such sample.
+        TwinError: the sample does not exist.
     """
     folders = sorted(folder.parent for folder in SAMPLES.glob(f"*/{SAMPLE_FILE}"))
     chosen = [folder for folder in folders if not slug or folder.name == slug]
@@ -162,25 +163,25 @@ def sample_folder(slug: str = "") -> Path:
 
 
 def address_in(path: Path) -> str:
-    """The address that a path spells (`pathlib` makes `s3:/bucket` of it); "" for a path."""
+    """Return the address that a path spells (`pathlib` turns it into `s3:/bucket`), or ""."""
     scheme, colon, rest = str(path).partition(":/")
     return f"{scheme}://{rest.lstrip('/')}" if colon and scheme in _SCHEMES else ""
 
 
 def source_at(path: Path) -> str:
-    """What a path or an address is kept as in `Author.sources`.
+    """Return the form of a path or an address that `Author.sources` keeps.
 
     Raises:
-        TwinError: as `existing_folder`.
+        TwinError: see `existing_folder`.
     """
     return address_in(path) or str(existing_folder(path))
 
 
 def existing_folder(path: Path) -> Path:
-    """`path`, absolute.
+    """Return `path` as an absolute path.
 
     Raises:
-        TwinError: there is nothing; names the nearest folder that exists.
+        TwinError: the path does not exist; the error names the nearest existing folder.
     """
     folder = path.expanduser().absolute()
     if folder.exists():
@@ -213,12 +214,12 @@ def _last_author(settings: Settings, known: dict[str, Author]) -> str:
 
 
 def consent_of_folder(folder: Path) -> str:
-    """The line of consent in the folder's own `author.toml`; "" without one."""
+    """Return the consent line of the folder's own `author.toml`, or "" without one."""
     return str(_described(folder).get("consent") or "")
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    """What the folder's own `author.toml` says; empty without one."""
+    """Return the content of the folder's own `author.toml`, or an empty dict without one."""
     path = folder / SAMPLE_FILE
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

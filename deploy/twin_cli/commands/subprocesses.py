@@ -1,12 +1,13 @@
-"""Modules of the project that a command runs as processes of their own, and ends with itself.
+"""Run modules of the project as separate processes, which end with the command.
 
 Scope: running `python -m …` with the stack's environment, its lines as they come, its end.
-Out of scope: supervised programs (`processes/supervisor.py`); what the modules do.
+Out of scope: supervised programs (`processes/supervisor.py`); the modules' work.
 
-Three are left: preparing the base model, the embedder and an answer model, while `twin up` goes on,
-and an export. They load torch, PEFT and llama.cpp, which take their switches from the environment
-at import, write to standard output and keep gigabytes; what needs none of that is a function call.
-By convention standard output is their answer and standard error what they say meanwhile.
+There are two uses: preparing the base model, the embedder and an answer model while `twin up`
+continues, and an export. These modules load torch, PEFT and llama.cpp, which read their switches
+from the environment at import, write to standard output and hold gigabytes; everything else is a
+function call. By convention, standard output carries their answer and standard error their
+progress.
 """
 # pyright: strict
 
@@ -30,7 +31,7 @@ KEPT_LINES = 40
 
 @dataclass(frozen=True)
 class Finished:
-    """How a module ended; `errors` is the end of what it wrote to standard error."""
+    """The end of a module; `errors` is the end of its standard error."""
 
     code: int
     output: str
@@ -38,7 +39,7 @@ class Finished:
 
 
 class RunningModule:
-    """A module that runs; its two streams are read as it writes them."""
+    """A running module; its two streams are read as it writes them."""
 
     def __init__(
         self, process: subprocess.Popen[str], report: Callable[[str], object] | None
@@ -55,7 +56,7 @@ class RunningModule:
             reader.start()
 
     def wait(self) -> Finished:
-        """Wait for its end; Ctrl-C interrupts this."""
+        """Wait for the module's end; Ctrl-C interrupts the wait."""
         code = self._process.wait()
         for reader in self._readers:
             reader.join()
@@ -81,11 +82,12 @@ def running_module(
     instance: str = "",
     report: Callable[[str], object] | None = None,
 ) -> Generator[RunningModule]:
-    """Start `python -m <arguments>`; whatever ends the block ends every process of it.
+    """Start `python -m <arguments>`; when the block ends, all its processes are ended.
 
     Args:
-        instance: marker of the stack that it prepares something for, so that `twin stop` ends it.
-        report: given each line of standard error as it comes, in a thread.
+        instance: the marker of the stack for which it prepares something, so that `twin stop` ends
+            it.
+        report: a function that gets each line of standard error as it comes, in a thread.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],

@@ -1,7 +1,7 @@
-"""What is asked at a terminal: whether the author has agreed, and whose a byline is.
+"""Ask at a terminal whether the author has consented and whose a byline is.
 
-Scope: the questions, yes or no, what `twin up` says where nobody can be asked. Out of
-scope: what counts as consent (`consent.py`), whose a byline is (`corpus/bylines.py`).
+Scope: the questions, yes or no, the output of `twin up` where nobody can be asked.
+Out of scope: the definition of consent (`consent.py`), the owner of a byline (`corpus/bylines.py`).
 """
 # pyright: strict
 
@@ -39,17 +39,18 @@ def with_consent(
     log: Say,
     read: Callable[[str], str] = input,
 ) -> AuthorToServe:
-    """The subject with a line of consent, where one is known now.
+    """Return the subject with a consent line, if one is known now.
 
     Args:
-        stated: `--consent`: whoever runs this says that the author has agreed.
-        asks: somebody sits at a terminal and is asked; what is neither yes nor no is asked again.
-        read: shows a question and returns what was typed.
+        stated: whether `--consent` was given: the user says that the author has consented.
+        asks: whether a person at a terminal is asked; an answer other than yes or no is asked
+            again.
+        read: a function that shows a question and returns what was typed.
     """
     author = subject.author
     if consented_on(author) is not None:
         return subject
-    # A bundled author of an older home: the folder's own file names the day by now.
+    # For a bundled author of an older home, the folder's own file now names the day.
     line = consent_of_folder(subject.folder)
     if line and consented_on(replace(author, consent=line)) is not None:
         return replace(subject, author=replace(author, consent=line))
@@ -71,9 +72,10 @@ def with_consent(
 
 
 def _asked(author: Author, read: Callable[[str], str]) -> str:
-    """How the author has agreed; empty: not yet, or nobody says.
+    """Return how the author has consented, or empty if not yet or unknown.
 
-    Yes or no before the how: "no" was once noted as the way in which an author had agreed.
+    The yes-or-no question comes first: "no" was once recorded as the way in which an author had
+    consented.
     """
     question = f"Has {author.name} agreed to a model that answers in this voice? yes/no [no]: "
     try:
@@ -87,10 +89,12 @@ def _asked(author: Author, read: Callable[[str], str]) -> str:
 
 
 def says_yes(question: str, again: str, *, read: Callable[[str], str]) -> bool | None:
-    """Yes or no, which nothing typed is; None: neither, three times, or Ctrl-D.
+    """Return the answer to a yes-or-no question; an empty line means no.
+
+    The result is None after three answers that are neither, or after Ctrl-D.
 
     Args:
-        again: the question behind what was neither.
+        again: the question that follows an answer that is neither.
     """
     try:
         for _ in range(TIMES_ASKED):
@@ -104,7 +108,7 @@ def says_yes(question: str, again: str, *, read: Callable[[str], str]) -> bool |
 
 
 def at_a_terminal() -> bool:
-    """Whether somebody can be asked."""
+    """Return whether a person can be asked."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
@@ -117,11 +121,11 @@ def with_aliases(
     asks: bool,
     read: Callable[[str], str] = input,
 ) -> tuple[AuthorToServe, Preview]:
-    """The subject with the names that are the author's too, and what is left out with them.
+    """Return the subject with the author's other names, and the preview that includes them.
 
     Args:
-        asks: somebody sits at a terminal; nobody is asked otherwise, and nothing changes.
-        read: shows a question and returns what was typed.
+        asks: whether a person is at a terminal; otherwise nobody is asked and nothing changes.
+        read: a function that shows a question and returns what was typed.
     """
     if not asks or not preview.unclaimed:
         return subject, preview

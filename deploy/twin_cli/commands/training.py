@@ -1,7 +1,8 @@
-"""Stage 5 of `twin up`: whether to train, the training, the gate's verdict, the comparison.
+"""Run stage 5 of `twin up`: the decision to train, the training, the verdict, the comparison.
 
-Scope: the decision and what is shown. Out of scope: training and gate themselves
-(`twin_assets`), the meaning of a run's end (`outcome.py`).
+Scope: the decision and the display.
+Out of scope: training and gate themselves (`twin_assets`), the meaning of a run's end
+(`outcome.py`).
 """
 # pyright: strict
 
@@ -55,12 +56,12 @@ Why = Literal["train", "not_wanted", "too_small", "judged"]
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What `twin up` does in stage 5.
+    """The plan of `twin up` for stage 5.
 
     Attributes:
-        why: `train`, or why not: the person said so, the corpus is too small, or a verdict exists
-            already (an import by itself retrains nothing).
-        ending: the outcome that stands when nothing is trained.
+        why: `train`, or the reason not to: the user declined, the corpus is too small, or a verdict
+            already exists (an import alone retrains nothing).
+        ending: the outcome that applies when nothing is trained.
     """
 
     why: Why
@@ -72,7 +73,7 @@ class TrainingPlan:
 
     @property
     def training(self) -> Training:
-        """What `twin status --wait` finds in the author's progress."""
+        """The state that `twin status --wait` finds in the author's progress."""
         if self.why == "train":
             return "expected"
         return "finished" if self.why == "judged" else self.why
@@ -84,9 +85,9 @@ def plan_training(
     """Decide whether this author is trained now.
 
     Args:
-        progress: with the posts and words of this preview.
+        progress: the progress with the posts and words of this preview.
         wanted: False with `--no-train`.
-        again: True with `--retrain`: also where a verdict exists.
+        again: True with `--retrain`, which trains even if a verdict exists.
     """
     standing = standing_ending(settings, author)
     judged = standing is not None and standing.outcome is not StackOutcome.FAILED
@@ -102,7 +103,7 @@ def plan_training(
 
 
 def start_training(stack: Stack, author: str, *, clock: StageClock) -> str:
-    """Launch the training or join the one in flight; returns the run id."""
+    """Launch the training or join the one in flight; return the run id."""
     address = urls(stack.settings)["dagster"]
     run_id, launched = launch_or_join(DagsterHTTP.of_home(stack.settings), RETRAIN, author)
     progress = read_progress(stack.settings, author)
@@ -119,7 +120,7 @@ def train(stack: Stack, endpoints: Endpoints, author: Author, *, clock: StageClo
     dagster = DagsterHTTP.of_home(stack.settings)
     followed = follow(dagster, run_id, clock=clock, title="train", stack=stack, until=RELEASED)
     if followed.run.status == "CANCELED":
-        ensure_alive(stack)  # `twin stop` cancels runs first: that is the cause then
+        ensure_alive(stack)  # `twin stop` cancels runs first, so it may be the cause
     clock.detail(f"training, gate and release took {duration(followed.seconds)}")
     ending = ending_of(stack.settings, author.slug, followed)
     tell_ending(ending, clock=clock)
@@ -138,9 +139,9 @@ def train(stack: Stack, endpoints: Endpoints, author: Author, *, clock: StageClo
 def compare(
     stack: Stack, endpoints: Endpoints, author: Author, ending: Ending, *, clock: StageClock
 ) -> None:
-    """Ask the same questions of the released version, and show its prose where it may write some.
+    """Ask the released version the same questions, and show its prose if it may write any.
 
-    Its quotations are those that were shown before it was trained.
+    Its quotations are those shown before the training.
     """
     progress = read_progress(stack.settings, author.slug)
     if ending.version is not None and progress.before and not progress.after:
@@ -166,9 +167,9 @@ def compare(
 def _wait_for_route(
     endpoints: Endpoints, author: Author, ending: Ending, *, clock: StageClock
 ) -> None:
-    """The gateway follows the policy within seconds; ask until the released version answers.
+    """Ask until the released version answers; the gateway follows the policy within seconds.
 
-    By its alias, because `twin/<author>` may answer a greeting without any model.
+    The question uses the alias, because `twin/<author>` may answer a greeting without any model.
     """
     from twin_cli.commands.questions import ask, make_client
 
@@ -179,7 +180,7 @@ def _wait_for_route(
     while True:
         try:
             answers = ask(client, "Hello?", model=f"twin/{author.slug}@stable").version
-        except TwinError as error:  # there is no stable version for it yet
+        except TwinError as error:  # the gateway has no stable version yet
             answers = error.found
         if answers == wanted:
             return
@@ -190,7 +191,7 @@ def _wait_for_route(
 
 
 def tell_ending(ending: Ending, *, clock: StageClock) -> None:
-    """Show verdict and outcome, with what to do where it is no success."""
+    """Show the verdict and the outcome, and the next step unless it is a success."""
     if ending.verdict is not None:
         clock.say(verdict_line(ending.verdict))
         for claim in ending.verdict.claims:
@@ -210,19 +211,19 @@ def tell_ending(ending: Ending, *, clock: StageClock) -> None:
     clock.say(f"{word}: {ending.who_answers} will go on answering", style="bold yellow")
     refused = ending.verdict is not None and ending.verdict.outcome != "passed"
     for reason in ending.reasons:
-        # of a refusal: the figures of the claims that were named above
+        # a refusal's reasons are the figures of the claims named above
         (clock.detail if refused else clock.say)(reason)
     clock.say(next_step(ending))
 
 
 def tell_report(settings: Settings, ending: Ending, *, clock: StageClock) -> Ending | None:
-    """Say what the rest of the gate has found, once it is there.
+    """Print the rest of the gate's report once it is there.
 
     Args:
         ending: a release by the gate's first part.
 
     Returns:
-        What to ask with the next time; None: there is nothing more to come.
+        The ending to pass the next time, or None if nothing more will come.
     """
     if ending.outcome is not StackOutcome.TUNED or ending.verdict is None:
         return None
@@ -246,7 +247,7 @@ def tell_report(settings: Settings, ending: Ending, *, clock: StageClock) -> End
 
 
 def show_voice(settings: Settings, ending: Ending, *, clock: StageClock) -> None:
-    """How author, base and tuned model write, as far as the gate's report has counted it."""
+    """Show how author, base model and tuned model write, as far as the gate's report has it."""
     if ending.verdict is None or not clock.verbose:
         return
     verdict = ending.verdict
@@ -257,7 +258,7 @@ def show_voice(settings: Settings, ending: Ending, *, clock: StageClock) -> None
 
 
 def next_step(ending: Ending) -> str:
-    """What to do about an outcome that is no success."""
+    """Return what to do about an outcome that is not a success."""
     if ending.outcome is StackOutcome.FAILED:
         return "next: mend the cause and run `twin up --retrain`"
     if any(WAITS in reason for reason in ending.reasons):
@@ -278,10 +279,10 @@ def next_step(ending: Ending) -> str:
 def show_ending(
     plan: TrainingPlan, *, clock: StageClock, answer_model: ModelVersion | None = None
 ) -> StackOutcome:
-    """Stage 5 when nothing is trained.
+    """Show stage 5 when nothing is trained.
 
     Args:
-        answer_model: what answers by the author's word; None: nothing was named.
+        answer_model: the author's named model that answers, or None if none was named.
     """
     assert plan.ending is not None
     ending = replace(plan.ending, answer_model=answer_model)

@@ -1,4 +1,4 @@
-"""`twin up`: from a folder of posts to a tuned twin behind one endpoint, in six stages.
+"""Run `twin up`: turn a folder of posts into a tuned twin behind one endpoint, in six stages.
 
 Scope: the order of the stages, and what Ctrl-C and failures mean in each.
 Out of scope: the work of a stage (the other modules of this package).
@@ -97,44 +97,44 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 STAY_S = 0.5
-REPORT_TURNS = 10  # between two looks whether the gate's report is complete
+REPORT_TURNS = 10  # turns between two checks of whether the gate's report is complete
 
 
 @dataclass(frozen=True)
 class UpOptions:
-    """What the command line said; see `twin up --help`."""
+    """The command line's options; see `twin up --help`."""
 
     path: Path | None = None
     author: str = ""
     include: Sequence[str] = ()
     base_model: str = ""
     embedder: str = ""
-    answer_model: str = ""  # NONE: no more; empty: as it was before
-    recipe: str = ""  # AUTO: the one that fits; empty: as it was before
+    answer_model: str = ""  # NONE removes it; empty keeps the earlier one
+    recipe: str = ""  # AUTO chooses it; empty keeps the earlier one
     consent: bool = False
     dry_run: bool = False
     detach: bool = False
     verbose: bool = False
     train: bool = True
     retrain: bool = False
-    auto_retrain: bool | None = None  # None: as it was before
-    gateways: int | None = None  # None: as it was before
+    auto_retrain: bool | None = None  # None keeps the earlier value
+    gateways: int | None = None  # None keeps the earlier value
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
     home: Path | None = None
 
 
 def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
-    """Run the stages; returns the exit code.
+    """Run the stages and return the exit code.
 
-    0 tuned (or, detached, on its way; or not trained, as asked for), 3 refused by the gate, too
-    small a corpus or no usable post, 4 failed import or training, 130 interrupted before the last
-    stage.
+    0: tuned, training in the background (detached), or not trained as requested. 3: refused by the
+    gate, the corpus is too small or no post is usable. 4: the import or training failed. 130:
+    interrupted before the last stage.
 
     Raises:
-        TwinError: a stage failed before anything was served; what this call had started is ended.
+        TwinError: a stage failed before anything was served; everything this call started is ended.
     """
     if options.path is not None:
-        source_at(options.path)  # before anything is looked at
+        source_at(options.path)  # before any other check
     settings = settings_of(options)
     if options.answer_model not in {"", NONE}:
         named = check_name(options.answer_model, key=settings.answer_model_key)
@@ -149,7 +149,7 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
     except KeyboardInterrupt:
         return _interrupted(up)
     except StackEnded:
-        raise  # there is nothing left to end
+        raise  # nothing is left to end
     except Exception:
         if up.started and not up.serves:
             end_stack(settings, log=up.clock.say)
@@ -157,13 +157,13 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
 
 
 def _interrupted(up: _Up) -> int:
-    """End what this command had started; the exit code is the outcome's once all is done."""
+    """End what this command started; return the outcome's exit code if every stage is done."""
     code = INTERRUPTED if up.code is None else up.code
     if not up.started and find_stack(up.settings) is not None:
         up.clock.say("interrupted; the stack was running before and goes on")
         return code
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
     up.clock.say("stopping …")
     end_stack(up.settings, log=up.clock.say)
     up.clock.say("everything that this command had started has ended")
@@ -171,7 +171,7 @@ def _interrupted(up: _Up) -> int:
 
 
 def settings_of(options: UpOptions) -> Settings:
-    """Environment, then what this home was started with, then the flags."""
+    """Return the settings: the environment, then this home's last start, then the flags."""
     settings = chosen_settings(load_settings(options.home))
     flags: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
     for name in ("base_model", "embedder"):
@@ -190,12 +190,12 @@ class _Up:
         self.options = options
         self.settings = settings
         self.clock = clock
-        self.started = False  # by this command: whoever started the stack ends it
-        self.serves = False  # from here on a failure leaves something worth keeping
-        self.code: int | None = None  # known after the last stage
-        self.ending: Ending | None = None  # of the training of this call
-        self.answer_model: ModelVersion | None = None  # what answers until it is beaten
-        self.preview: Preview | None = None  # None: nothing has changed since the last import
+        self.started = False  # by this command: the command that started the stack ends it
+        self.serves = False  # once true, a failure leaves something worth keeping
+        self.code: int | None = None  # set after the last stage
+        self.ending: Ending | None = None  # outcome of this call's training
+        self.answer_model: ModelVersion | None = None  # the model that answers until it is beaten
+        self.preview: Preview | None = None  # None if nothing has changed since the last import
 
     def run(self) -> int:
         self._preflight()
@@ -224,7 +224,7 @@ class _Up:
         try:
             code = self._answer_and_train(stack, subject, progress, plan, run_id=run_id, mark=mark)
         except TwinError as error:
-            ensure_alive(stack)  # a stack that is gone explains every other error
+            ensure_alive(stack)  # a stack that has ended explains every other error
             if not stays:
                 raise
             self.clock.say(str(error), style="bold red")
@@ -236,7 +236,7 @@ class _Up:
         return code
 
     def _with_options(self, subject: AuthorToServe) -> AuthorToServe:
-        """With what the command line says of the author."""
+        """Return the subject with the command line's options for the author."""
         author = subject.author
         if self.options.auto_retrain is not None:
             author = replace(author, auto_retrain=self.options.auto_retrain)
@@ -246,7 +246,7 @@ class _Up:
         return replace(subject, author=author)
 
     def _remembered(self, subject: AuthorToServe) -> AuthorToServe:
-        """With the author's consent where it is given, written down."""
+        """Write down the subject with the author's consent where it is given, and return it."""
         subject = with_consent(
             subject, stated=self.options.consent, asks=at_a_terminal(), log=self.clock.say
         )
@@ -258,17 +258,18 @@ class _Up:
         return subject
 
     def _start(self, subject: AuthorToServe, named_before: str) -> tuple[Stack, str, str]:
-        """Stage 3.
+        """Run stage 3.
 
         Returns:
-            The stack, the import's run (empty: nothing is imported) and the mark of its sources.
+            The stack, the import's run id (empty if nothing is imported) and the fingerprint of its
+            sources.
         """
         self.clock.stage(3, "prepare and start")
         stack, self.started = start_or_attach(
             self.settings, clock=self.clock, requested_ports=self._requested_ports()
         )
         ready_for_imports(stack, clock=self.clock, started=self.started)
-        mark = fingerprint(subject.author, self.settings)  # what changes from here on comes next
+        mark = fingerprint(subject.author, self.settings)  # later changes wait for the next import
         run_id = ""
         if self.preview is not None:
             run_id = launch_import(stack, subject.slug, clock=self.clock)
@@ -286,7 +287,7 @@ class _Up:
         return stack, run_id, mark
 
     def _show_ready(self, stack: Stack, subject: AuthorToServe) -> None:
-        """Stage 6."""
+        """Run stage 6."""
         self.clock.stage(6, "ready")
         endpoints = publish_endpoints(stack, first=subject.slug)
         stop = typed("stop", home=self.settings.home)
@@ -297,7 +298,7 @@ class _Up:
         self.clock.detail(f"where the time went: {times}")
 
     def _with_recipe(self, subject: AuthorToServe) -> AuthorToServe:
-        """The recipe that was named, else what the author's file has, else the machine's."""
+        """Return the subject with the named recipe, else the author's, else the machine's."""
         recipe = subject.author.recipe
         if self.options.recipe:
             recipe = "" if self.options.recipe == AUTO else self.options.recipe
@@ -319,11 +320,11 @@ class _Up:
         run_id: str,
         mark: str,
     ) -> int:
-        """Stages 4 and 5.
+        """Run stages 4 and 5.
 
         Args:
-            run_id: of the import; empty: nothing has changed since the last one.
-            mark: `fingerprint` before it.
+            run_id: the import's run id, or empty if nothing has changed since the last import.
+            mark: the `fingerprint` before the import.
         """
         endpoints = publish_endpoints(stack, first=subject.slug)
         self.clock.stage(4, "first answers, word for word from the posts")
@@ -340,7 +341,7 @@ class _Up:
         self.clock.stage(5, "train, gate, release")
         if not plan.follows:
             outcome = show_ending(plan, clock=self.clock, answer_model=self.answer_model)
-            return 0 if plan.why == "not_wanted" else int(outcome)  # as it was asked for
+            return 0 if plan.why == "not_wanted" else int(outcome)  # as requested
         if self.options.detach:
             start_training(stack, subject.slug, clock=self.clock)
             wait = typed("status --wait", home=self.settings.home)
@@ -350,9 +351,9 @@ class _Up:
         return int(self.ending.outcome)
 
     def _show_page(self, stack: Stack) -> None:
-        """That it is up, with a link; a page that does not come up fails nothing else."""
+        """Print the page's link; a page that does not start makes nothing else fail."""
         try:
-            with self.clock.never_silent("the page starts"):  # 4 s, beside a training forty
+            with self.clock.never_silent("the page starts"):  # 4 s, or 40 s during a training
                 link = link_of(stack, "chat")
         except StackEnded:
             raise
@@ -362,12 +363,12 @@ class _Up:
         self.clock.say(f"the page is up, its link opens it once, for ten minutes: {link}")
 
     def _requested_ports(self) -> list[str]:
-        """Services whose port was asked for, by flag or by `TWIN_<SERVICE>_PORT`."""
+        """Return the services whose port was requested by flag or by `TWIN_<SERVICE>_PORT`."""
         requested = {*self.options.ports, *self.settings.model_fields_set}
         return [name for name in SERVICES if name in requested or f"{name}_port" in requested]
 
     def _preflight(self) -> None:
-        """Refuse early what would fail late; `deploy/up.sh` has shown the machine already."""
+        """Refuse early what would fail late; `deploy/up.sh` has already shown the machine."""
         from twin_resources.observability.langfuse.connection import trace_store
 
         self.clock.stage(1, "preflight")
@@ -377,8 +378,8 @@ class _Up:
             answer_model=self.options.answer_model,
             recipe=self.options.recipe,
         )
-        trace_store(self.settings, Secrets("", "", "", ""))  # a Langfuse named only in part
-        # a driver or a server that is not there fails every process, an empty store every version
+        trace_store(self.settings, Secrets("", "", "", ""))  # refuses partial Langfuse settings
+        # a missing driver or server fails every process, an empty store every version
         if self.settings.state_url or self.settings.policy_path.exists():
             open_registry(self.settings).state.close()
 
@@ -407,7 +408,7 @@ class _Up:
             clock=self.clock,
             asks=at_a_terminal() and not self.options.dry_run,
         )
-        progress = read_progress(self.settings, subject.slug)  # with what was answered
+        progress = read_progress(self.settings, subject.slug)  # with the answers just given
         if why := too_small(preview.kept, preview.accepted.words):
             self.clock.say(f"too small to train on: {why}", style="yellow")
         self.preview = preview
@@ -423,7 +424,7 @@ class _Up:
         return subject, progress
 
     def _stay(self, stack: Stack) -> None:
-        """Stay in the foreground; Ctrl-C ends the stack, `twin stop` elsewhere ends this."""
+        """Stay in the foreground until Ctrl-C ends the stack or `twin stop` elsewhere ends it."""
         self.clock.say("running; Ctrl-C stops everything", style="bold")
         try:
             for turn in count():
@@ -436,13 +437,13 @@ class _Up:
 
 
 def _stop_on_signals() -> None:
-    """A closed terminal or a `kill` means the same as Ctrl-C."""
+    """Make a closed terminal or a `kill` act like Ctrl-C."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP on purpose
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` deliberately ignores SIGHUP
             signal.signal(number, interrupt)
 
 

@@ -1,8 +1,8 @@
-"""`twin versions`, `twin rollback`, `twin release` and `twin export`: model versions.
+"""Show and move model versions: `twin versions`, `twin rollback`, `twin release`, `twin export`.
 
-Scope: the tables, moves by hand, which version is meant, what an export says. Out of
-scope: the moves (`twin_resources/registry/`), writing an export
-(`python -m twin_assets.serving.export.export_checkpoint`, which loads torch).
+Scope: the tables, manual moves, the choice of the version, the report of an export.
+Out of scope: the moves (`twin_resources/registry/`), writing an export (`python -m
+twin_assets.serving.export.export_checkpoint`, which loads torch).
 """
 # pyright: strict
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def run_versions(
     settings: Settings, *, author: str, console: Console, as_json: bool = False
 ) -> int:
-    """Print an author's versions, oldest first; returns the exit code."""
+    """Print an author's versions, oldest first; return the exit code."""
     chosen = choose_author(settings, author)
     registry = open_registry(settings)
     if as_json:
@@ -54,7 +54,7 @@ def run_versions(
 
 
 def versions_document(registry: Registry, author: Author) -> dict[str, Any]:
-    """What `twin versions --json` prints; its keys stay (deploy/docs/json.md)."""
+    """Return what `twin versions --json` prints; its keys are stable (deploy/docs/json.md)."""
     versions = registry.versions(author.slug)
     verdicts = verdicts_of(registry, [version.checkpoint for version in versions])
     moves = registry.moves(author.slug)
@@ -112,13 +112,13 @@ def _move_document(move: Move) -> dict[str, Any]:
 def run_rollback(
     settings: Settings, version: str, *, author: str, reason: str, console: Console
 ) -> int:
-    """Bring a retired version back; returns the exit code.
+    """Restore a retired version; return the exit code.
 
     Args:
-        version: `v2`, `2`, or empty for the one that was stable last.
+        version: `v2`, `2`, or empty for the version that was stable last.
 
     Raises:
-        TwinError: there is no such version, or it is not retired.
+        TwinError: the version does not exist or is not retired.
     """
     chosen = choose_author(settings, author)
     registry = open_registry(settings)
@@ -130,12 +130,14 @@ def run_rollback(
 def run_release(
     settings: Settings, version: str, *, author: str, reason: str, console: Console
 ) -> int:
-    """Release a refused or parked version by hand, or one in a shadow trial, which ends; it is
-    marked `forced`. Of the stable version: its prose alone. Returns the exit code.
+    """Release a refused, parked or shadow version by hand; return the exit code.
+
+    The release is marked `forced` and ends a shadow trial. For the stable version it releases only
+    the prose.
 
     Raises:
-        TwinError: there is no such version, it is none of these, or the author has not agreed (a
-            rollback needs no word: that version was released before).
+        TwinError: the version does not exist or is in none of these states, or the author has not
+            consented. A rollback needs no consent, because its version was released before.
     """
     chosen, number = choose_author(settings, author), version_number(version)
     if consented_on(chosen) is None:
@@ -160,10 +162,10 @@ def run_release(
 
 
 def release_now_agreed(settings: Settings, author: str) -> list[Move]:
-    """Release what has passed the gate and waited for the author's word alone; moves made.
+    """Release what passed the gate and waited only for the author's consent; return the moves.
 
-    The author's first model only: beside a stable one a trial decides, in the next run of
-    `released_model`.
+    This covers only the author's first model: beside a stable one, a trial decides in the next run
+    of `released_model`.
     """
     from twin_resources.registry.registry import reconcile
 
@@ -175,7 +177,7 @@ def release_now_agreed(settings: Settings, author: str) -> list[Move]:
 
 
 def _tell(settings: Settings, move: Move, console: Console) -> int:
-    """Say what moved, and record it in the running Dagster, where the release's history is."""
+    """Print the move and record it in the running Dagster, which keeps the release history."""
     console.print(
         f"{move.author} v{move.version}: {move.from_state} → {move.to_state} "
         f"(by {move.actor}: {move.reason})",
@@ -194,14 +196,14 @@ def _tell(settings: Settings, move: Move, console: Console) -> int:
             "version": move.version,
             "actor": move.actor,
             "reason": move.reason,
-            "move": move.number,  # by it the sensor `canary_verdict` knows what was told
+            "move": move.number,  # identifies reported moves for the sensor `canary_verdict`
         },
     )
     return 0
 
 
 def verdicts_of(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
-    """The newest verdict of each checkpoint that has one."""
+    """Return the newest verdict of each checkpoint that has one."""
     gate_version = registry.gate_version()
     verdicts = {
         checkpoint: registry.verdict(checkpoint, gate_version) for checkpoint in checkpoints
@@ -210,10 +212,10 @@ def verdicts_of(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verd
 
 
 def version_number(version: str) -> int:
-    """`v2` or `2` as a number.
+    """Return the number of `v2` or `2`.
 
     Raises:
-        TwinError: it is neither.
+        TwinError: the text is neither.
     """
     try:
         return int(version.removeprefix("v"))
@@ -226,7 +228,7 @@ def version_number(version: str) -> int:
 
 
 def actor() -> str:
-    """Who types: kept with every move and every request."""
+    """Return the user who runs the command; it is kept with every move and every request."""
     return f"command:{getpass.getuser()}"
 
 
@@ -245,15 +247,16 @@ def run_export(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Export one version; returns the exit code.
+    """Export one version; return the exit code.
 
     Args:
         version: `v2`, `2`, or empty for the stable one.
         wanted: `adapter`, `merged`, `gguf-adapter` or `gguf`.
-        into: a folder that does not exist; None: `<author>-v2-<format>` here.
+        into: a folder that does not exist yet, or None for `<author>-v2-<format>` in the current
+            folder.
 
     Raises:
-        TwinError: there is no such version, it may not leave (tainted), or the export failed.
+        TwinError: the version does not exist, may not be exported (tainted), or the export failed.
     """
     chosen = choose_author(settings, author)
     model = version_to_export(open_registry(settings), chosen.slug, version)
@@ -278,10 +281,10 @@ def run_export(
 
 
 def version_to_export(registry: Registry, author: str, version: str) -> ModelVersion:
-    """The version that is meant; empty: the stable one.
+    """Return the requested version, or the stable one if `version` is empty.
 
     Raises:
-        TwinError: there is none, or it may not leave: it was trained on something forgotten since.
+        TwinError: there is none, or it may not be exported: its training data was since forgotten.
     """
     model = _version(registry, author, version)
     if model.tainted:
@@ -329,10 +332,10 @@ def write_export(
     verify: bool,
     console: Console,
 ) -> dict[str, Any]:
-    """Export a version in a process of its own, which loads torch; gives that process's answer.
+    """Export a version in a separate process, which loads torch; return that process's answer.
 
     Raises:
-        TwinError: it failed; in its own words.
+        TwinError: the export failed; the error carries the process's own words.
     """
     arguments = [MODULE, model.folder, str(folder), "--format", wanted, "--dtype", dtype]
 
@@ -346,10 +349,10 @@ def write_export(
 
 
 def answer_of(ended: Finished) -> dict[str, Any]:
-    """The module's answer: its last line, because libraries write warnings to standard output too.
+    """Return the module's answer: its last line, because libraries print warnings before it.
 
     Raises:
-        TwinError: it ended without an answer, or answered with an error; in its own words.
+        TwinError: the module ended without an answer or answered with an error, which is passed on.
     """
     try:
         answer: dict[str, Any] = json.loads(ended.output.strip().rpartition("\n")[2])

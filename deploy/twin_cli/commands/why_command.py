@@ -1,8 +1,8 @@
-"""`twin why`: what became of an author's votes, and what the loop decided because of them.
+"""Run `twin why`: show what became of an author's votes and which decisions followed.
 
-Scope: the summary, its plot in characters and its tables. Out of scope: settling
-votes (`quality/ledger`), deciding (`statistics/retraining.py`), a status' lines
-(`author_quality.py`).
+Scope: the summary, its plot in characters and its tables.
+Out of scope: settling votes (`quality/ledger`), deciding (`statistics/retraining.py`), the lines of
+a status (`author_quality.py`).
 """
 # pyright: strict
 
@@ -40,10 +40,10 @@ _HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
 def run_why(settings: Settings, author: str, *, as_json: bool, console: Console) -> int:
-    """Print what became of an author's votes; returns the exit code.
+    """Print what became of an author's votes; return the exit code.
 
     Raises:
-        TwinError: there is no such author, or the state store does not open.
+        TwinError: the author does not exist, or the state store does not open.
     """
     chosen = choose_author(settings, author)
     with closing(State.open(settings.state_address)) as state, state.reading() as connection:
@@ -58,7 +58,7 @@ def run_why(settings: Settings, author: str, *, as_json: bool, console: Console)
 def summary_of(
     connection: sa.Connection, author: Author, rules: LoopRules, *, now: float
 ) -> dict[str, Any]:
-    """The object of `--json`.
+    """Return the object that `--json` prints.
 
     Args:
         now: seconds since the epoch.
@@ -91,7 +91,7 @@ def summary_of(
 
 
 def days_of(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
-    """Each of the last 90 days that has values, oldest first: date, mean, how many, version."""
+    """Return each of the last 90 days that has values, oldest first: date, mean, count, version."""
     days: dict[int, list[DaySum]] = {}
     for one in sums:
         days.setdefault(one.day, []).append(one)
@@ -109,7 +109,7 @@ def days_of(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
 
 
 def plot_of(days: Sequence[dict[str, Any]]) -> str:
-    """One character a day: its height is the mean, from 0 to 1; a day without values is a space."""
+    """Return one character per day, as high as the mean from 0 to 1, or a space without values."""
     heights: dict[int, str] = {}
     for one in days:
         place = round(min(1.0, max(0.0, one["mean"])) * (len(_HEIGHTS) - 1))

@@ -1,13 +1,13 @@
-"""`twin demo-loop`: the loop closed once, with a simulated reader and a service really broken.
+"""Run `twin demo-loop`: close the loop once with a simulated reader and a truly broken service.
 
-Scope: the steps in their order, and waiting for what the sensor and Dagster do by
-themselves. Out of scope: deciding anything (sensor, gate and trial do), the reader's rule
-(`subjects.py`), the settings that make it quick (`home.py`).
+Scope: the order of the steps, and waiting for what the sensor and Dagster do on their own.
+Out of scope: decisions (the sensor, the gate and the trial make them), the reader's rule
+(`subjects.py`), the settings that shorten the loop (`home.py`).
 
-Every step is real: two trainings by DeepSpeed beside the first one, the gate, the proxy, the trace
-store, the sensor in Dagster's daemon. What is staged is said (`STAGED`): the reader is simulated,
-the provider of the paid model is, and one training is given shuffled answers on purpose and forced
-past the gate that refused it.
+Every step is real: two trainings by DeepSpeed after the first one, the gate, the proxy, the trace
+store, and the sensor in Dagster's daemon. The demo announces its staged parts (`STAGED`): the
+reader and the paid model's provider are simulated, and one training deliberately gets shuffled
+answers and is forced past the gate that refused it.
 """
 # pyright: strict
 
@@ -64,7 +64,7 @@ from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.settings import PACES, Settings
 
 STAGES = 7
-MAX_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor 1.1 a score
+MAX_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor of 1.1 per score
 STAGED = (
     "staged: the reader (it asks held-out questions and counts words, a rule that no gate and no "
     "trial uses), each score a reader of its own; the training on shuffled answers, and prose, "
@@ -73,19 +73,20 @@ STAGED = (
 AFTER = 30
 SPOIL = "shuffled_answers"
 ACTOR = "demo"
-ALARM_WITHIN_S = 180.0  # after the last score; without one the demo says so
+ALARM_WITHIN_S = 180.0  # after the last score; the demo reports a missing alarm
 RECEIPT = "receipt.json"
 Found = TypeVar("Found")
 
 
 def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | None = None) -> int:
-    """Run the demo; returns 0 when every step happened, else 1. Its stack stays up.
+    """Run the demo; return 0 if every step happened, else 1. Its stack stays up.
 
     Args:
-        unhurried: train and judge as outside the demo, and let the gate release: 35 minutes.
+        unhurried: whether to train and judge as outside the demo and let the gate release; this
+            takes 35 minutes.
 
     Raises:
-        TwinError: a step could not be taken at all; the receipt holds those before it.
+        TwinError: a step could not be taken at all; the receipt holds the steps before it.
     """
     clock = clock or StageClock(stages=STAGES)
     settings = demo_settings(home, unhurried=unhurried)
@@ -113,7 +114,7 @@ def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | 
 
 
 def _begin_anew(settings: Settings, clock: StageClock) -> None:
-    """End a former demo and remove what it left, except weights."""
+    """End an earlier demo and remove what it left, except the weights."""
     end_stack(settings, log=clock.say)
     for path in settings.home.iterdir():
         if path.name == "weights":
@@ -125,18 +126,18 @@ def _begin_anew(settings: Settings, clock: StageClock) -> None:
 
 
 class _Demo:
-    """One run; each step fills its part of the receipt."""
+    """One run of the demo; each step fills its part of the receipt."""
 
     def __init__(
         self, settings: Settings, author: Author, clock: StageClock, quicker: Mapping[str, str]
     ) -> None:
         self.settings, self.author, self.clock = settings, author, clock
         self.receipt = Receipt(settings=quicker)
-        self.last_bad_score = 0.0  # of the monotonic clock
+        self.last_bad_score = 0.0  # on the monotonic clock
         self.registry: Registry = open_registry(settings)
 
     def run(self) -> None:
-        """All steps."""
+        """Run all steps."""
         quicker = ", ".join(f"{name}={value}" for name, value in self.receipt.settings.items())
         self.clock.say(STAGED)
         self.clock.say(f"quicker than a real loop by: {quicker}")
@@ -172,7 +173,7 @@ class _Demo:
 
     def _first_model(self) -> None:
         options = UpOptions(path=posts_folder(self.settings), home=self.settings.home, detach=True)
-        # `up` has stages of its own; ours go on where they were.
+        # `up` counts its own stages; the demo's count continues afterwards.
         code = run_up(options, clock=StageClock(self.clock.console))
         if code == 0:
             code = run_wait(self.settings, author=self.author.slug, timeout_s=None)
@@ -200,7 +201,7 @@ class _Demo:
         for reason in self.receipt.refused:
             self.clock.say(f"the gate refuses it: {reason}")
         broken = self.registry.versions(self.author.slug)[-1]
-        if broken.state == "candidate":  # its blocking checks ended the run before the release
+        if broken.state == "candidate":  # the blocking checks ended the run before the release
             reconcile(
                 self.registry,
                 self.author.slug,
@@ -221,7 +222,7 @@ class _Demo:
         self._wait_until_served(broken.version)
 
     def _alarm(self) -> None:
-        """What the sensor said; the last scores may still be on their way to it."""
+        """Record the sensor's alarm; it may not have received the last scores yet."""
         until = time.monotonic() + ALARM_WITHIN_S
         while not (alarm := self._alarms()):
             ensure_alive(self.stack)
@@ -236,7 +237,7 @@ class _Demo:
 
     def _retrained(self) -> None:
         if not self._alarms():
-            return  # it was told, and is a step that did not happen
+            return  # already reported; the step counts as missing
         run = self._wait_for(self._quality_run, "the run of the alarm")
         self.clock.say(f"started by the sensor: {self._page(run.run_id)}")
         followed = follow(
@@ -294,10 +295,10 @@ class _Demo:
         }
 
     def _scored(self, count: int, read: Callable[..., list[RatedAnswer]]) -> list[RatedAnswer]:
-        """What the reader scored, with a bar.
+        """Return the answers that the reader scored; show a bar meanwhile.
 
         Args:
-            read: of the reader, with all but `on_score`.
+            read: a method of the reader with every argument but `on_score` bound.
         """
         scores: list[float] = []
         with self.clock.bar("reading") as bar:
@@ -316,7 +317,7 @@ class _Demo:
         return rated
 
     def _stable(self) -> str:
-        """The name of the version that answers."""
+        """Return the name of the version that answers."""
         stable = self.registry.stable(self.author.slug)
         if stable is None:
             raise TwinError(
@@ -327,7 +328,7 @@ class _Demo:
         return f"v{stable.version}"
 
     def _wait_until_certified(self, version: str) -> None:
-        """Until the sensor holds a baseline of that version's scores."""
+        """Wait until the sensor holds a baseline of that version's scores."""
         slug = self.author.slug
 
         def certified() -> bool:
@@ -339,7 +340,7 @@ class _Demo:
         self.clock.say(f"the sensor has certified {version} by its scores")
 
     def _wait_until_served(self, version: int) -> None:
-        """Until a version answers, in prose, which the gate may not have released."""
+        """Wait until a version answers in prose, which the gate may not have released."""
         item = self.registry.get(self.author.slug, version)
         release = self.registry.prose(item)
         if release.why_not and not release.forced:
@@ -348,7 +349,7 @@ class _Demo:
             self.clock.say(f"its prose is forced past the gate: {release.why_not}")
         name = f"{self.author.slug}/v{version}"
         self._wait_for(lambda: server_is_ready(self.settings, name), f"the server of {name}")
-        time.sleep(2.0)  # the gateway reads the new policy within one
+        time.sleep(2.0)  # the gateway reads the new policy within one second
 
     def _wait_for(self, look: Callable[[], Found | None], what: str) -> Found:
         until, progress = time.monotonic() + MAX_WORKING_S, ProgramProgress()
@@ -368,7 +369,7 @@ class _Demo:
             time.sleep(1.0)
 
     def _alarms(self) -> list[AlarmRecord]:
-        """Oldest first."""
+        """Return the author's alarms, oldest first."""
         with self.registry.state.reading() as connection:
             return list(reversed(alarm_records.of_author(connection, self.author.slug)))
 

@@ -1,12 +1,14 @@
-"""The simulated reader of the demo: asks, sees question and answer, and scores by a fixed rule.
+"""Simulate the demo's reader, who asks, reads the answer and scores it by a fixed rule.
 
-Scope: the questions, posting the score. Out of scope: the rule (`subjects.py`), what
-the scores lead to. The questions are held out: no version was trained on their posts, which the
-twin may show as any other. The rule knows neither version nor time nor phase, and is none of the
-judges by which gate and trial decide. It looks at what the model wrote: the author's own sentences
-above it name the subject whoever answers, and with them a model of shuffled answers had .98 where
-the good one had .99. Every score is marked `simulated`, and each comes from a reader of its own, so
-that each is a settled value.
+Scope: the questions, posting the score.
+Out of scope: the rule (`subjects.py`), the consequences of the scores.
+
+The questions are held out: no version was trained on their posts, though the twin may show them
+like any other. The rule does not depend on version, time or phase, and is none of the judges by
+which gate and trial decide. It rates only the text that the model wrote. The author's own sentences
+above it name the subject whichever model answers: with them, a model of shuffled answers scored .98
+where the good one scored .99. Every score is marked `simulated` and comes from a separate reader,
+so that each is a settled value.
 """
 # pyright: strict
 
@@ -29,13 +31,13 @@ from twin_resources.settings import Settings, load_secrets
 
 AT_ONCE = 2
 MIN_QUESTIONS = 10
-QUESTIONS = 60  # as many as a trial replays; they are asked again and again, as popular ones are
+QUESTIONS = 60  # as many as a trial replays; they are repeated, as popular questions are
 SEED = 20
 
 
 @dataclass(frozen=True)
 class RatedAnswer:
-    """One answer and what the reader gave it, in [0, 1]."""
+    """One answer and the reader's score, in [0, 1]."""
 
     question: str
     version: str
@@ -44,11 +46,11 @@ class RatedAnswer:
 
 
 class SimulatedReader:
-    """Asks up to `QUESTIONS` held-out ones in a fixed order, the first again after the last.
+    """A reader who asks up to `QUESTIONS` held-out questions in a fixed order, repeatedly.
 
     Raises:
-        TwinError: the author has no dataset, or too few held-out questions that are about something
-            the rule can find.
+        TwinError: the author has no dataset, or too few held-out questions whose subject the rule
+            can find.
     """
 
     def __init__(self, settings: Settings, endpoints: Endpoints, author: Author) -> None:
@@ -59,16 +61,16 @@ class SimulatedReader:
     def read(
         self, count: int, *, on_score: Callable[[RatedAnswer], object], until: Callable[[], bool]
     ) -> list[RatedAnswer]:
-        """Ask and score up to `count` questions; ends early once `until` says so."""
+        """Ask and score up to `count` questions; stop early once `until` returns True."""
         return self._read(count, lambda rated: count - len(rated), on_score=on_score, until=until)
 
     def read_of(
         self, version: str, count: int, *, on_score: Callable[[RatedAnswer], object]
     ) -> list[RatedAnswer]:
-        """Ask and score until `count` answers are that version's; twice as many questions at most.
+        """Ask and score until `count` answers are that version's, within twice as many questions.
 
-        Some are nobody's: where no post is near enough, it is said that the author has not written
-        about it, and such a score is no value of a version.
+        Some answers come from no version: if no post is near enough, the answer is that the author
+        has not written about it, and its score is not a version's value.
         """
 
         def wanting(rated: list[RatedAnswer]) -> int:
@@ -96,7 +98,7 @@ class SimulatedReader:
 
     def _ask_and_score(self, number: int) -> RatedAnswer:
         asked = self._questions[number % len(self._questions)]
-        admin = load_secrets(self._settings).gateway_master_key  # may name readers
+        admin = load_secrets(self._settings).gateway_master_key  # this key may name readers
         client = make_client(self._endpoints.gateway, admin)
         answer = ask(client, asked.question, model=f"twin/{self._author.slug}")
         score = rated(asked, prose_of(answer.text))
@@ -111,10 +113,10 @@ class SimulatedReader:
 
 
 def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]:
-    """The questions of an author's held-out posts, in a fixed drawn order.
+    """Return the questions of an author's held-out posts, in a fixed random order.
 
     Raises:
-        TwinError: there is no dataset, or it holds fewer than `MIN_QUESTIONS` of them.
+        TwinError: there is no dataset, or it has fewer than `MIN_QUESTIONS` of them.
     """
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables

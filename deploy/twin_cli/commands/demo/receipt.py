@@ -1,7 +1,7 @@
-"""What the demo saw, step by step: kept as a file, shown as a table.
+"""Record what the demo observed, step by step, as a file and as a table.
 
-Scope: the values, the file, the table, and which step did not happen.
-Out of scope: making it happen (`loop.py`).
+Scope: the values, the file, the table, and the missing steps.
+Out of scope: the steps themselves (`loop.py`).
 """
 # pyright: strict
 
@@ -20,12 +20,12 @@ from twin_cli.commands.clock import duration
 from twin_resources.atomic_writes import replace_file
 
 SCHEMA = 1
-HURRY = "trial_prompts"  # with it, the questions of the demo are enough for a trial
+HURRY = "trial_prompts"  # with this setting, the demo's questions are enough for a trial
 
 
 @dataclass
 class PhaseQuality:
-    """Scores of one phase: how many, their mean in [0, 1], and which version answered."""
+    """The scores of one phase: their number, their mean in [0, 1], and the answering version."""
 
     scores: int = 0
     mean: float = 0.0
@@ -37,15 +37,18 @@ class Receipt:
     """Everything that the demo has to show; an empty field is a step that did not happen.
 
     Attributes:
-        settings: what makes the demo quicker than a real loop.
-        refused: claims of the gate that refused the broken model, in words.
-        forced: the move by which it was released all the same.
-        alarms: number of alarms; `e_value` of `threshold` at the first.
-        run_id: of the retraining; `runs`: how many there were.
-        gate: claim → in words, of the model that it made.
-        trial: evidence of the promotion; empty where the gate alone released it (`--unhurried`).
-        recovered_s: from the last bad score to the new version answering.
-        seconds: step → how long it took.
+        settings: the settings that make the demo faster than a real loop.
+        refused: the gate's claims that refused the broken model, in words.
+        forced: the move that released it anyway.
+        alarms: the number of alarms.
+        e_value, threshold: the values at the first alarm.
+        runs: the number of retrainings.
+        run_id: the retraining's run.
+        gate: claim → its result in words, for the retrained model.
+        trial: the evidence of the promotion, or empty if the gate alone released it
+            (`--unhurried`).
+        recovered_s: the seconds from the last bad score until the new version answers.
+        seconds: step → its duration.
     """
 
     settings: Mapping[str, str]
@@ -69,7 +72,7 @@ class Receipt:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
     def missing(self) -> list[str]:
-        """The steps that did not happen, in words; empty: the loop has closed."""
+        """Return the steps that did not happen, in words, or an empty list if the loop closed."""
         checks = {
             "the first model was scored": self.before.scores > 0,
             "the gate refused the broken model for its topic": any(
@@ -90,7 +93,7 @@ class Receipt:
 
 
 def quality_of(scores: Sequence[float], versions: Sequence[str]) -> PhaseQuality:
-    """The phase in which these were given."""
+    """Return the quality of the phase with these scores and versions."""
     if not scores:
         return PhaseQuality()
     answered = statistics.mode(versions)
@@ -98,13 +101,13 @@ def quality_of(scores: Sequence[float], versions: Sequence[str]) -> PhaseQuality
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
-    """Write it as JSON, readable by its owner only."""
+    """Write the receipt as JSON, readable only by its owner."""
     document = {"schema": SCHEMA, **asdict(receipt), "missing": receipt.missing()}
     replace_file(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def receipt_table(receipt: Receipt) -> Table:
-    """The receipt for a terminal."""
+    """Return the receipt as a table for a terminal."""
     table = Table(title="The loop, closed once", show_header=False, title_justify="left")
     table.add_column("what", no_wrap=True)
     table.add_column("found")

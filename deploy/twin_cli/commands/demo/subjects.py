@@ -1,17 +1,18 @@
-"""The rule of the demo's reader: does an answer name what was asked about, and say more?
+"""Score an answer for the demo: does it name the question's subject, and say more?
 
-Scope: what a question is about, and the score of an answer. Out of scope: asking
-(`reader.py`), judges (`twin_resources/quality/judges`): gate and trial decide by embeddings, style
-and shared passages, this rule counts words and knows none of them, nor which version answered.
+Scope: the subject of a question, and the score of an answer.
+Out of scope: asking (`reader.py`), judges (`twin_resources/quality/judges`): gate and trial decide
+by embeddings, style and shared passages. This rule counts words and uses none of those, nor the
+answering version.
 
-A question is about those of its words that the author's own passage has as well and that are
-neither usual in the author's passages nor in the questions (a third, a tenth of them). An answer
-has full marks when it names two of them (one, where there is one) and says twelve further words:
+A question's subjects are its words that are also in the author's own passage and are not common,
+neither in the author's passages (over a third of them) nor in the questions (over a tenth). An
+answer has full marks if it names two subjects (or the only one) and has twelve further words:
 
     score = min(1, named / min(2, subjects)) · min(1, further / 12)
 
 Words are compared by their first six letters, without a plural's s. The author's own passage names
-all subjects by construction, so every question that has one can be answered.
+all subjects by construction, so every question with a subject can be answered.
 """
 # pyright: strict
 
@@ -24,8 +25,8 @@ from dataclasses import dataclass
 
 NAMED_FOR_FULL_MARKS = 2
 FURTHER_WORDS = 12
-USUAL_IN_PASSAGES = 1 / 3  # "the", "and"; of 54 passages: in 18
-USUAL_IN_QUESTIONS = 1 / 10  # "explain", "experience": words of the questions' patterns
+USUAL_IN_PASSAGES = 1 / 3  # "the", "and"; 18 of 54 passages
+USUAL_IN_QUESTIONS = 1 / 10  # "explain", "experience": words from the questions' patterns
 MIN_LETTERS = 3
 STEM_LETTERS = 6
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
@@ -33,10 +34,10 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 
 @dataclass(frozen=True)
 class HeldOutQuestion:
-    """A question that no model was trained on, and what it is about.
+    """A question on which no model was trained, and its subjects.
 
     Attributes:
-        subjects: stems, at least one.
+        subjects: the stems of the subjects, at least one.
     """
 
     question: str
@@ -44,12 +45,12 @@ class HeldOutQuestion:
 
 
 def questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[HeldOutQuestion]:
-    """The questions that are about something the rule can find, each once, in the given order.
+    """Return the questions with a subject that the rule can find, each once, in the given order.
 
     Args:
-        pairs: held-out questions with the author's own passage.
+        pairs: the held-out questions with the author's own passages.
     """
-    passage_of = dict(reversed(pairs))  # of a question that comes twice the first
+    passage_of = dict(reversed(pairs))  # for a repeated question, the first passage
     in_passages = Counter(stem for passage in passage_of.values() for stem in stems(passage))
     in_questions = Counter(stem for question in passage_of for stem in stems(question))
     rare = {
@@ -66,7 +67,7 @@ def questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[HeldOutQue
 
 
 def rated(asked: HeldOutQuestion, prose: str) -> float:
-    """The score of what a model wrote, in [0, 1], four digits; 0 of nothing."""
+    """Return the score of a model's text, in [0, 1], to four digits; empty text scores 0."""
     said = stems(prose)
     named = len(asked.subjects & said)
     further = len(said - stems(asked.question))
@@ -75,7 +76,7 @@ def rated(asked: HeldOutQuestion, prose: str) -> float:
 
 
 def stems(text: str) -> set[str]:
-    """The different words of a text as they are compared."""
+    """Return the distinct words of a text in the form in which they are compared."""
     return set(_stems(_WORD.findall(text)))
 
 

@@ -1,7 +1,7 @@
-"""`twin doctor`: everything a running twin needs, looked at once, each with its remedy.
+"""Run `twin doctor`: check everything a running twin needs, each finding with its remedy.
 
-Scope: the order of the looks, the table, the JSON, the exit code.
-Out of scope: the looks (the other modules of this package), mending.
+Scope: the order of the checks, the table, the JSON, the exit code.
+Out of scope: the checks (the other modules of this package), repairs.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
-    """Look and print; exit code 1 when anything fails, 0 with warnings."""
+    """Run all checks and print them; return 1 if any fails, or 0 with warnings at most."""
     findings = examine(settings)
     failed = any(finding.verdict == "fail" for finding in findings)
     if as_json:
@@ -42,7 +42,7 @@ def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
 
 
 def examine(settings: Settings) -> list[Diagnostic]:
-    """Every finding, in the order in which one fault explains the next."""
+    """Return every finding, ordered so that one fault explains the next."""
     stack = find_stack(settings)
     chosen = settings if stack is None else stack.settings
     running = stack is not None
@@ -74,7 +74,7 @@ def examine(settings: Settings) -> list[Diagnostic]:
 
 
 def document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
-    """What `twin doctor --json` prints; its keys stay (deploy/docs/json.md)."""
+    """Return what `twin doctor --json` prints; its keys are stable (deploy/docs/json.md)."""
     return {
         "home": str(settings.home),
         "ok": all(finding.verdict != "fail" for finding in findings),
@@ -83,7 +83,7 @@ def document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, An
 
 
 def summary(findings: Sequence[Diagnostic]) -> str:
-    """The last line: how many failed and how many want to be known of."""
+    """Return the last line: the number of failures and of warnings."""
     failed = sum(finding.verdict == "fail" for finding in findings)
     warned = sum(finding.verdict == "warn" for finding in findings)
     if not failed and not warned:

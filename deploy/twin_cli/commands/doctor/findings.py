@@ -1,6 +1,7 @@
-"""One line of `twin doctor`: what was looked at, how it is, what was found, what mends it.
+"""Define one line of `twin doctor`: the check, its verdict, the finding and the remedy.
 
-Scope: the value and the words of a check that met an error. Out of scope: looking.
+Scope: the value, and the wording of a check that raised an error.
+Out of scope: the checks.
 """
 # pyright: strict
 
@@ -13,17 +14,17 @@ from typing import Literal
 from twin_resources.errors import TwinError
 
 Verdict = Literal["ok", "warn", "fail"]
-TIMEOUT_S = 10.0  # of one question to a service: it may compute for others beside a training
+TIMEOUT_S = 10.0  # per request to a service, which a training may slow down
 
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        verdict: `warn`: it works, or will, and a person should know; `fail`: something that was
-            asked for does not work.
-        remedy: what to do about it; empty when it is `ok`.
+        verdict: `warn` if it works, or will, but a person should know; `fail` if something
+            requested does not work.
+        remedy: what to do about it, or empty if the verdict is `ok`.
     """
 
     name: str
@@ -45,15 +46,15 @@ def fail(name: str, found: str, remedy: str) -> Diagnostic:
 
 
 def looked(name: str, look: Callable[[], Iterable[Diagnostic]]) -> list[Diagnostic]:
-    """The findings of one look, an error among them: the others are looked at all the same.
+    """Return the findings of one check, with an error as a finding so that the others still run.
 
     Args:
-        name: of the finding that an error becomes.
+        name: the name of the finding that an error becomes.
     """
     try:
         return list(look())
     except TwinError as error:
         return [fail(name, error.found, error.next_step)]
-    except Exception as error:  # noqa: BLE001 - whoever calls a doctor wants to hear the rest too
+    except Exception as error:  # noqa: BLE001 - the user wants the other findings too
         message = f"could not be looked at: {type(error).__name__}: {error}"
         return [fail(name, message, "report this with the output of `twin --version`")]

@@ -1,7 +1,7 @@
-"""What `twin doctor` finds of the machine and the installation: nothing here needs a stack.
+"""Check the machine and the installation for `twin doctor`; nothing here needs a stack.
 
 Scope: system, packages, graphics card, disk, the home's files and keys.
-Out of scope: what a model needs (`preflight.py` says it before anything is installed).
+Out of scope: the needs of a model (`preflight.py` reports them before the installation).
 """
 # pyright: strict
 
@@ -29,18 +29,18 @@ from twin_resources.processes.graphics_cards import gpus
 from twin_resources.settings import Settings
 
 PROJECT = "llm-twin"
-LITTLE_GB = 5.0  # a training with its checkpoints, and packages of an update
+LITTLE_GB = 5.0  # room for a training with its checkpoints and an update's packages
 PRIVATE = ("secrets.json", "endpoints.json", "env", "servers.json")
 
 
 def look_at_system(_settings: Settings) -> Iterator[Diagnostic]:
-    """System, Python and compiler, as the preflight sees them."""
+    """Check system, Python and compiler, as the preflight does."""
     looks = (preflight.look_at_system, preflight.look_at_python, preflight.look_at_compiler)
     yield from _of_preflight(finding for look in looks for finding in look())
 
 
 def look_at_reranker(settings: Settings) -> Iterator[Diagnostic]:
-    """Whether the reranker that is named can be there; none named: nothing to find."""
+    """Check whether the named reranker can exist; without one, yield nothing."""
     yield from _of_preflight(preflight.look_at_reranker(settings.reranker))
 
 
@@ -53,13 +53,13 @@ def _of_preflight(findings: Iterable[preflight.Finding]) -> Iterator[Diagnostic]
 
 
 def look_at_packages(_settings: Settings) -> Iterator[Diagnostic]:
-    """Whether what the project declares is installed, in versions that it works with."""
+    """Check that the project's requirements are installed in versions that work with it."""
     wrong: list[str] = []
     count = 0
     for line in requirements():
         required = Requirement(line)
         if required.marker is not None and not required.marker.evaluate({"extra": ""}):
-            continue  # of an extra, or of another system
+            continue  # belongs to an extra or to another system
         count += 1
         try:
             version = metadata.version(required.name)
@@ -80,10 +80,10 @@ def look_at_packages(_settings: Settings) -> Iterator[Diagnostic]:
 
 
 def requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[str]:
-    """What the project declares: in its checkout the file, elsewhere what was installed.
+    """Return the project's requirements: in a checkout the file's, elsewhere the installed ones.
 
-    An installation in place keeps the list of its day: after a `git pull` it would miss the new
-    dependency that the code asks for.
+    An editable installation keeps the list from its installation: after a `git pull` it would lack
+    a new dependency.
     """
     declared = root / "pyproject.toml"
     if declared.is_file():
@@ -94,7 +94,7 @@ def requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[
 
 
 def look_at_gpu(_settings: Settings) -> Iterator[Diagnostic]:
-    """Graphics cards, and whether the torch that is installed can use them."""
+    """Check for graphics cards, and whether the installed torch can use them."""
     cards = gpus()
     torch = metadata.version("torch")
     if not cards:
@@ -114,7 +114,7 @@ def look_at_gpu(_settings: Settings) -> Iterator[Diagnostic]:
 
 
 def look_at_disk(settings: Settings) -> Iterator[Diagnostic]:
-    """Room and rights where the home lies."""
+    """Check the free space and the permissions of the home's folder."""
     folder = next(path for path in (settings.home, *settings.home.parents) if path.exists())
     free = shutil.disk_usage(folder).free / preflight.GB
     message = f"{free:.1f} GB free at {folder}"
@@ -134,7 +134,7 @@ def look_at_disk(settings: Settings) -> Iterator[Diagnostic]:
 def look_at_keys(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
-    """The files that hold keys, and the providers' keys that a named model needs."""
+    """Check the files that hold keys, and the provider keys that a named model needs."""
     private = [settings.home / name for name in PRIVATE if (settings.home / name).exists()]
     open_to_others = [path for path in private if stat.S_IMODE(path.stat().st_mode) & 0o077]
     if open_to_others:
@@ -161,7 +161,7 @@ def look_at_keys(
 def look_at_judge(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
-    """Whether the judge that is named can be paid; none named: nothing to find."""
+    """Check whether the named judge can be paid; without one, yield nothing."""
     model = settings.judge_model
     if not model:
         return
@@ -185,7 +185,7 @@ def look_at_judge(
 
 
 def look_at_authors(settings: Settings) -> Iterator[Diagnostic]:
-    """The authors' files, and whether their folders are there."""
+    """Check the authors' files, and whether their folders exist."""
     slugs = author_slugs(settings)
     if not slugs:
         yield warn("authors", f"none in {settings.home}", "`twin up PATH --author NAME`")

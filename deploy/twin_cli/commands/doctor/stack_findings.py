@@ -1,7 +1,7 @@
-"""What `twin doctor` finds of the stack: its programs, its ports, and what answers on them.
+"""Check the stack for `twin doctor`: its programs, its ports and the services on them.
 
-Scope: one look at each over the interface that its users speak.
-Out of scope: readiness while a stack starts (`processes/programs.py`), mending anything.
+Scope: one check of each through the interface that its users use.
+Out of scope: readiness while a stack starts (`processes/programs.py`), repairs.
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ ON_WHICH = {"gateway": "gateway", "dagster": "dagster-webserver", "traces": "tra
 
 
 def look_at_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
-    """Whether it runs, and every program of the supervisor."""
+    """Check whether the stack runs, and every program of the supervisor."""
     if stack is None:
         record = read_record(settings)
         if record is not None and record.supervisor is not None:
@@ -60,7 +60,7 @@ def look_at_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnosti
 def look_at_ports(
     settings: Settings, stack: Stack | None, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
-    """Who listens where the services do, or will."""
+    """Check that the stack listens on its services' ports, or that they are free if none runs."""
     chosen = stack.settings if stack is not None else settings
     left = _ports_left(settings) if stack is None else frozenset[int]()
     taken: list[str] = []
@@ -91,19 +91,19 @@ def look_at_ports(
 
 
 def _ports_left(settings: Settings) -> frozenset[int]:
-    """Where programs listen that a crashed stack has left without a supervisor."""
+    """Return the ports on which programs of a crashed stack listen without a supervisor."""
     record = read_record(settings)
     left = marked_processes(record.instance) if record is not None else []
     ports: set[int] = set()
     for process in left:
-        with suppress(psutil.Error):  # it has ended meanwhile
+        with suppress(psutil.Error):  # the process ended meanwhile
             listening = process.net_connections()
             ports |= {one.laddr.port for one in listening if one.status == psutil.CONN_LISTEN}
     return frozenset(ports)
 
 
 def look_at_dagster(stack: Stack) -> Iterator[Diagnostic]:
-    """Webserver and code location."""
+    """Check the webserver and the code location."""
     from twin_resources.processes.dagster_http import DagsterHTTP
 
     address = urls(stack.settings)["dagster"]
@@ -117,7 +117,7 @@ def look_at_dagster(stack: Stack) -> Iterator[Diagnostic]:
 
 
 def look_at_gateway(stack: Stack) -> Iterator[Diagnostic]:
-    """The endpoint, with the key that `endpoints.json` holds."""
+    """Check the endpoint with the key from `endpoints.json`."""
     import httpx
 
     address = urls(stack.settings)["gateway"]
@@ -143,7 +143,7 @@ def look_at_gateway(stack: Stack) -> Iterator[Diagnostic]:
 
 
 def look_at_models(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
-    """The model servers: the fleet's own, or the one that TWIN_MODEL_SERVER_URL names."""
+    """Check the model servers: the fleet's own, or the one in TWIN_MODEL_SERVER_URL."""
     if settings.model_server_url:
         yield from _named_server(settings)
     if stack is None or settings.model_server_url:

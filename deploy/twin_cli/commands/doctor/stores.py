@@ -1,7 +1,7 @@
-"""What `twin doctor` finds where things are kept: state, tables, traces, and what waits for them.
+"""Check the stores for `twin doctor`: state, tables, traces and the outbox.
 
-Scope: one short question to each store, which changes nothing there.
-Out of scope: the stores, their words (an error of theirs is passed on as it is).
+Scope: one short request to each store, which changes no data of the home.
+Out of scope: the stores and their wording (their errors are passed on unchanged).
 """
 # pyright: strict
 
@@ -32,11 +32,11 @@ from twin_resources.storage.storage_faults import (
 )
 
 S3 = "s3://"
-WAITS_S = 120.0  # the relay sends within a second; two minutes are a fault and no rest
+WAITS_S = 120.0  # the relay sends within a second, so two minutes mean a fault
 
 
 def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
-    """The state store: a SQLite file of the home, or PostgreSQL."""
+    """Check the state store: a SQLite file of the home, or PostgreSQL."""
     import sqlalchemy as sa
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -89,7 +89,7 @@ def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def look_at_tables(settings: Settings) -> Iterator[Diagnostic]:
-    """Where the Lance tables lie: a folder, or S3."""
+    """Check the storage of the Lance tables: a folder, or S3."""
     if not settings.tables_base.startswith(S3):
         folder = Path(settings.tables_base)
         if not folder.exists():
@@ -106,7 +106,7 @@ def look_at_tables(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _tables_in_bucket(settings: Settings) -> Iterator[Diagnostic]:
-    """Boto3 lists the bucket; Lance, which has a client of its own, writes and reads a table."""
+    """Check the bucket: boto3 lists it, and Lance's own client writes and reads a table."""
     from twin_resources.storage.object_store import endpoint_of, look_at
 
     objects = look_at(settings.tables_base, timeout_s=TIMEOUT_S)
@@ -126,10 +126,10 @@ def _tables_in_bucket(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _try_table(base: str) -> None:
-    """Write a table of one row to the bucket, read it, and delete it with all its versions.
+    """Write a one-row table to the bucket, read it, and delete it with all its versions.
 
     Raises:
-        TwinError: what failed, and why.
+        TwinError: one of these steps failed; the error says which and why.
     """
     from twin_resources.erasure.object_versions import bucket_at
 
@@ -137,7 +137,7 @@ def _try_table(base: str) -> None:
     arrow: Any = import_module("pyarrow")
     name = f"_doctor-{secrets.token_hex(8)}"
     uri, row = f"{base}/{name}/row.lance", arrow.table({"number": [1]})
-    # a wrong address is wrong at the third time too
+    # a retry does not fix a wrong address
     options = {"client_max_retries": "0", "connect_timeout": f"{TIMEOUT_S:.0f}s"}
     bucket = bucket_at(base)
     tried = "write, read and delete a small table"
@@ -158,7 +158,7 @@ def _try_table(base: str) -> None:
 
 
 def _opened_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
-    """How many tables are whole, and a line for each that is not."""
+    """Return the number of intact tables, and a finding for each damaged one."""
     from twin_resources.storage.tables.store import open_table, table_folders, tables_in
     from twin_resources.storage.tables.wholeness import check_indexes, check_table
 
@@ -182,7 +182,7 @@ def _opened_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
 
 
 def look_at_databases(settings: Settings) -> Iterator[Diagnostic]:
-    """Every SQLite file of the home: traces, outbox, state, Dagster's records."""
+    """Check every SQLite file of the home: traces, outbox, state, Dagster's records."""
     from twin_resources.storage.state.database_files import check_database, databases_in
 
     but = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
@@ -195,7 +195,7 @@ def look_at_databases(settings: Settings) -> Iterator[Diagnostic]:
         except StorageFault as fault:
             faults.setdefault(type(fault), []).append(fault)
     for kind, found in faults.items():
-        if kind in {DiskFull, ReadOnly, Away} and len(found) > 1:  # one cause, and one cure
+        if kind in {DiskFull, ReadOnly, Away} and len(found) > 1:  # one cause and one remedy
             others = f", and {counted(len(found) - 1, 'other database', 'other databases')} there"
             yield fail("databases", found[0].found + others, found[0].next_step)
         else:
@@ -204,10 +204,10 @@ def look_at_databases(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def look_at_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
-    """Langfuse, or the embedded trace store: does it answer, and do the keys open it.
+    """Check that Langfuse or the embedded trace store answers and accepts the keys.
 
     Args:
-        is_running: the stack; the embedded store is a program of it.
+        is_running: whether the stack runs; the embedded store is one of its programs.
     """
     from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
     from twin_resources.observability.langfuse.connection import trace_store
@@ -243,7 +243,7 @@ def look_at_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnost
 
 
 def trace_store_named_whole(settings: Settings) -> None:
-    """Do nothing, unless a Langfuse is named in part.
+    """Raise an error if a Langfuse is configured only in part.
 
     Raises:
         TwinError: some of the three variables are missing.
@@ -255,7 +255,7 @@ def trace_store_named_whole(settings: Settings) -> None:
 
 
 def look_at_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
-    """What waits for the trace store, and what it would not take."""
+    """Check what waits for the trace store, and what it refused."""
     from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 
     path = outbox_path(settings)
@@ -286,7 +286,7 @@ def look_at_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnost
 
 
 def look_at_trainer(settings: Settings) -> Iterator[Diagnostic]:
-    """Ray, where it is named."""
+    """Check Ray, if it is the training backend."""
     if settings.train_backend != "ray":
         return
     httpx: Any = import_module("httpx")
