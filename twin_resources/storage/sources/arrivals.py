@@ -1,8 +1,8 @@
 """Decide whether changes at an author's sources need an import, and which run makes it.
 
 Scope: the decision, as a pure function of the remembered state, the current state and the runs of
-the last change. Out of scope: interpreting those runs (`one_run`), listing (`listing`), polling
-(`polling`), dagster.
+the last change. Out of scope: interpreting those runs (`idempotent_launch.py`), listing
+(`listing.py`), polling (`polling.py`), dagster.
 
 A change is launched once. Its key contains a number that only grows, because Dagster never starts
 the same key twice and a folder can return to an earlier state. A failed run is tried again under a
