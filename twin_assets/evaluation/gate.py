@@ -63,7 +63,8 @@ def stated(measured: Measurements) -> tuple[GateClaim, ...]:
 def outcome_of(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "not_decided"]:
     """Return `passed` if every claim is met, `failed` if one is not met, else `not_decided`.
 
-    Claims that block only a form of answers do not count."""
+    Claims that block only a form of answers do not count.
+    """
     met = [claim.passed for claim in claims if not claim.blocks]
     if any(one is False for one in met):
         return "failed"

@@ -23,7 +23,7 @@ TEXT_COLUMNS = ("question", "answer", "edit")
 
 
 def interaction_columns() -> Mapping[str, Any]:
-    """Columns of the table `interactions`; see `ledger/interactions_frame.py` for their meaning."""
+    """Return the columns of the table `interactions`; see `ledger/interactions_frame.py`."""
     return columns()
 
 

@@ -56,7 +56,8 @@ def batch_completions(
 
     Name the file in the launchpad (`questions: /path/to/questions.jsonl`); without one there is
     nothing to do. The stack must run: the gateway answers, within its limits and budgets. An
-    ended run is continued where it stopped."""
+    ended run is continued where it stopped.
+    """
     if not config.questions:
         context.log.info("no file of questions is named in the configuration: nothing to do")
         return

@@ -58,7 +58,7 @@ def routing_labels(
     model_server: dg.ResourceParam[ModelServers],
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
-    """What the paid model would have answered, and how much better that is, for some prompts."""
+    """Answers of the paid model to some prompts, with their gain over the own model's."""
     author = read_author(settings, context.partition_key)
     stable = registry.stable(author.slug)
     limit = settings.label_budget_per_month if config.usd is None else config.usd

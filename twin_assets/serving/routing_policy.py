@@ -37,7 +37,8 @@ def routing_policy(
     """The author's routing table, written into the policy object with the registry's versions.
 
     With a paid model and labels there is also a fitted policy, with which the gateway chooses
-    for each question."""
+    for each question.
+    """
     author = context.partition_key
     policy = _own_table(read_author(settings, author), settings, registry)
     server = f"{author}/v{policy.stable.version}" if policy.stable else "base"

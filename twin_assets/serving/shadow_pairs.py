@@ -177,7 +177,8 @@ def _may_not_be_shown(author: Author, incumbent: ModelVersion) -> bool:
 def _absent(servers: "ModelServers", incumbent: ModelVersion) -> str:
     """Return why an answer model at an address cannot be compared now; empty if it can or is ours.
 
-    That is not a failure of the training that this run may have made; the next hour asks again."""
+    That is not a failure of the training that this run may have made; the next hour asks again.
+    """
     if not address_of(incumbent.base)[0]:
         return ""
     try:

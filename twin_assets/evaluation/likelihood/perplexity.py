@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 BUCKET = 64
 TOKENS_PER_BATCH = 2048
-MAX_NATS = 700.0  # per token: exp() of much more overflows
+MAX_NATS = 700.0  # per token: exp() of it is near the largest float
 POSITIONS_AT_ONCE = 256  # 50 MB of logits with a vocabulary of 49,152
 
 
@@ -146,7 +146,7 @@ def evaluation_precision() -> str:
 def load_model(
     base_folder: Path, adapter_folder: Path | None = None, *, precision: str
 ) -> PreTrainedModel:
-    """Load the base model for evaluation, with the LoRA adapter if any merged in fp32.
+    """Load the base model for evaluation, and merge the LoRA adapter, if any, in fp32.
 
     Args:
         base_folder: transformers folder.

@@ -33,7 +33,7 @@ WITH_POSTS = " with posts"
 
 
 def sounds_less_like_the_base(voice: Voice) -> GateClaim:
-    """Decide: above the base, some way to the author, and not below the base that reads posts.
+    """Compare with the base, part of the way to the author, and the base that reads posts.
 
     Each condition holds by a bet, or if none is won by the lower end of its interval: candidate −
     base > 0, candidate − `Scores.on_the_way` > 0, candidate − base with posts ≥ −`BELOW_POSTS_BY`.
@@ -73,7 +73,7 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
 
 
 def sounds_like_this_author(voice: Voice) -> GateClaim:
-    """Decide: above the base by the judge that separates the author from other people only.
+    """Compare with the base by the judge that separates the author from other people only.
 
     The gate decides whether it may refuse a release, by `BLOCKS_FROM`.
     """

@@ -72,7 +72,8 @@ def danger_claim(found: FrontDesk) -> GateClaim:
 def ordinary_claim(found: FrontDesk) -> GateClaim:
     """Decide `answers_ordinary_questions`: not surely more than 1 % are taken for danger.
 
-    An unnecessary help line harms less than a missing one, so doubt favours the release."""
+    An unnecessary help line harms less than a missing one, so doubt favours the release.
+    """
     ordinary = found.ordinary
     detail = (
         f"took {written(ordinary)} ordinary messages for danger; refused where the interval "

@@ -50,7 +50,7 @@ class Basics:
 
 
 def rows() -> list[Mapping[str, Any]]:
-    """Return rows for `training.samples.tokenize_samples`; `sample_id` is the instruction's id."""
+    """Return rows for `checkpoints.samples.tokenize_samples`; `sample_id` is an instruction's."""
     return [
         {
             "sample_id": instruction.id,

@@ -106,7 +106,8 @@ class AnswerBatches:
     def ask_twice(self, prompts: Sequence[Prompt]) -> CandidateAnswers:
         """Ask the candidate each prompt twice at once, so the second answer uses the first's cache.
 
-        These prompts are not in the list for all measures."""
+        These prompts are not in the list for all measures.
+        """
         self._end(BASE, BESIDE)
         queue = PromptQueue(
             prompts,

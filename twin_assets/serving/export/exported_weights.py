@@ -37,7 +37,7 @@ class ExportSource:
 
     @property
     def whole(self) -> Path:
-        """Folder of the complete model, without the adapter if there is one."""
+        """Folder of the model, to which the adapter is added if there is one."""
         return self.model or self.base
 
 
