@@ -1,6 +1,6 @@
-"""What `schema.yml` declares: models, sources, their columns and data tests.
+"""Read the declarations of `schema.yml`: models, sources, their columns and data tests.
 
-Scope: the declared values, and reading them from YAML; a key that is not known is refused.
+Scope: the declared values, and reading them from YAML; unknown keys are refused.
 Out of scope: SQL files (`project.py`), the SQL of a test (`built_in_tests.py`).
 Properties: https://docs.getdbt.com/reference/configs-and-properties
 """
@@ -22,7 +22,7 @@ Meta = TypeVar("Meta")
 
 
 class SqlProjectError(TwinError):
-    """A file of the SQL project cannot be used as it stands; `tried` names it."""
+    """A file of the SQL project cannot be used as it is; `tried` names it."""
 
 
 class _Declared(BaseModel):
@@ -34,7 +34,7 @@ class _Dagster(_Declared, Generic[Meta]):
 
 
 class _Config(_Declared, Generic[Meta]):
-    """`config: meta: dagster:`, which dbt hands through unread."""
+    """`config: meta: dagster:`, which dbt passes through unread."""
 
     meta: _Dagster[Meta]
 
@@ -45,7 +45,7 @@ class _TestConfig(_Declared):
 
 
 def _test_fields(item: object) -> object:
-    """`unique`, or `unique: {name: …}`, with the kind as a field."""
+    """Turn `unique`, or `unique: {name: …}`, into fields with the kind among them."""
     if isinstance(item, str):
         return {"kind": item}
     tests = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
@@ -92,15 +92,15 @@ class _TableMeta(_Declared):
 
 
 class DataTest(_Declared):
-    """One test of a model: SQL that selects the rows which are wrong.
+    """One test of a model: SQL that selects the wrong rows.
 
     Attributes:
-        name: unique in its model; the asset check's name.
-        kind: the generic test, `unique`.
-        column: None: a test of the whole model.
-        arguments: what the generic test is given beside model and column.
-        severity: `error` stops what is downstream; `warn` only tells.
-        where: SQL; only these rows are tested. Empty: all.
+        name: name of the asset check, unique in its model.
+        kind: the generic test, for example `unique`.
+        column: name of the tested column; None for a test of the whole model.
+        arguments: arguments of the generic test besides model and column.
+        severity: `error` stops everything downstream; `warn` only reports.
+        where: SQL condition for the tested rows; empty for all rows.
     """
 
     name: str
@@ -113,7 +113,7 @@ class DataTest(_Declared):
 
 
 class DeclaredModel(_Declared):
-    """What schema.yml says of a model; one that says nothing of partitions has one an author."""
+    """Declaration of a model in `schema.yml`; its default is one partition per author."""
 
     name: str
     description: str = ""
@@ -123,14 +123,14 @@ class DeclaredModel(_Declared):
 
     @property
     def partitions(self) -> Partitions:
-        """`authors`: one table an author; `none`: one over all authors."""
+        """Partitioning: `authors` for one table per author, `none` for one over all authors."""
         return self.config.meta.dagster.partitions if self.config else "authors"
 
     def tests(self) -> tuple[DataTest, ...]:
-        """Of its columns, then of the whole.
+        """Return the tests of its columns, then those of the whole model.
 
         Raises:
-            ValueError: two have one name.
+            ValueError: two tests have the same name.
         """
         pairs: list[tuple[str | None, _Test]] = [
             (column.name, test) for column in self.columns for test in column.data_tests
@@ -167,11 +167,11 @@ class SourceTable(_Declared):
     """A table that is made elsewhere.
 
     Attributes:
-        source, name: as in `source('registry', 'moves')`.
-        store: `tables`: the Lance table of the asset; `state`: a table of the state store.
-        asset: the Dagster asset that makes or changes it.
-        optional: where nobody has materialized the asset yet, it has no rows.
-        columns: those that are read, and no others.
+        source, name: names as in `source('registry', 'moves')`.
+        store: `tables` for the Lance table of the asset, `state` for a table of the state store.
+        asset: Dagster asset that makes or changes it.
+        optional: whether it may have no rows because its asset was never materialized.
+        columns: the columns that are read.
     """
 
     source: str
@@ -183,13 +183,13 @@ class SourceTable(_Declared):
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:
-    """One YAML file.
+    """Read one YAML file.
 
     Raises:
-        SqlProjectError: it is no YAML, or no mapping.
+        SqlProjectError: it is not YAML, or not a mapping.
     """
     try:
-        # in C where there is one: the asset graph is built from it at import
+        # the C loader if available: the asset graph is built from this file at import
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         document: object = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except yaml.YAMLError as error:
@@ -206,10 +206,10 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
 def read_declarations(
     path: Path,
 ) -> tuple[Sequence[tuple[DeclaredModel, tuple[DataTest, ...]]], Sequence[SourceTable]]:
-    """The models of one `schema.yml` with their tests, and the tables of its sources.
+    """Read the models of one `schema.yml` with their tests, and the tables of its sources.
 
     Raises:
-        SqlProjectError: a key that nothing here knows, a missing one, a wrong value.
+        SqlProjectError: a key is unknown or missing, or a value is wrong.
     """
     document = read_yaml(path)
     try:
@@ -248,7 +248,7 @@ def _named(test: _Test, column: str | None) -> DataTest:
 
 
 def _said(document: Mapping[str, Any], error: ValidationError | ValueError) -> str:
-    """What is wrong where; list items by their name."""
+    """Return what is wrong and where; list items appear by their name."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False)[0]

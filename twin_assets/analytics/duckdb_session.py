@@ -1,11 +1,11 @@
-"""One DuckDB in memory for one step: frames in, one query's rows out.
+"""Run one query in a DuckDB in memory: frames in, rows out.
 
-Scope: opening it closed to files and network, registering frames with declared types,
-running a rendered query. What is not registered is not there: a query reads what it says it does.
-Out of scope: what is run (`mart.py`), storing the rows.
+Scope: opening it without access to files and network, registering frames with declared types,
+running a rendered query. Only registered frames exist, so a query reads only its declared inputs.
+Out of scope: choosing the query (`mart.py`), storing the rows.
 Settings: https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
 
-Not a file: a DuckDB file belongs to one process, and steps are processes of their own.
+It is not a file, because a DuckDB file belongs to one process and each step is its own process.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Frame = pl.DataFrame | pl.LazyFrame
 
 
 class DuckDBSession:
-    """A database that lives as long as the `with` block."""
+    """A database for the duration of the `with` block."""
 
     def __init__(self) -> None:
         import duckdb
 
-        # On several threads the last digit of a sum depends on which came first, and every run
-        # would write rows that nobody changed.
+        # With several threads the last digit of a sum depends on their order, and every run would
+        # write unchanged rows.
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         for setting in (
             f"memory_limit = '{MEMORY}'",
-            "TimeZone = 'UTC'",  # a day is a UTC day, whatever the machine's clock shows
+            "TimeZone = 'UTC'",  # a day is a UTC day, whatever the machine's time zone
             "python_enable_replacements = false",  # a table's name is never a Python variable
             "autoinstall_known_extensions = false",
             "enable_external_access = false",
@@ -59,10 +59,10 @@ class DuckDBSession:
     def register(self, relation: Relation, frame: Frame, columns: Sequence[Column]) -> None:
         """Make a frame readable as a table of exactly these columns.
 
-        Of a LazyFrame only the columns that a query uses are read.
+        Only the columns that a query uses are read from a LazyFrame.
 
         Raises:
-            SqlProjectError: a column is missing or cannot be of its declared type.
+            SqlProjectError: a column is missing or cannot be cast to its declared type.
         """
         schema, name = relation
         under = f"{schema}_{name}__rows"
@@ -83,7 +83,7 @@ class DuckDBSession:
             ) from error
 
     def register_empty(self, relation: Relation, columns: Sequence[Column]) -> None:
-        """A table of these columns without rows, where nobody has made it yet."""
+        """Register a table of these columns without rows, for one that does not exist yet."""
         self.register(
             relation, pl.DataFrame(schema={item.name: pl.Null for item in columns}), columns
         )
@@ -103,7 +103,7 @@ class DuckDBSession:
             ) from error
 
     def check_types(self, rendered: RenderedSql, columns: Sequence[Column]) -> None:
-        """Compare the columns of the query that ran last with the declared ones.
+        """Compare the columns of the last query with the declared ones.
 
         Raises:
             SqlProjectError: a name, a type or the order differs.
@@ -120,7 +120,7 @@ class DuckDBSession:
             )
 
     def _type(self, column: Column) -> str:
-        """DuckDB's own name of a declared type (`text` → `VARCHAR`)."""
+        """Return DuckDB's own name of a declared type (`text` → `VARCHAR`)."""
         try:
             query = f"SELECT typeof(NULL::{column.data_type})"
             [(type_name,)] = self._connection.execute(query).fetchall()

@@ -4,7 +4,7 @@ Scope: the steps of one model, in order.
 Out of scope: Dagster (`sql_models.py`), SQL text, how rows are stored (`Tables.sync`).
 
 The query runs over all of its inputs; only changed rows are written. Tests run on the rows after
-they are written, as in dbt: a failed test stops what is downstream and hides no row.
+they are written, as in dbt: a failed test stops everything downstream but hides no row.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.state import State
 
 ROW_KEY = "row_key"
-# The rows are the input: what is written depends on nothing else. The SQL's version is not in it,
+# The rows are the input: the written rows depend on nothing else. The SQL's version is excluded,
 # so that a comment changes no data version.
 ROWS_AS_GIVEN = "rows as given, 1"
 
 
 @dataclass(frozen=True)
 class TestOutcome:
-    """A test that ran: how many rows it selected, and its SQL."""
+    """A finished test: the number of rows that it selected, and its SQL."""
 
     test: DataTest
     failures: int
@@ -50,7 +50,7 @@ class TestOutcome:
 
 @dataclass(frozen=True)
 class Mart:
-    """A mart that was made."""
+    """A finished mart."""
 
     sync: SyncResult
     outcomes: tuple[TestOutcome, ...]
@@ -60,14 +60,15 @@ class Mart:
 def make_mart(
     project: Project, model: Model, *, tables: Tables, state: State, authors: Sequence[str]
 ) -> Mart:
-    """Run a model and its tests, and bring its table up to date.
+    """Run a model and its tests, and update its table.
 
     Args:
-        authors: whose rows it reads. A model with partitions is made for exactly one of them; one
-            without leaves out authors whose upstream nobody has materialized yet.
+        authors: authors whose rows it reads. A model with partitions is made for exactly one of
+            them; one without leaves out authors whose upstream was never materialized.
 
     Raises:
-        SqlProjectError: the SQL, or what schema.yml says of it, is wrong; the file is named.
+        SqlProjectError: the SQL or its declaration in schema.yml is wrong; the message names the
+            file.
         TableMissing: a partition's upstream was never materialized.
     """
     renderer = Renderer(project, built_in={built_in_tests.FILE: built_in_tests.SQL})
@@ -96,10 +97,9 @@ def make_mart(
 
 
 def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
-    """The rows with a column `row_key`: the key's values, numbered where several rows share them.
+    """Add a column `row_key`: the values of the key, numbered if several rows share them.
 
-    Duplicates are numbered, not rejected: checking uniqueness is the job of a test, which must see
-    them.
+    Duplicates are numbered, not rejected, because a test checks uniqueness and must see them.
     """
     parts = [pl.col(name).cast(pl.String).fill_null("∅") for name in unique_key]
     keyed = rows.with_columns(pl.concat_str(parts, separator="/").alias(ROW_KEY))
@@ -114,7 +114,7 @@ def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
 
 
 def render_test(renderer: Renderer, model: Model, test: DataTest) -> RenderedSql:
-    """The SQL of one test; for `relationships` it may read what the model itself reads."""
+    """Render the SQL of one test; for `relationships` it may read the model's own inputs."""
     relation = f'"{model.name}"'
     if test.where:
         relation = f"(select * from {relation} where {test.where}) dbt_subquery"
@@ -133,7 +133,7 @@ def _run(session: DuckDBSession, renderer: Renderer, model: Model, test: DataTes
 
 @dataclass(frozen=True)
 class _Upstream:
-    """Where a model's inputs come from."""
+    """The sources of a model's inputs."""
 
     project: Project
     tables: Tables
@@ -162,12 +162,12 @@ class _Upstream:
             slots = [ALL_AUTHORS]
         elif not self.partitioned or (source and source.optional):
             slots = [author for author in slots if self.tables.exists(asset, author)]
-        # only what is declared is read, and of this only what the query uses
+        # only declared columns are read, and of these only the ones that the query uses
         names = [column.name for column in columns]
         frames = [self.tables.scan(asset, slot) for slot in slots]
         present = [frame for frame in frames if set(names) <= set(frame.collect_schema().names())]
         if len(present) != len(frames):
-            return next(frame for frame in frames if frame not in present)  # told by `register`
+            return next(frame for frame in frames if frame not in present)  # `register` raises
         return pl.concat([frame.select(names) for frame in frames]) if frames else None
 
     def _state_rows(self, source: SourceTable) -> pl.DataFrame | None:

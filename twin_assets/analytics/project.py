@@ -1,12 +1,12 @@
-"""The SQL project as a value: models with what they read, sources, variables, files of macros.
+"""Read the SQL project into a value: models with what they read, sources, variables, macro files.
 
-Scope: finding the files, joining each model with its declaration, and what must be so
-between them (every ref known, no circle).
+Scope: finding the files, joining each model with its declaration, and checking them
+together (every ref known, no circle).
 Out of scope: rendering (`rendering.py`), running (`mart.py`), Dagster (`sql_models.py`).
 Conventions: https://docs.getdbt.com/reference/dbt_project.yml
 
-The asset graph is built from it at import, and Jinja costs a tenth of a second. So what a model
-reads is found by pattern; a table that the pattern does not find is not there when the query runs.
+The asset graph is built from it at import, and Jinja takes a tenth of a second. A model's inputs
+are therefore found by pattern; a table that the pattern misses is absent when the query runs.
 """
 # pyright: strict
 
@@ -32,10 +32,10 @@ from twin_assets.analytics.declarations import (
     read_yaml,
 )
 
-# Beside `twin_assets` in a checkout and in site-packages alike: one distribution installs both.
+# Beside `twin_assets` both in a checkout and in site-packages: one distribution installs both.
 FOLDER = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 
-# Where a mart over all authors keeps its table, in an author's place; no slug has an underscore.
+# In an author's place for a mart over all authors; no slug has an underscore.
 ALL_AUTHORS = "_all"
 
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
@@ -49,9 +49,9 @@ class Model:
     """One file of `models`.
 
     Attributes:
-        file: relative to the project, `models/requests.sql`.
-        refs, sources: what it reads.
-        unique_key: columns that name a row.
+        file: path in the project, for example `models/requests.sql`.
+        refs, sources: the models and sources that it reads.
+        unique_key: columns that identify a row.
         code: hash of its own text, of all macros and of the variables.
     """
 
@@ -72,7 +72,7 @@ class Project:
     """A folder in dbt's layout.
 
     Attributes:
-        models: each after those that it reads.
+        models: all models, each after those that it reads.
         variables: `vars` of dbt_project.yml.
         macro_files: relative paths of files with macros and generic tests.
     """
@@ -84,19 +84,19 @@ class Project:
     macro_files: tuple[str, ...]
 
     def model(self, name: str) -> Model:
-        """One model.
+        """Return one model.
 
         Raises:
-            KeyError: there is none of that name.
+            KeyError: no model has that name.
         """
         return {item.name: item for item in self.models}[name]
 
 
 def read_project(folder: Path = FOLDER) -> Project:
-    """Read a project; nothing is rendered and no database is opened.
+    """Read a project without rendering it or opening a database.
 
     Raises:
-        SqlProjectError: something in it is not as it must be; the message names the file.
+        SqlProjectError: a file is invalid; the message names it.
     """
     variables = dict(read_yaml(folder / "dbt_project.yml").get("vars") or {})
     described: dict[str, tuple[DeclaredModel, tuple[DataTest, ...]]] = {}

@@ -1,8 +1,8 @@
-"""Jinja with dbt's words.
+"""Render SQL with Jinja and dbt's functions.
 
 Scope: `ref`, `source`, `var`, `config`, macros, `{% test %}` blocks.
-Out of scope: which models there are (`project.py`), running SQL (`duckdb_session.py`).
-Words: https://docs.getdbt.com/reference/dbt-jinja-functions; blocks of tests:
+Out of scope: finding the models (`project.py`), running SQL (`duckdb_session.py`).
+Functions: https://docs.getdbt.com/reference/dbt-jinja-functions; blocks of tests:
 https://docs.getdbt.com/best-practices/writing-custom-generic-tests
 """
 
@@ -29,7 +29,7 @@ class RenderedSql:
     """SQL ready to run.
 
     Attributes:
-        name: of the model's file, or of the test.
+        name: name of the model's file, or of the test.
         sql: one statement.
     """
 
@@ -38,7 +38,7 @@ class RenderedSql:
 
 
 class _TestBlocks(Extension):
-    """`{% test name(model, …) %} … {% endtest %}` as the macro `test_name`."""
+    """Parses `{% test name(model, …) %} … {% endtest %}` as the macro `test_name`."""
 
     tags = {"test"}  # noqa: RUF012 - jinja's own declaration
 
@@ -65,13 +65,13 @@ class Renderer:
         )
         words = self._environment.globals
         words.update(ref=self._ref, source=self._source, var=self._var, config=lambda **_: "")
-        # macros see each other, whichever file they are in: globals are looked up at the call
+        # macros see each other across files, because globals are looked up at the call
         for file in (*(built_in or {}), *project.macro_files):
             macros = vars(self._rendered(file, lambda file=file: self._template(file).module))
             words.update({name: one for name, one in macros.items() if not name.startswith("_")})
 
     def model(self, model: Model) -> RenderedSql:
-        """The SQL of a model.
+        """Return the SQL of a model.
 
         Raises:
             SqlProjectError: Jinja cannot render it.
@@ -80,10 +80,10 @@ class Renderer:
         return RenderedSql(model.file, sql.strip())
 
     def test(self, kind: str, relation: str, *, name: str, **values: Any) -> RenderedSql:
-        """The SQL of a generic test: the rows of `relation` that are wrong.
+        """Return the SQL of a generic test, which selects the wrong rows of `relation`.
 
         Raises:
-            SqlProjectError: there is no such test, or it does not take these arguments.
+            SqlProjectError: there is no such test, or it does not accept these arguments.
         """
         words = self._environment.globals
         macro: Any = words.get(TEST + kind)
@@ -98,7 +98,7 @@ class Renderer:
         return RenderedSql(name, sql.strip())
 
     def relation(self, words: str) -> str:
-        """`ref('…')` or `source('…', '…')` out of a YAML value, as a relation.
+        """Turn `ref('…')` or `source('…', '…')` from a YAML value into a relation.
 
         Raises:
             SqlProjectError: it is neither.
@@ -117,10 +117,10 @@ class Renderer:
         return self._environment.get_template(file)
 
     def _rendered(self, name: str, render: Callable[[], Any]) -> Any:
-        """What `render` makes.
+        """Return the result of `render`.
 
         Raises:
-            SqlProjectError: Jinja cannot, or it asks for what is not there.
+            SqlProjectError: Jinja fails, or the template refers to something that does not exist.
         """
         try:
             return render()

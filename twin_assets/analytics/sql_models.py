@@ -1,10 +1,10 @@
-"""The marts in Dagster: one asset a file of `dbt_like_sql/models`, one check a data test.
+"""Define the marts in Dagster: one asset per file of `dbt_like_sql/models`, one check per test.
 
-Scope: assets and check specs made of the project's values, and what a run tells.
+Scope: assets and check specs made from the project's values, and the metadata of a run.
 Out of scope: reading the project (`project.py`), making a mart (`mart.py`).
 
-A test is a check of its model's own step: a process of its own for each would cost seconds where
-the test costs milliseconds.
+A test is a check in its model's own step: a separate process per test would take seconds, but
+the test only milliseconds.
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def sql_assets(folder: Path = FOLDER) -> list[dg.AssetsDefinition]:
-    """An asset for each model of a project, in the group `analytics`.
+    """Return an asset for each model of a project, in the group `analytics`.
 
     Raises:
-        SqlProjectError: the project is not as it must be; the message names the file.
+        SqlProjectError: the project is invalid; the message names the file.
     """
     project = read_project(folder)
     return [_asset(project, model, folder) for model in project.models]
@@ -55,7 +55,7 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
         ],
         io_manager_key="tables_io",
         kinds={"duckdb", "lance"},
-        tags={"twin/partitions": model.partitions},  # by which the jobs tell them apart
+        tags={"twin/partitions": model.partitions},  # for the jobs' selections
         code_version=model.code,
         metadata={**_columns(model), **_written_in(folder / model.file)},
     )
@@ -100,7 +100,7 @@ def _shown(sql: str) -> dg.MetadataValue:
 
 
 def _upstream(project: Project, model: Model) -> list[str]:
-    """Assets by name; two tables of one asset are one edge."""
+    """Return upstream assets by name; two tables of one asset are one edge."""
     made_by = (project.sources[pair].asset for pair in model.sources)
     return list(dict.fromkeys([*model.refs, *made_by]))
 

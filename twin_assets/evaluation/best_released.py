@@ -1,12 +1,12 @@
-"""The best version that ever answered, against which small losses would add up.
+"""Find the best version that ever answered, so that small losses cannot add up unnoticed.
 
-Scope: which released version it is. Out of scope: comparing a candidate with it
+Scope: choosing that version. Out of scope: comparing a candidate with it
 (`measures/held_out_perplexity.py`).
 
 Ten successors that are each 4.9 % worse than the one before are together 61 % worse than the first,
-and each of them passes beside its incumbent. Which version was best follows from the stored
-evaluations: perplexity as a ratio to the base's, since the passages of two evaluations differ. How
-far the candidate is from it is measured again, on the passages of now.
+yet each passes beside its incumbent. The stored evaluations give the best version: perplexity as a
+ratio to the base's, since the passages of two evaluations differ. The candidate's distance from it
+is measured again, on the current passages.
 """
 # pyright: strict
 
@@ -26,15 +26,15 @@ ANSWERED = frozenset({"stable", "retired"})
 def best_released(
     versions: Sequence[ModelVersion], *, candidate: ModelVersion
 ) -> ModelVersion | None:
-    """The version of the candidate's base model with the lowest stored ratio to the base.
+    """Return the version of the candidate's base model with the lowest stored ratio to the base.
 
     Args:
-        versions: all of the author's.
+        versions: all versions of the author.
 
     Returns:
-        None where none was released, or none of them has a stored evaluation and its weights.
-        A forced version is none (nothing certified it), nor is a tainted one, one that was rolled
-        back or taken back, or one that a person named.
+        The version, or None if no released one has a stored evaluation and its weights.
+        Excluded are forced versions (nothing certified them), tainted ones, those rolled back or
+        taken back, and those that a person named.
     """
     found = [
         (ratio, version.version, version)
@@ -49,7 +49,7 @@ def best_released(
 
 
 def stored_ratio(folder: Path) -> float:
-    """Perplexity to the base's by the newest evaluation of a checkpoint; infinite: there is none.
+    """Return perplexity relative to the base's by a checkpoint's newest evaluation, or infinity.
 
     Raises:
         TwinError: an evaluation is damaged.
@@ -64,6 +64,6 @@ def stored_ratio(folder: Path) -> float:
 
 
 def _place(file: Path) -> tuple[int, bool]:
-    """By the gate's number; the whole one behind its first part, which read fewer passages."""
+    """Return the sort key: the gate's number, then whole before first part (fewer passages)."""
     number, _, part = file.stem.removeprefix("gate-").partition("-")
     return int(number), not part

@@ -1,12 +1,12 @@
-"""The asset `checkpoint_evaluation`: the candidate measured, judged, and the verdict stored.
+"""Define the asset `checkpoint_evaluation`: measure the candidate, judge it, store the verdict.
 
-Scope: the asset, its blocking checks, its metadata; what `evaluation_report` shares of them.
-Out of scope: what is done (`judgement.py`), releasing (`released_model`).
+Scope: the asset, its blocking checks, its metadata; the parts shared with `evaluation_report`.
+Out of scope: judging (`judgement.py`), releasing (`released_model`).
 
-The checks are decided from the evaluation of exactly this checkpoint. A failed one stops the
-release in the same run; a release in any other run is refused by the stored verdict. Of a first
-model the claims that follow (`evaluation_report`) are checks that pass here and say that they are
-not decided.
+The checks are decided from the evaluation of exactly this checkpoint. A failed check stops the
+release in the same run; the stored verdict refuses a release in any other run. For a first
+model, claims that are decided later (`evaluation_report`) pass here as checks that report
+themselves as undecided.
 """
 
 import math
@@ -51,7 +51,7 @@ from twin_resources.storage.tables.tables import Tables
             rule.name,
             asset=ACTOR,
             description=rule.description,
-            # what it blocks is a form of answers, not the release; see `check_of`
+            # a claim with `blocks` stops a form of answers, not the release; see `check_of`
             blocking=not rule.blocks,
             partitions_def=authors,
         )
@@ -83,7 +83,7 @@ def judging(
     model_server: ModelServers,
     embedder: EmbedderResource,
 ) -> JudgingSetup:
-    """What the partition's author is judged with."""
+    """Return the setup to judge the partition's author."""
     speaker = read_author(settings, context.partition_key)
     author = speaker.slug
     return JudgingSetup(
@@ -106,7 +106,7 @@ def judging(
 
 
 def result_of(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.MaterializeResult:
-    """A result for every claim: the verdict's, those stated only, and those that follow.
+    """Return a result for every claim: those of the verdict, stated ones, and later ones.
 
     Args:
         answer: the author's setting.
@@ -126,7 +126,7 @@ def result_of(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.Material
 
 
 def follows(name: str, checkpoint: str) -> dg.AssetCheckResult:
-    """A claim that is decided after the release of a first model: it stops nothing here."""
+    """Return the check of a claim decided after a first model's release; it stops nothing here."""
     return dg.AssetCheckResult(
         check_name=name,
         passed=True,
@@ -144,13 +144,13 @@ def check_of(
     stated_only: bool = False,
     answer: AnswerSetting = "auto",
 ) -> dg.AssetCheckResult:
-    """A claim as a check.
+    """Return a claim as a check.
 
     Args:
-        stated_only: it refuses nothing, so that not met is no failure to look into: the check
-            passes and says in words and in its metadata what was found.
-        answer: the author's setting. A claim that blocks prose fails for the authors who want
-            prose alone, and is told to the others: all get quotations in its place.
+        stated_only: whether the claim refuses nothing. The check then passes, and reports the
+            finding in words and in its metadata.
+        answer: the author's setting. A claim that blocks prose fails for authors who want only
+            prose, and is advisory for the others, who all get quotations instead.
     """
     words = {True: "met", False: "not met", None: "not decided"}[claim.passed]
     detail = claim.detail.removeprefix("not decided: ")
@@ -176,7 +176,7 @@ def check_of(
 
 
 def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | int | float | bool]:
-    """Numbers, plots and links; no text of a post, because the event log keeps it for ever."""
+    """Return numbers, plots and links without text of posts, because the event log is permanent."""
     evaluation, verdict = judged.evaluation, judged.verdict
     entries: dict[str, dg.MetadataValue | str | int | float | bool] = {
         "verdict": verdict.outcome,

@@ -1,12 +1,12 @@
-"""The asset `evaluation_report`: the whole gate of a first model, made while it answers already.
+"""Define the asset `evaluation_report`: the whole gate of a first model that already answers.
 
 Scope: the asset and its checks.
-Out of scope: what is done (`judgement.complete_evaluation`), measuring (`measurement.py`).
+Out of scope: judging (`judgement.complete_evaluation`), measuring (`measurement.py`).
 
-A first model is released by a first verdict (`sequential_plan.FIRST`), so that nobody waits for
-what cannot harm. Here everything is asked and decided. A failed check does not stop the run, it
-takes the release back (stable → refused, with its reason in the history and a notice). Where the
-whole gate was decided before the release there is nothing left to do.
+A first verdict releases a first model (`sequential_plan.FIRST`), so that nobody waits for
+measures of what cannot harm. Here everything is asked and decided. A failed check does not stop the
+run; it takes the release back (stable → refused, with its reason in the history and a notice). If
+the whole gate was decided before the release, there is nothing left to do.
 """
 
 import dagster as dg
@@ -28,7 +28,7 @@ from twin_resources.storage.tables.tables import Tables
 @dg.asset(
     group_name="evaluation",
     partitions_def=authors,
-    # after the policy, so that the released model answers while this is made
+    # after the policy, so that the released model answers meanwhile
     deps=["checkpoint_evaluation", "routing_policy"],
     check_specs=[
         dg.AssetCheckSpec(

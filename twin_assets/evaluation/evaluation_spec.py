@@ -1,6 +1,6 @@
-"""What is measured: the compared models, what they are measured on, what they are judged with.
+"""Specify an evaluation: the compared models, their data and their judges.
 
-Scope: these values and what an evaluation rests on. Out of scope: measuring
+Scope: these values and the hash of an evaluation's inputs. Out of scope: measuring
 (`measurement.py`), finding the candidate and reading tables (`judgement.py`).
 """
 
@@ -23,10 +23,10 @@ from twin_resources.quality.judges.texts import WriterSample
 
 @dataclass(frozen=True)
 class ServerStarters:
-    """Starts a server of either model (context managers).
+    """Functions that start a server of either model, as context managers.
 
     Attributes:
-        engine: what computes the answers, with its version.
+        engine: the inference engine, with its version.
     """
 
     candidate: served_model.Serve
@@ -40,10 +40,10 @@ class EvaluatedModel:
 
     Attributes:
         name: `candidate`, `v3`, `base model`.
-        weights: names the weights: a checkpoint's hash, or the revision of a base model.
+        weights: id of the weights: a checkpoint's hash, or the revision of a base model.
         base_folder: transformers folder.
-        adapter_folder: PEFT folder; None: the base alone.
-        precision: what the weights are stored in that are served.
+        adapter_folder: PEFT folder, or None for the base alone.
+        precision: precision of the served weights.
     """
 
     name: str
@@ -55,10 +55,10 @@ class EvaluatedModel:
 
 @dataclass(frozen=True)
 class ReferenceAdapter:
-    """An adapter that other authors taught (`other_authors/reference_adapter.py`).
+    """An adapter trained on other authors (`other_authors/reference_adapter.py`).
 
     Attributes:
-        authors: who they are; empty: a person has named the adapter.
+        authors: their names; empty if a person has named the adapter.
     """
 
     model: EvaluatedModel
@@ -67,21 +67,22 @@ class ReferenceAdapter:
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    """What shall be measured.
+    """Specification of an evaluation.
 
     Attributes:
         checkpoint: hash of the candidate.
-        candidate, base: models; `incumbent`: the stable version, None when there is none.
-        best: the best version that ever answered; None: it is the incumbent, or there is none.
-        template: hash that the checkpoint names.
+        candidate, base: models.
+        incumbent: the stable version, or None if there is none.
+        best: best version that ever answered; None if it is the incumbent or there is none.
+        template: hash of the template that the checkpoint names.
         dataset: rows of `instruction_dataset`, all splits.
-        dataset_version: its data version.
+        dataset_version: data version of `dataset`.
         trained_on: document ids of the training sets of candidate and incumbent.
-        token_budget: tokens of held-out passages that perplexity reads for each model.
-        questions: held-out ones that candidate and base are asked, where there are so many.
-        nli_model: judges single sentences; empty: the support score does.
-        others: how many other authors of the instance the voice is told apart from.
-        reference: the adapter of other authors, of the candidate's base model; None: there is none.
+        token_budget: tokens of held-out passages that each model reads for perplexity.
+        questions: largest number of held-out questions for candidate and base.
+        nli_model: model that judges single sentences; empty to use the support score.
+        others: number of other authors of the instance that the voice is compared with.
+        reference: adapter of other authors for the candidate's base model, or None.
     """
 
     checkpoint: str
@@ -100,16 +101,16 @@ class EvaluationSpec:
     reference: ReferenceAdapter | None = None
 
     def rests_on(self, incumbent_checkpoint: str, gate_version: str) -> str:
-        """Hash over everything that decides the result.
+        """Return a hash over everything that decides the result.
 
-        Other authors count by doublings, as they do for the calibration of the voice: whoever was
-        refused for want of somebody alike is judged again once one joins, not with each that does.
+        Other authors count by doublings, as in the calibration of the voice: a candidate refused
+        for want of a similar author is judged again at the next doubling, not with each new one.
         """
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
         parts += [gate_version, self.token_budget, self.questions]
         parts += [doublings(self.others + 1), self.nli_model]
         parts += [self.best.weights if self.best else ""]
-        if self.candidate.precision != F16:  # it decides how far served answers may differ
+        if self.candidate.precision != F16:  # it sets how far served answers may differ
             parts.append(self.candidate.precision)
         if self.reference is not None:
             parts.append(f"reference {self.reference.model.weights}")
@@ -118,14 +119,15 @@ class EvaluationSpec:
 
 @dataclass(frozen=True)
 class JudgingContext:
-    """What an author's answers are judged with.
+    """Judges and texts for an author's answers.
 
     Attributes:
-        judges: calibrated, or with the reason why not.
-        hands: other people's texts, for the control; `unseen`: those that no judge has seen.
+        judges: calibrated judges, or the reason why there are none.
+        hands: other people's texts, for the control.
+        unseen: texts of other people that no judge has seen.
         chunks: texts of the author's chunks by id.
-        base_answers: of the base model to training questions, for comparing habits.
-        base_parameters: of the base model; None: not known.
+        base_answers: answers of the base model to training questions, for comparing habits.
+        base_parameters: size of the base model, or None if unknown.
     """
 
     judges: Judges

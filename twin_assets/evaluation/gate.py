@@ -1,15 +1,15 @@
-"""The gate: which claims a checkpoint must meet, and the verdict.
+"""Decide the gate: the claims that a checkpoint must meet, and the verdict.
 
-Scope: which claims decide, which are stated only, the outcome.
+Scope: the deciding claims, the stated claims, the outcome.
 Out of scope: measures with their claims and thresholds (`measures/`, a file each),
 measuring (`measurement.py`), storing the verdict (`registry/`), moving a version.
-Method: deploy/docs/architecture.md, The gate. A claim that could not be decided refuses like one
+Method: deploy/docs/architecture.md, The gate. An undecided claim refuses like one
 that is not met. A new measure: deploy/docs/contributing.md.
 
-A first model is released by the first part of the gate (`FIRST_CLAIMS`: what can harm, and whether
-it learnt anything at all); what answers beside it is the base model, so that what is left open is
-how much better it is. The rest follows, and takes the release back where it does not hold. Beside a
-stable version everything is decided first.
+The first part of the gate releases a first model (`FIRST_CLAIMS`: it does no harm and has learnt
+something). Its alternative is the base model, so only the size of the improvement is left open. The
+rest of the gate follows, and reverses the release if a claim does not hold. If there is a stable
+version, everything is decided before a release.
 """
 # pyright: strict
 
@@ -24,45 +24,47 @@ from twin_assets.evaluation.measures import MEASURES, held_out_perplexity, voice
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, Measurements
 from twin_resources.registry.moves import GateClaim
 
-# Goes up whenever a claim, a threshold or a measurement changes: verdicts of another gate version
-# release nothing.
+# Increases whenever a claim, a threshold or a measurement changes: verdicts of another gate
+# version release nothing.
 GATE_VERSION = "gate-13"
 
 RULES: Mapping[str, ClaimRule[Any]] = {
     rule.name: rule for measure in MEASURES for rule in measure.claims
 }
 CLAIMS = tuple(RULES)
-# Before a first model answers anybody. The others follow (`evaluation_report`).
+# Decided before a first model answers readers. The others follow (`evaluation_report`).
 FIRST_CLAIMS = tuple(name for name, rule in RULES.items() if rule.first)
-# What no small base model has shown is stated and refuses nothing.
+# Claims that no small base model has met are stated and refuse nothing.
 STATED_FOR_SMALL_BASES = frozenset(
     name for name, rule in RULES.items() if rule.stated_for_small_bases
 )
 
 
 def decide(measured: Measurements) -> tuple[GateClaim, ...]:
-    """Every claim that may refuse, in the order of `CLAIMS`."""
+    """Return every claim that may refuse, in the order of `CLAIMS`."""
     return tuple(one for one in _every(measured) if one.name not in _only_stated(measured))
 
 
 def decide_first(measured: Measurements) -> tuple[GateClaim, ...]:
-    """The claims that are decided before a first model is released."""
+    """Return the claims that are decided before a first model is released."""
     return tuple(one for one in _every(measured) if one.name in FIRST_CLAIMS)
 
 
 def is_whole(claims: Sequence[GateClaim]) -> bool:
-    """Whether a verdict of these claims is of the whole gate, or of its first part alone."""
+    """Return whether these claims are a verdict of the whole gate, not only of its first part."""
     return any(claim.name not in FIRST_CLAIMS for claim in claims)
 
 
 def stated(measured: Measurements) -> tuple[GateClaim, ...]:
-    """The claims that are told and refuse nothing: those that a small base model cannot meet."""
+    """Return claims that are stated but refuse nothing, as small base models cannot meet them."""
     return tuple(one for one in _every(measured) if one.name in _only_stated(measured))
 
 
 def outcome_of(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "not_decided"]:
-    """`passed` when every claim is met, `failed` when one is not met, else `not_decided`; one that
-    blocks a form of answers alone does not count."""
+    """Return `passed` if every claim is met, `failed` if one is not met, else `not_decided`.
+
+    Claims that block only a form of answers do not count.
+    """
     met = [claim.passed for claim in claims if not claim.blocks]
     if any(one is False for one in met):
         return "failed"
@@ -95,8 +97,8 @@ def _undecided(name: str, measured: Measurements) -> GateClaim:
 
 
 def _without_nan(one: GateClaim) -> GateClaim:
-    """Weights that are no numbers measure none, and neither PostgreSQL's JSON nor Langfuse's has
-    one; the words still tell it."""
+    """Replace values that are not finite: weights with NaN yield NaN, which the JSON of PostgreSQL
+    and Langfuse cannot hold. The claim's words still report it."""
     return replace(one, value=_finite(one.value), high=_finite(one.high))
 
 

@@ -1,8 +1,8 @@
-"""Measuring one checkpoint: what its weights and its served answers say beside the base model's.
+"""Measure one checkpoint: its weights and its served answers, beside those of the base model.
 
 Scope: one run of the gate's plan, from the author's samples to the record. Out of
-scope: the order and when enough was asked (`sequential_plan.py`), measures with their thresholds
-(`measures/`), Dagster.
+scope: the order of questions and when to stop (`sequential_plan.py`), measures with their
+thresholds (`measures/`), Dagster.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ def measure(
     """Measure one checkpoint.
 
     Args:
-        first: only what a first verdict asks for (`sequential_plan.FIRST`).
-        rests_on: goes into the record.
+        first: whether to measure only what a first verdict needs (`sequential_plan.FIRST`).
+        rests_on: hash of the inputs, for the record.
         served: servers of candidate and base.
-        cache: what former gates have measured of base and stable version.
-        beside: calibrates the judges and reads the author's texts.
-        log: progress, one line each; never text of a post.
+        cache: measurements of base and stable version by earlier gates.
+        beside: function that calibrates the judges and reads the author's texts.
+        log: function for progress, one line each, never with text of a post.
 
     Returns:
-        The numbers, and the held-out answers side by side, which hold text.
+        The numbers, and the held-out answers side by side, which contain text.
 
     Raises:
-        TwinError: the candidate cannot be served, or the server does not answer as it must.
+        TwinError: the candidate cannot be served, or the server does not answer as required.
     """
     clock, progress = Clock(), ProgressLines(log)
     with clock.part("judges"):
@@ -104,14 +104,16 @@ def measure(
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What models read and are asked.
+    """Inputs of the models.
 
     Attributes:
-        passages: held-out samples in drawn order; none where they are too few.
+        passages: held-out samples in drawn order; none if there are too few.
         training: training samples in drawn order.
-        reading: what the models read, and `left_out` why samples were not; `stored`: what of it
-            has been read before.
-        prompts: of all measures; `scores_of`: which scores of the base's answers are wanted.
+        reading: samples for the models to read.
+        left_out: number of samples left out, by reason.
+        stored: likelihoods that were computed before.
+        prompts: prompts of all measures.
+        scores_of: function that returns the required scores of the base's answers.
     """
 
     question: EvaluationSpec
@@ -160,10 +162,10 @@ def _carried_out(
     clock: Clock,
     progress: ProgressLines,
 ) -> tuple[MeasureContext, tuple[str, ...]]:
-    """Read and ask as the plan says.
+    """Read and ask according to the plan.
 
     Returns:
-        What measures are taken from, and the claims that had refused before any question.
+        The shared input of the measures, and the claims that refused before any question.
     """
     question, stage, prompts = prepared.question, prepared.stage, prepared.prompts
     _expect(progress, first_questions(prompts, stage.fewest), prepared.scores_of)
@@ -208,8 +210,8 @@ def _reading(
     *,
     first: bool = False,
 ) -> tuple[LikelihoodSamples, dict[str, int]]:
-    """What the models read: the control, the general instructions and the common questions also
-    where the passages are too few to decide; for a first verdict none of these."""
+    """Return the samples for the models. A first verdict needs no control, general instructions or
+    common questions; otherwise these are read even if there are too few passages to decide."""
     tokenizing = Tokenizing(question.base.base_folder)
     template = template_by_hash(question.template)
     mine, incumbent = tokenizing.of(passages.to_dicts()), question.incumbent
@@ -250,7 +252,7 @@ def _asked(
     *,
     first: bool = False,
 ) -> PromptSet:
-    """The prompts of all measures; for a first verdict without instructions and posts."""
+    """Return the prompts of all measures; a first verdict omits instructions and posts."""
     pairs = held_out.training_pairs(question.dataset)
     prompts = served_answers.everything_asked(
         passages,
@@ -272,8 +274,8 @@ def _scores_of(
     engine: str,
     first: bool = False,
 ) -> ScoresOf:
-    """The scores of the base's answers that are wanted; for a first verdict those that have a
-    say beside the candidate's answers."""
+    """Return a function for the required scores of the base's answers. A first verdict requires
+    only those that can change the result beside the candidate's answers."""
     told = [
         question.base.weights,
         engine,
@@ -287,7 +289,7 @@ def _scores_of(
             runner.announce(scores, some, judges)
             return scores
         if not answers.candidate.keys() >= {*some.held_out, *some.red_team}:
-            return scores  # what has a say is not known before these
+            return scores  # before these answers, the required scores are unknown
         if judges.topic is not None and len(some.held_out):
             topic = on_topic.topic_of(some, answers, judges.topic, scores=scores)
             if not topic.reaches_the_limit:
@@ -300,7 +302,7 @@ def _scores_of(
 
 
 def _expect(progress: ProgressLines, soon: PromptSet, scores_of: ScoresOf) -> None:
-    """Announce parity and the answers that there will be at least."""
+    """Announce parity and the minimum number of answers."""
     of_base = scores_of(soon, PromptAnswers({}, {})).missing()
     answers = len(soon.held_out) + len(soon.red_team) + len(soon.instructions) + len(of_base)
     served_answers.expect(progress, answers=answers)
@@ -309,7 +311,7 @@ def _expect(progress: ProgressLines, soon: PromptSet, scores_of: ScoresOf) -> No
 def _shown(
     passages: pl.DataFrame, prompts: PromptSet, answers: PromptAnswers
 ) -> tuple[SideBySide, ...]:
-    """The held-out questions with what each wrote; ids, so that a post can be forgotten."""
+    """Return the held-out questions with all answers, and with ids so that a post can be erased."""
     ids = passages.select("sample_id", "document_id", "chunk_id").head(len(prompts.held_out)).rows()
     return tuple(
         SideBySide(

@@ -1,11 +1,11 @@
-"""Numbers that a gate measured once and the next one need not measure again.
+"""Keep numbers that a gate measured, so that the next one need not measure them again.
 
-Scope: the table, and when a row stays. Out of scope: what a number means and what
-it is known by (`likelihoods.py`, `served_answers.py`).
+Scope: the table, and the lifetime of a row. Out of scope: meaning and key of a number
+(`likelihoods.py`, `served_answers.py`).
 
-A gate compares the candidate with the base and the stable version, and both were measured before:
-by the gate that released the stable version. A row holds a number and the hash of everything that
-decides it, never a text; rows that a gate does not ask for any more are deleted.
+A gate compares the candidate with the base and the stable version, and both were measured by the
+gate that released the stable version. A row holds a number and the hash of everything that
+decides it, never a text; rows that a gate no longer requests are deleted.
 """
 # pyright: strict
 
@@ -40,17 +40,17 @@ class MeasurementCache:
             self._known = dict(stored.iter_rows())
 
     def unknown(self, names: Sequence[str]) -> list[int]:
-        """Positions of those that no gate has measured."""
+        """Return positions of the names that no gate has measured."""
         return [position for position, name in enumerate(names) if name not in self._known]
 
     def of(
         self, names: Sequence[str], compute: Callable[[list[int]], Sequence[float]]
     ) -> list[float]:
-        """All numbers in order.
+        """Return all numbers in order.
 
         Args:
             names: hashes of everything that decides a number.
-            compute: gets the positions of unknown ones; not called when there are none.
+            compute: function from positions to their unknown numbers; not called if all are known.
         """
         missing = self.unknown(names)
         if missing:
@@ -60,11 +60,11 @@ class MeasurementCache:
         return [self._known[name] for name in names]
 
     def keep(self, *, others: bool = False) -> None:
-        """Store what was asked for since this was made.
+        """Store the numbers requested from this object.
 
         Args:
-            others: what was stored before and not asked for stays as well: a part of a gate asks
-                for a part of it.
+            others: whether to keep other stored numbers as well, because a part of a gate requests
+                only a part of them.
         """
         cached = self._known if others else self._asked
         values = pl.DataFrame(

@@ -1,8 +1,8 @@
-"""The asset `other_authors_adapter`: what a later candidate must beat on the author's passages.
+"""Define the asset `other_authors_adapter`, which later candidates must beat on the author's posts.
 
 Scope: the asset and its metadata. Out of scope: training it
-(`other_authors/reference_adapter.py`), comparing with it (`measures/other_authors.py`), when it is
-made (`twin_sensors/reference_training.py`).
+(`other_authors/reference_adapter.py`), comparing with it (`measures/other_authors.py`),
+scheduling it (`twin_sensors/reference_training.py`).
 """
 
 import dagster as dg
@@ -21,7 +21,7 @@ from twin_resources.storage.tables.tables import Tables
 @dg.asset(
     group_name="evaluation",
     partitions_def=authors,
-    # after the first release and its report: nobody waits for it
+    # after the first release and its report, so that nobody waits for it
     deps=["evaluation_report"],
     pool="training",
     retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
@@ -35,8 +35,8 @@ def other_authors_adapter(
 ) -> dg.MaterializeResult:
     """Adapter of the author's base model and recipe, trained on the bundled authors' posts.
 
-    Later candidates must make the author's passages likelier than it does. Trained once for a base
-    model and a recipe; authors share it.
+    Later candidates must make the author's passages likelier than it does. It is trained once per
+    base model and recipe; authors share it.
     """
     author = read_author(settings, context.partition_key)
     what = f"train the adapter of other authors beside {author.slug}"

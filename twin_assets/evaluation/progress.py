@@ -1,6 +1,6 @@
-"""Where a measurement stands: seconds by part, and what a step of each part takes about.
+"""Time a measurement: seconds by part, and the expected seconds for a step of each part.
 
-Scope: wall time, expected lengths of steps. Out of scope: what is measured, the
+Scope: wall time, expected lengths of steps. Out of scope: the measurements, the
 lines as such (`twin_resources/processes/progress_lines.py`).
 """
 # pyright: strict
@@ -17,23 +17,23 @@ from twin_resources.processes.progress_lines import ProgressLines
 
 __all__ = ["AGAIN_S", "ANSWER_S", "REFERENCE_S", "Clock", "ProgressLines", "read_s"]
 
-# Seconds a step of SmolLM2-135M on two cores with bf16 where nothing else runs: what counts is how
-# they compare, since the parts that were made correct those that are to come.
+# Seconds per step of SmolLM2-135M on two otherwise idle cores with bf16. Only their ratios matter,
+# since finished parts correct the estimates of the others.
 READ_S, ANSWER_S, AGAIN_S, REFERENCE_S = 0.3, 0.9, 0.3, 1.0
 
 
 def read_s(precision: str) -> float:
-    """Seconds to read a passage, in `bf16` or `fp32`.
+    """Return the expected seconds to read a passage, in `bf16` or `fp32`.
 
-    Servers compute alike with and without bf16. Expected at one speed, slow reading made the
-    answers after it look slow as well: "6:02 left" where 1:28 were.
+    The speed of servers does not depend on bf16. With one expected speed, slow reading inflated the
+    estimate for the answers after it: "6:02 left" instead of 1:28.
     """
     return READ_S if precision == "bf16" else READ_S * WITHOUT_BF16
 
 
 @dataclass
 class Clock:
-    """Wall seconds by part; one that is gone through again adds to what it took before."""
+    """Wall seconds by part; a repeated part adds to its earlier time."""
 
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 

@@ -1,6 +1,6 @@
-"""The picture of a stream: what readers or a judge said, what it is held to, and the evidence.
+"""Draw the plot of a stream: scores by readers or a judge, their bound, and the evidence.
 
-Scope: drawing. Out of scope: what a day says (`twin_resources/quality/retraining`).
+Scope: drawing. Out of scope: computing a day's values (`twin_resources/quality/retraining`).
 Method: Matplotlib without a display, https://matplotlib.org/stable/users/explain/figure/backends.html
 """
 
@@ -19,12 +19,12 @@ PLOTTED_DAYS = 90
 
 
 def draw(days: StreamDays, *, until: int, threshold: float) -> bytes:
-    """A PNG of about 30 KB: above, the mean of each day and what it is held to; below, the evidence
-    against its threshold on a log scale.
+    """Draw a PNG of about 30 KB: each day's mean and its bound above, the evidence against its
+    threshold on a log scale below.
 
     Args:
-        until: sequence number of the last value that was looked at; of the days up to it the newest
-            90 are drawn.
+        until: sequence number of the last value to include; the newest 90 days up to it are
+            drawn.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -56,8 +56,8 @@ def draw(days: StreamDays, *, until: int, threshold: float) -> bytes:
 
 
 def day_of(days: StreamDays, evidence: StreamEvidence, *, after: int) -> tuple[float, float]:
-    """The mean of the last day that `evidence` knows, and what its classes are held to, weighted
-    by their values; NaN: arming.
+    """Return the mean of the last day in `evidence`, and the bound of its classes, weighted by
+    their values; NaN while the detector is arming.
 
     Args:
         after: sequence number of the last value of the day before.
@@ -74,5 +74,5 @@ def day_of(days: StreamDays, evidence: StreamEvidence, *, after: int) -> tuple[f
 
 
 def inline(png: bytes, *, title: str) -> str:
-    """The picture as Markdown that holds it."""
+    """Return the picture embedded in Markdown."""
     return f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"

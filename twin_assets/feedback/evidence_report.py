@@ -1,4 +1,4 @@
-"""What `quality_evidence` says of an author: numbers, alarms and pictures as Dagster's metadata.
+"""Report the evidence about an author to Dagster: numbers, alarms and pictures as metadata.
 
 Scope: metadata and data version. Out of scope: following a stream
 (`retraining/score_watch.py`), drawing (`evidence_plot.py`), the asset.
@@ -22,9 +22,10 @@ from twin_resources.storage.state.state import State
 
 
 def report_of(state: State, author: str, settings: Settings) -> tuple[str, dict[str, Any]]:
-    """Data version and metadata of an author's evidence as it stands.
+    """Return data version and metadata of an author's current evidence.
 
-    Numbers of each stream, its picture (also as a PNG in the home's folder `evidence`), all alarms.
+    The metadata have the numbers of each stream, its picture (also as a PNG in the home's folder
+    `evidence`) and all alarms.
     """
     open_tables(state)
     rules = rules_of(settings)
@@ -69,7 +70,7 @@ def report_of(state: State, author: str, settings: Settings) -> tuple[str, dict[
 
 
 def version_of(watches: Sequence[StreamEvidence], records: Sequence[AlarmRecord]) -> str:
-    """Data version: equal for equal watches and decisions."""
+    """Return the data version, equal for equal watches and decisions."""
     digest = hashlib.sha256()
     for watch in watches:
         digest.update(watch.to_json().encode())

@@ -1,4 +1,4 @@
-"""The asset `interactions` and its check: what readers asked, were answered and thought of it.
+"""Define the asset `interactions` and its check: readers' questions, answers and feedback.
 
 Scope: the asset and the check. Out of scope: the ledger and its frame
 (`twin_resources/quality/ledger`), pairs made from edits (`preference_dataset`).
@@ -25,9 +25,9 @@ def interactions(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """The ledger's answers of the last 90 days with their votes, judgements and edits, one row a
-    trace, without personal data. What the trace store has is read first; if it is away, the last
-    state counts and the metadata say so."""
+    """The ledger's answers of the last 90 days with their votes, judgements and edits, one row per
+    trace, without personal data. The trace store is read first; if it cannot be reached, the last
+    state is used and the metadata report it."""
     author = context.partition_key
     ledger = Ledger.from_settings(settings)
     report = ledger.sync(datetime.now(UTC))

@@ -1,13 +1,13 @@
-"""The asset `judged_interactions`: judges' scores for a random sample of answers.
+"""Define the asset `judged_interactions`: judges' scores for a random sample of answers.
 
 Scope: the asset, its metadata. Out of scope: the sample and the scores
 (`judging_traces.py`), the judges, sending (the outbox's relay).
 
 Scores are queued on disk under ids made of judge, revision and trace, so a repetition replaces
-itself; the table notes which traces have been judged by which judge. Certifying the judges costs
+them; the table records the judges of each judged trace. Certifying the judges takes
 25 CPU seconds and 60 answers of the base model, so it waits until there is an answer to judge: a
-stable version and a new trace in the sample. A judge of a new revision thus begins with the next
-answer, and then scores the earlier ones again.
+stable version and a new trace in the sample. A judge of a new revision therefore begins with the
+next answer, and then scores the earlier ones again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,11 +39,11 @@ COLUMNS = {"trace_id": pl.String(), "version": pl.String(), "judges": pl.String(
 
 
 class JudgedConfig(dg.Config):
-    """Which answers are judged: `share` of all, after each version's first `first_batch`.
+    """Selection of answers: `share` of all, after each version's first `first_batch`.
 
     Attributes:
-        most: in one materialization.
-        margin: ε of the certificates; None: `Settings.margin`, as in `shadow_pairs`.
+        most: largest number in one materialization.
+        margin: ε of the certificates; None for `Settings.margin`, as in `shadow_pairs`.
     """
 
     share: float = judging_traces.SHARE
@@ -94,7 +94,7 @@ def judged_interactions(
 
 @dataclass(frozen=True)
 class _Sample:
-    """The answers that are drawn, and which of them have been judged by whom (`known`)."""
+    """Drawn answers, and the judges of each judged one (`known`)."""
 
     interactions: pl.DataFrame
     known: pl.DataFrame
@@ -110,7 +110,7 @@ class _Sample:
         return cls(tables.read("interactions", author), known, config)
 
     def without(self, judges: Sequence[str] | None = None) -> pl.DataFrame:
-        """Those that these judges have not judged; None: that nobody has."""
+        """Return answers that these judges have not judged; with None, those that nobody has."""
         judged = self.known
         if judges is not None:
             judged = judged.filter(pl.col("judges") == ",".join(judges))
@@ -144,7 +144,7 @@ def _passages(tables: Tables, author: str) -> Mapping[str, str]:
 def _note(
     tables: Tables, author: str, known: pl.DataFrame, rows: pl.DataFrame, judges: Sequence[str]
 ) -> SyncResult:
-    """Write down which traces have been judged by which judges."""
+    """Record the judges of these traces."""
     judged = rows.select("trace_id", "version").with_columns(
         pl.lit(",".join(judges)).alias("judges")
     )

@@ -1,15 +1,15 @@
-"""Which answers are judged, and their scores on the way to the trace store.
+"""Choose the answers to judge, and make their scores for the trace store.
 
-Scope: the random sample, the passages that an answer was given,
+Scope: the random sample, the passages behind an answer,
 the scores with their ids.
 Out of scope: the judges (`twin_resources/quality/judges`), sending (`langfuse/relay.py`).
 
-The sample is random so that judged traces stand for all: a hash of the trace id is drawn against
-the rate, whatever the answer, so that a second run draws the same ones. Right after a promotion the
+The sample is random so that judged traces represent all: a hash of the trace id is compared with
+the rate, regardless of the answer, so a second run draws the same traces. After a promotion the
 first 500 answers of the new version are all judged, because its first baselines are certified on
 them (`statistics/detector.py`). They are counted over a version's life. Answers are kept for 90
-days; counted among those, every answer of an old version would sooner or later be among its first
-500, two months after it was given.
+days; if only those counted, every answer of an old version would be among its first 500 sooner or
+later, two months after it was given.
 """
 # pyright: strict
 
@@ -24,18 +24,18 @@ from twin_resources.observability.langfuse.outbox import QueuedScore
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
 from twin_resources.quality.ledger.interactions_frame import of_readers
 
-FIRST_BATCH = 500  # answers of a version that are all judged
-SHARE = 0.1  # of a version's answers once its first batch is complete
+FIRST_BATCH = 500  # number of first answers of a version, all judged
+SHARE = 0.1  # of a version's answers after its first batch
 _LOTS = 16**12
 
 
 def score_name(judge: Judge) -> str:
-    """`judge:<name>@<revision>`: name of the score, and of the stream that it settles in."""
+    """Return `judge:<name>@<revision>`, the name of the score and of its settled stream."""
     return f"judge:{identity(judge)}"
 
 
 def score_id(judge: Judge, trace_id: str) -> str:
-    """`judge:<name>@<revision>:<trace>`: judged again it replaces itself."""
+    """Return `judge:<name>@<revision>:<trace>`; a second judgement replaces the first."""
     return f"{score_name(judge)}:{trace_id}"
 
 
@@ -47,18 +47,18 @@ def sampled(
     share: float = SHARE,
     first_batch: int = FIRST_BATCH,
 ) -> pl.DataFrame:
-    """The answers that are to be judged now.
+    """Select the answers to judge now.
 
     Args:
         interactions: rows of the asset `interactions`.
         judged: trace ids that already have their scores.
-        gone: version → answers that were judged and are kept no longer; none where it is left out.
-        share: of the answers after a version's first batch.
-        first_batch: so many answers of each version are judged, its first.
+        gone: number of judged answers that are no longer kept, by version.
+        share: share of the answers after a version's first batch.
+        first_batch: number of first answers of each version that are all judged.
 
     Returns:
-        Rows, oldest first; those without question or answer, and degraded ones, are left out: a
-        fallback's answer says nothing of the version; so are a batch's (`of_readers`).
+        Rows, oldest first, without those that lack question or answer. Degraded ones are left out
+        because a fallback's answer is not the version's, and so are a batch's (`of_readers`).
     """
     answers = usable(interactions)
     before = pl.col("version").replace_strict(gone or {}, default=0, return_dtype=pl.Int64)
@@ -75,12 +75,12 @@ def sampled(
 def judge_traces(
     rows: pl.DataFrame, judges: Sequence[Judge], *, passages: Mapping[str, str], now: datetime
 ) -> list[QueuedScore]:
-    """One score a judge and answer.
+    """Return one score per judge and answer.
 
     Args:
-        rows: of `sampled`.
-        passages: chunk id → text; a chunk that is gone since is not shown to the judge.
-        now: stamped on the scores as the time of judging, aware.
+        rows: rows of `sampled`.
+        passages: text by chunk id; a removed chunk is not shown to the judge.
+        now: time of judging on the scores, timezone-aware.
 
     Raises:
         TwinError: a judge's model does not answer; no score is returned then.
@@ -111,8 +111,8 @@ def judge_traces(
 
 
 def usable(interactions: pl.DataFrame) -> pl.DataFrame:
-    """Answers to readers that can be judged: with question and answer, none of a fallback; oldest
-    first."""
+    """Return answers to readers that can be judged, oldest first: with question and answer, and
+    without a fallback."""
     return (
         of_readers(interactions)
         .filter((pl.col("question") != "") & (pl.col("answer") != "") & (pl.col("degraded") == ""))
@@ -121,7 +121,7 @@ def usable(interactions: pl.DataFrame) -> pl.DataFrame:
 
 
 def answered(rows: pl.DataFrame, passages: Mapping[str, str]) -> list[JudgedAnswer]:
-    """Rows as a judge sees them, with the passages that are still there."""
+    """Return rows as a judge sees them, with the passages that still exist."""
     return [
         JudgedAnswer(question, answer, tuple(passages[name] for name in names if name in passages))
         for question, answer, names in rows.select("question", "answer", "chunk_ids").iter_rows()

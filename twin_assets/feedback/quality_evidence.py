@@ -1,7 +1,7 @@
-"""The asset `quality_evidence`: each stream as its detector sees it, in numbers and as a plot.
+"""Define the asset `quality_evidence`: each stream as its detector sees it, with numbers and plot.
 
 Scope: the asset. Out of scope: following and deciding (the sensor
-`quality_dropped`), what is shown (`evidence_report.py`). No text of a reader is in it.
+`quality_dropped`), the report (`evidence_report.py`). It contains no text of a reader.
 """
 
 import dagster as dg
@@ -17,7 +17,7 @@ def quality_evidence(
     settings: dg.ResourceParam[Settings],
     state: dg.ResourceParam[State],
 ) -> dg.MaterializeResult:
-    """What the detectors of the stable version have seen: baseline, e-value, threshold, alarms."""
+    """State of the stable version's detectors: baseline, e-value, threshold, alarms."""
     from twin_assets.feedback import evidence_report
 
     version, metadata = evidence_report.report_of(state, context.partition_key, settings)

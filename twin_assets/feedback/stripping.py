@@ -1,6 +1,6 @@
 """Redact personal data in readers' texts for `interactions`, and count what remains.
 
-Scope: which columns hold text, applying the patterns to a frame, the table's columns.
+Scope: the text columns, applying the patterns to a frame, the table's columns.
 Out of scope: the patterns (`twin_resources/privacy`), the ledger's query.
 
 The ledger redacts texts when it reads them. They are redacted again here, so that texts stored
@@ -23,7 +23,7 @@ TEXT_COLUMNS = ("question", "answer", "edit")
 
 
 def interaction_columns() -> Mapping[str, Any]:
-    """Columns of the table `interactions`; see `ledger/interactions_frame.py` for their meaning."""
+    """Return the columns of the table `interactions`; see `ledger/interactions_frame.py`."""
     return columns()
 
 

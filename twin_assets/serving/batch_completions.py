@@ -1,6 +1,6 @@
-"""The asset `batch_completions`: a file of questions answered by the route that readers have.
+"""Define the asset `batch_completions`: answers to a file of questions by the readers' route.
 
-Scope: the asset, its configuration and what its page shows. Out of scope: the batch
+Scope: the asset, its configuration and its metadata. Out of scope: the batch
 (`twin_resources/gateway/batches/`), the same by hand (`twin batch`).
 """
 
@@ -25,13 +25,15 @@ SHOWN = 5
 
 
 class Batch(dg.Config):
-    """Which questions, and where their answers go.
+    """Questions and answers of a batch.
 
     Attributes:
-        questions: a .jsonl or .parquet file; empty: nothing is asked.
-        out: the answers, .jsonl or .parquet; empty: `<questions>.answers.parquet` beside it.
-        model: empty: `twin/<author>`; an alias alone (`@base`) is put behind it.
-        width: requests at once.
+        questions: a .jsonl or .parquet file; if empty, nothing is asked.
+        out: file for the answers, .jsonl or .parquet; empty for
+            `<questions>.answers.parquet` beside the questions.
+        model: name of the model; empty for `twin/<author>`, to which an alias alone (`@base`)
+            is appended.
+        width: number of simultaneous requests.
     """
 
     questions: str = ""
@@ -50,11 +52,12 @@ class Batch(dg.Config):
 def batch_completions(
     context: dg.AssetExecutionContext, config: Batch, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
-    """Answers to a file of questions, with route, cost and sources a row.
+    """Answers to a file of questions, with route, cost and sources per row.
 
     Name the file in the launchpad (`questions: /path/to/questions.jsonl`); without one there is
-    nothing to do. The stack must run: the gateway answers, within its limits and budgets. A run
-    that was ended goes on where it was."""
+    nothing to do. The stack must run: the gateway answers, within its limits and budgets. An
+    ended run is continued where it stopped.
+    """
     if not config.questions:
         context.log.info("no file of questions is named in the configuration: nothing to do")
         return
@@ -83,7 +86,7 @@ def _answer(
     out: Path,
     log: Callable[[str], object],
 ) -> tuple[BatchSum, Sequence[Answered]]:
-    """Ask what the file does not hold yet, and write it; the rows are those of all questions."""
+    """Ask questions without a stored answer, and write the file; return rows of all questions."""
     endpoints = read_endpoints(home.home)
     model = config.model
     if not model or model.startswith("@"):

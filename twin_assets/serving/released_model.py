@@ -1,13 +1,13 @@
-"""The asset `released_model`: the registry reconciled, which may release the candidate.
+"""Define the asset `released_model`: the reconciled registry, which may release the candidate.
 
-Scope: asking for one round of release and telling what moved, or why nothing did.
-Out of scope: which moves are legal (`registry/moves.py`), moving (`registry/`), the order
+Scope: requesting one round of release, and reporting what moved, or why nothing did.
+Out of scope: legal moves (`registry/moves.py`), moving (`registry/`), the order
 of a round (`release/releasing.py`), the gate.
 
-Nothing is released without the author's consent (`twin_resources/authors/consent.py`); what was
-stays. A version is released only with a PASSED verdict for exactly its checkpoint under the gate's
-current version, in whatever run this asset is materialized; twice in a row moves nothing the second
-time.
+Nothing is released without the author's consent (`twin_resources/authors/consent.py`); earlier
+releases stay. A version is released only with a PASSED verdict for exactly its checkpoint under the
+gate's current version, whatever run materializes this asset. A second materialization moves
+nothing.
 """
 
 import time
@@ -74,14 +74,14 @@ def _release(
 
 
 def _withheld(author: Author) -> str:
-    """What is missing of the author's consent; empty: nothing."""
+    """Return what is missing for the author's consent; empty if nothing is."""
     return what_is_missing(author) if consented_on(author) is None else ""
 
 
 def _metadata(
     instance: dg.DagsterInstance, author: Author, models: Registry, done: "ReleaseRound"
 ) -> dict[str, Any]:
-    """What moved since the newest materialization, or why nothing did."""
+    """Return the moves since the newest materialization, or why there were none."""
     from twin_resources.quality.release import release_summary
 
     versions = models.versions(author.slug)
@@ -103,7 +103,7 @@ def _metadata(
 
 
 def _why(newest: ModelVersion | None, verdict: Verdict | None, withheld: str) -> str:
-    """Why nothing moved, from the newest version's state and verdict."""
+    """Return why nothing moved, from the newest version's state and verdict."""
     if newest is None:
         return "no version was ever registered: materialize preference_tuned_checkpoint"
     name = f"v{newest.version} is {newest.state}"

@@ -1,6 +1,6 @@
-"""From an author's labels to a policy: fit, certify, hold against the one in force.
+"""Turn an author's labels into a policy: fit, certify, compare with the one in force.
 
-Scope: which labels and models a policy is of, what comes of the one in force.
+Scope: the labels and models of a policy, the fate of the one in force.
 Out of scope: the mathematics (`router/`), buying labels, the asset.
 """
 # pyright: strict
@@ -22,12 +22,12 @@ from twin_resources.router.fixed_order import STEP, PriceStep, choices, steps, w
 from twin_resources.router.gain import fit, folds_of
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 
-FEWEST = 30  # labels: below that there is nothing to fit, and nothing could be certified
+FEWEST = 30  # labels; with fewer, nothing can be fitted or certified
 
 
 @dataclass(frozen=True)
 class ModelPrices:
-    """US dollars a million tokens of the own model (marginal) and of the paid one."""
+    """US dollars per million tokens of the own model (marginal) and of the paid one."""
 
     own: float
     paid_prompt: float
@@ -36,12 +36,12 @@ class ModelPrices:
 
 @dataclass(frozen=True)
 class FitOutcome:
-    """What a fit has led to.
+    """The result of a fit.
 
     Attributes:
-        policy: in force from now on; None: nothing is routed.
-        adopted: what was decided about the new one.
-        withdrawn: why the policy that was in force is not any more; empty: it stays, or was none.
+        policy: policy in force from now on, or None if nothing is routed.
+        adopted: decision about the new policy.
+        withdrawn: why the previous policy is no longer in force; empty if it stays or was absent.
     """
 
     policy: RoutingPolicy | None
@@ -52,7 +52,7 @@ class FitOutcome:
 def models_of(
     labels: LabelArrays, own: str, paid: str, prices: ModelPrices
 ) -> tuple[PricedModel, ...]:
-    """Own and paid model with their mean prices on the labels."""
+    """Return the own and the paid model with their mean prices on the labels."""
     tokens = labels.prompt_tokens + labels.answer_tokens
     mean = float(tokens.mean()) if len(labels) else 0.0
     usd = float(labels.usd.mean()) if len(labels) else 0.0
@@ -72,13 +72,13 @@ def refit(
     judges: tuple[str, ...],
     margin: float,
 ) -> FitOutcome:
-    """Fit the labels and decide what is in force.
+    """Fit the labels and decide which policy is in force.
 
-    The policy in force stays unless it is of other models, embedder, judges or margin, later labels
-    show that it loses more than the margin, or a new one is adopted.
+    The policy in force stays unless its models, embedder, judges or margin differ, later labels
+    show that it loses more than the margin, or a new policy is adopted.
 
     Raises:
-        TwinError: a margin or a price that cannot be worked with.
+        TwinError: a margin or a price is unusable.
     """
     models = tuple(models)
     before, withdrawn = standing, ""
@@ -105,7 +105,7 @@ def refit(
         and before.label_ids == labels.label_ids
         and len(before.usd)
     ):
-        return FitOutcome(before, decided)  # nothing was learnt: the file stays as it is
+        return FitOutcome(before, decided)  # no new labels: the file stays as it is
     fresh = RoutingPolicy(
         author=author,
         models=models,
@@ -136,7 +136,7 @@ def _decision(
     *,
     margin: float,
 ) -> AdoptionDecision:
-    """Which step is adopted, if any, by the labels and against the policy in force."""
+    """Decide which step is adopted, if any, by the labels and against the policy in force."""
     spread = float(labels.gains[:, -1].std(ddof=1))
     decided = adoption.adopt(order, labels=len(labels), spread=spread, margin=margin)
     if standing is None or decided.step is None:
@@ -158,7 +158,7 @@ def _lapsed(
     judges: tuple[str, ...],
     margin: float,
 ) -> str:
-    """Why a policy is of something else than what answers now; empty: it is not."""
+    """Return why a policy no longer matches the current models; empty if it does."""
     if standing.models[0].model != models[0].model:
         return "another version is stable"
     if len(standing.models) != len(models):
@@ -175,7 +175,7 @@ def _lapsed(
 
 
 def _is_dearer(step: PriceStep, standing: RoutingPolicy) -> bool:
-    """Whether it leaves less to the own model than the policy in force, by more than a step."""
+    """Return whether it leaves less to the own model than the policy in force, by over a step."""
     return step.kept > standing.step.kept + 1.5 * STEP
 
 
@@ -189,7 +189,7 @@ def _chosen(standing: RoutingPolicy, labels: LabelArrays, since: np.ndarray) -> 
 
 
 def _against_paid(standing: RoutingPolicy, labels: LabelArrays) -> list[float]:
-    """What the policy in force lost against the paid model on labels that it was not fitted to."""
+    """Return the gains of the policy in force over the paid model on labels since its fit."""
     since = _since(standing, labels)
     if not since.any():
         return []
@@ -205,7 +205,7 @@ def _against(
     models: Sequence[PricedModel],
     order: Sequence[PriceStep],
 ) -> list[Floats]:
-    """New policy − the one in force at every step, on the labels since the latter's fit."""
+    """Return new policy − policy in force at every step, on labels since the latter's fit."""
     since = _since(standing, labels)
     if not since.any():
         return [np.zeros(0) for _ in order]

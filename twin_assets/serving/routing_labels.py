@@ -1,10 +1,10 @@
-"""The asset `routing_labels`: own and paid answers to the same prompts, scored blind.
+"""Define the asset `routing_labels`: own and paid answers to the same prompts, scored blind.
 
-Scope: finding out whether anything may be bought, the judges, and telling what was.
-Out of scope: buying (`labelling.py`), what follows from the labels (`routing_policy`).
+Scope: checking whether labels may be bought, the judges, and reporting the purchase.
+Out of scope: buying (`labelling.py`), the use of the labels (`routing_policy`).
 
-Nothing is bought without a sum: `TWIN_LABEL_BUDGET_PER_MONTH`, or `usd` in the run's configuration.
-A label costs one answer of the paid model; each has its price in the table.
+Nothing is bought without a limit: `TWIN_LABEL_BUDGET_PER_MONTH`, or `usd` in the run's
+configuration. A label costs one answer of the paid model; the table has the price of each.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,11 +37,11 @@ from twin_resources.storage.tables.tables import Tables
 
 
 class LabelsConfig(dg.Config):
-    """How far one materialization goes.
+    """Limits of one materialization.
 
     Attributes:
-        usd: at most, of this run; None: what `TWIN_LABEL_BUDGET_PER_MONTH` leaves.
-        most_labels: of the stable version in all; None: `Constants.routing_labels`.
+        usd: largest cost of this run; None for the rest of `TWIN_LABEL_BUDGET_PER_MONTH`.
+        most_labels: largest number for the stable version; None for `Constants.routing_labels`.
     """
 
     usd: float | None = None
@@ -58,7 +58,7 @@ def routing_labels(
     model_server: dg.ResourceParam[ModelServers],
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
-    """What the paid model would have answered, and how much better that is, for some prompts."""
+    """Answers of the paid model to some prompts, with their gain over the own model's."""
     author = read_author(settings, context.partition_key)
     stable = registry.stable(author.slug)
     limit = settings.label_budget_per_month if config.usd is None else config.usd
@@ -84,7 +84,7 @@ def routing_labels(
             author, settings, config, tables, registry, model_server, loaded, context.log.info
         )
         version, account = buyer.buy(stable, panel, limit=limit)
-    except OverLimit as error:  # the judge's; the paid model's own ends the purchase
+    except OverLimit as error:  # the judge's limit; the paid model's own ends the purchase
         return left_as_it_was(
             tables, TABLE, author.slug, because=author_panel.waits(settings, error)
         )
@@ -94,7 +94,7 @@ def routing_labels(
 def _nothing_to_buy(
     author: Author, home: Settings, stable: ModelVersion | None, limit: float | None
 ) -> str:
-    """Why no label can be bought now; empty: one can."""
+    """Return why no label can be bought now; empty if one can."""
     if not home.has_paid_route:
         return "no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one"
     if reason := what_keeps_here(author):
@@ -124,10 +124,10 @@ class _Buyer:
     def buy(
         self, stable: ModelVersion, panel: Panel, *, limit: float
     ) -> tuple[str, dict[str, Any]]:
-        """The table's data version, and what was bought."""
+        """Buy labels; return the table's data version and a report."""
         author, home = self.author, self.home
         account = account_of(home, self.models.state)
-        once = self.config.usd is not None  # a sum of this run's own knows no month
+        once = self.config.usd is not None  # this run's own limit ignores the month
         spent = 0.0 if once else account.spent(period="month", purpose="label").usd
         most = self.config.most_labels
         most = home.routing_labels if most is None else most
@@ -157,7 +157,7 @@ class _Buyer:
         return purchase_made.data_version, _stand(purchase_made, limit)
 
     def _readers(self) -> Mapping[str, str]:
-        """Trace id → reader of the recorded prompts."""
+        """Return the reader of each recorded prompt, by trace id."""
         prompts = shadow_prompts.recorded_interactions(self.tables, self.author.slug)
         return {} if prompts is None else dict(prompts.select("trace_id", "reader").iter_rows())
 
@@ -166,7 +166,7 @@ class _Buyer:
 
 
 def _stand(purchased: labelling.PurchaseResult, limit: float) -> dict[str, Any]:
-    """What was bought; no text of a prompt or an answer."""
+    """Return the result of a purchase, without text of prompts or answers."""
     return {
         "purchase": purchased.purchase,
         "labels": purchased.labels,

@@ -1,8 +1,8 @@
-"""The asset `routing_policy`: which model answers an author's readers; the gateway follows it live.
+"""Define the asset `routing_policy`: the model that answers an author's readers.
 
-Scope: the asset. Out of scope: the table and the cost report (`routing`), fitting
-labels (`routing_fit`), what is told of it (`routing_report`), writing the policy object
-(`twin_resources/registry/registry.py`).
+Scope: the asset, which the gateway follows live. Out of scope: the table and the cost report
+(`routing_table.py`), fitting labels (`routing_fit.py`), reporting (`routing_report.py`), writing
+the policy object (`twin_resources/registry/registry.py`).
 """
 
 import hashlib
@@ -36,8 +36,9 @@ def routing_policy(
 ) -> dg.MaterializeResult:
     """The author's routing table, written into the policy object with the registry's versions.
 
-    With a paid model and labels a fitted policy lies beside it, by which the gateway chooses for
-    each question."""
+    With a paid model and labels there is also a fitted policy, with which the gateway chooses
+    for each question.
+    """
     author = context.partition_key
     policy = _own_table(read_author(settings, author), settings, registry)
     server = f"{author}/v{policy.stable.version}" if policy.stable else "base"
@@ -55,7 +56,7 @@ def routing_policy(
 
 
 def _own_table(author: Author, home: Settings, models: Registry) -> AuthorPolicy:
-    """The author's part of the policy object, with the table that the settings ask for."""
+    """Return the author's part of the policy object, with the routing table of the settings."""
     decided = routing_table.routing_table(
         paid_model=home.paid_model,
         paid_budget_per_day=home.paid_budget_per_day,

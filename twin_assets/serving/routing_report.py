@@ -1,9 +1,9 @@
-"""Fitting an author's routing in a home, and what Dagster shows of it.
+"""Fit an author's routing in a home, and report it to Dagster.
 
 Scope: reading labels and the policy in force, writing the fitted file, metadata.
 Out of scope: the fit (`routing_fit.py`), the asset.
 
-Without a paid model there is nothing to choose between: no file, no metadata.
+Without a paid model there is no choice: no file, no metadata.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class RoutedAuthor:
     """An author's routing after a fit.
 
     Attributes:
-        hidden: there is no paid model.
-        reason: why it is as it is, one sentence.
-        policy: in force; None: nothing is routed.
-        answers: of this month, and since the policy in force was written.
-        own_since: answers of the own model since then.
-        paid_usd: of the paid answers to labels like those that the own model answers.
+        hidden: whether there is no paid model.
+        reason: explanation of the result, one sentence.
+        policy: policy in force, or None if nothing is routed.
+        answers: answers of this month.
+        own_since: answers of the own model this month, since the policy in force was written.
+        paid_usd: costs of the paid answers to labels like those that the own model answers.
     """
 
     hidden: bool
@@ -71,7 +71,7 @@ class RoutedAuthor:
 
     @property
     def mark(self) -> str:
-        """Changes when the policy in force does."""
+        """Mark that changes with the policy in force."""
         if self.policy is None:
             return ""
         return f"{self.policy.written_at} {self.policy.in_force}"
@@ -80,13 +80,13 @@ class RoutedAuthor:
 def route(
     author: Author, settings: Settings, tables: Tables, models: Registry, *, server: str
 ) -> RoutedAuthor:
-    """Fit the labels of the stable version and write what comes into force.
+    """Fit the labels of the stable version and write the policy in force.
 
     Args:
-        server: key of the own model's server, whose throughput gives its price.
+        server: key of the own model's server, whose throughput determines its price.
 
     Raises:
-        TwinError: the paid model has no price, or a margin that is none.
+        TwinError: the paid model has no price, or a margin is invalid.
     """
     path = policy_file(settings.home, author.slug)
     stable = models.stable(author.slug)
@@ -139,7 +139,7 @@ def route(
 
 
 def metadata(routed: RoutedAuthor) -> dict[str, Any]:
-    """What Dagster shows; empty without a paid model."""
+    """Return the metadata for Dagster; empty without a paid model."""
     if routed.hidden:
         return {}
     entries: dict[str, Any] = {
@@ -166,7 +166,7 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
 
 
 def class_rows(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
-    """The table of classes as Markdown."""
+    """Return the table of classes as Markdown."""
     gains = {row.prompt_class: row for row in policy.classes}
     lines = ["| class | labels | gain of paid, 95 % | own | paid |", "|---|---|---|---|---|"]
     for name in sorted({*gains, *answers.classes}):
@@ -180,7 +180,7 @@ def class_rows(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
 
 
 def _standing(path: Path) -> tuple[RoutingPolicy | None, str]:
-    """The policy in force; one that cannot be read is rebuilt, and told."""
+    """Read the policy in force; for an unreadable one return None and a note for the report."""
     if not path.exists():
         return None, ""
     try:
@@ -192,7 +192,7 @@ def _standing(path: Path) -> tuple[RoutingPolicy | None, str]:
 def _claims(
     rows: pl.DataFrame, purchase: str, *, margin: float
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Claims that decide, and those whose judge has failed on this purchase's plants."""
+    """Return the deciding claims, and those whose judge has failed on this purchase's plants."""
     mine = rows.filter(pl.col("purchase") == purchase)
     scored = {str(score["claim"]) for scores in mine["scores"].to_list() for score in scores}
     claims = deciding(sorted(scored))
@@ -201,7 +201,7 @@ def _claims(
 
 
 def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
-    """The own model by its measured tokens a second (marginal: the machine is paid for anyway)."""
+    """Return prices; the own model's is marginal, by its measured tokens per second."""
     measured = routing_table.read_throughput(settings.home / "gateway" / "throughput.json", server)
     own = 0.0
     if measured is not None and measured.tokens_per_second > 0:

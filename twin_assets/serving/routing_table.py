@@ -1,12 +1,12 @@
-"""What is decided about routing, and the figures it rests on (architecture.md).
+"""Build an author's routing table, and the cost report beside it (architecture.md).
 
-Scope: the routing table of an author, and the cost report that stands beside it.
-Out of scope: the formulas (`twin_resources/gateway/costs/cost.py`, the gateway
-counts with the same), choosing for one request (`twin_resources/gateway/routing/`), the policy
+Scope: the routing table of an author, and the cost report that accompanies it.
+Out of scope: the formulas (`twin_resources/gateway/costs/cost.py`, also used by the
+gateway), choosing for one request (`twin_resources/gateway/routing/`), the policy
 file.
 
-The table says who answers by default: the self-hosted model. A paid one, when it is configured, is
-reached by its alias `@paid` and for questions that a policy fitted from labels sends there
+By default the table routes to the self-hosted model. A paid model, if configured, is
+reached by its alias `@paid`, and for questions that a policy fitted from labels sends there
 (`routing_report.py`).
 """
 # pyright: strict
@@ -26,18 +26,18 @@ from twin_resources.gateway.costs.cost import (
 from twin_resources.registry.policy import CANARY_SHARE
 
 SCHEMA = 1
-# With two passages a prompt has about 450 tokens and an answer about 120.
+# A prompt with two passages has about 450 tokens, and an answer about 120.
 PROMPT_SHARE = 0.8
 
 
 def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict[str, Any]:
-    """The decision: which model answers by default, and which paid one may be asked by name.
+    """Return the routing table: the default model, and the paid one that may be asked by name.
 
-    Holds no measurement, so that the table changes only when the decision does.
+    It holds no measurement, so that it changes only when the decision does.
 
     Args:
         paid_model: LiteLLM name, or empty.
-        paid_budget_per_day: US dollars; the paid route exists only with both.
+        paid_budget_per_day: US dollars; the paid route exists only with both arguments.
     """
     table: dict[str, Any] = {
         "schema": SCHEMA,
@@ -57,12 +57,12 @@ def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict
 def cost_report(
     usd_per_hour: float, *, measured: Throughput | None, paid_blended: float | None = None
 ) -> dict[str, float | int | str]:
-    """What a million tokens cost here, and from which utilisation on that beats the paid model.
+    """Return the cost of a million tokens here, and the utilisation that beats the paid model.
 
     Args:
-        usd_per_hour: price of the machine, US dollars.
-        measured: None: nothing was answered yet, and the report says so.
-        paid_blended: the paid model's price, US dollars a million tokens in the same mix.
+        usd_per_hour: price of the machine, US dollars per hour.
+        measured: throughput of the server; None if nothing was answered yet, as the report says.
+        paid_blended: the paid model's price, US dollars per million tokens in the same mix.
     """
     if measured is None or measured.tokens_per_second <= 0:
         return {"throughput": "not measured yet: no answer has passed the gateway"}
@@ -88,10 +88,10 @@ def cost_report(
 
 
 def paid_blended_usd(model: str, *, prompt_share: float = PROMPT_SHARE) -> float:
-    """The paid model's price of a million tokens in the mix that readers cause.
+    """Return the paid model's price per million tokens, in the mix that readers cause.
 
     Raises:
-        TwinError: LiteLLM's price map does not know the model.
+        TwinError: LiteLLM's price map lacks the model.
     """
     from twin_resources.access.paid_budget import price_of
 
@@ -100,7 +100,7 @@ def paid_blended_usd(model: str, *, prompt_share: float = PROMPT_SHARE) -> float
 
 
 def read_throughput(path: Path, server_key: str) -> Throughput | None:
-    """What the gateway has measured on one server; None when it measured nothing there.
+    """Return the gateway's measurements of one server, or None if there are none.
 
     Args:
         path: `<home>/gateway/throughput.json`.

@@ -1,10 +1,10 @@
-"""The asset `shadow_pairs`: candidate and stable version on the same prompts, scored blind.
+"""Define the asset `shadow_pairs`: candidate and stable version on the same prompts, scored blind.
 
-Scope: finding who is compared, the judges, and telling where the test stands.
+Scope: finding the versions to compare, the judges, and reporting the state of the test.
 Out of scope: replaying (`shadowing.py`), releasing (`released_model`).
 
-It needs no live traffic: recent prompts are replayed with their recorded context. Each pair is made
-once; a run that was interrupted is continued. Nothing to compare is told, not skipped.
+It needs no live traffic, because recent prompts are replayed with their recorded context. Each pair
+is made once, and an interrupted run is continued. Nothing to compare is reported, not skipped.
 """
 
 import math
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
 
 
 class ShadowConfig(dg.Config):
-    """How far one materialization goes.
+    """Limits of one materialization.
 
     Attributes:
-        most_pairs: new pairs at most.
-        fewest_prompts: with fewer recorded prompts held-out ones fill up.
-        margin: ε of certificates and test; None: `Settings.margin`.
-        whatever_the_mode: also for authors whose release mode is `gate`, or `auto` with too few
-            recorded prompts for a trial; so it is against an answer model, and in a trial that has
-            begun.
-        longest_s: against an answer model no batch of pairs is begun after so many seconds; the
-            trial goes on in the next hour (`compare_versions`).
+        most_pairs: largest number of new pairs.
+        fewest_prompts: number of recorded prompts below which held-out ones are added.
+        margin: ε of certificates and test; None for `Settings.margin`.
+        whatever_the_mode: whether to compare also for authors whose release mode is `gate`, or
+            `auto` with too few recorded prompts for a trial. Comparisons with an answer model and
+            trials that have begun always do so.
+        longest_s: seconds after which no batch of pairs starts against an answer model; the trial
+            continues in the next hour (`compare_versions`).
     """
 
     most_pairs: int = MIN_PROMPTS
@@ -102,7 +102,7 @@ def shadow_pairs(
             forced=passed_no_gate(registry, versions.incumbent),
             log=context.log.info,
         )
-    except OverLimit as error:  # what is paired so far is kept, and it goes on with the money
+    except OverLimit as error:  # pairs so far are kept, and the trial continues within the limits
         waits = author_panel.waits(settings, error)
         return left_as_it_was(tables, TABLE, author.slug, because=waits)
     return materialized(
@@ -118,9 +118,9 @@ def _nothing_to_replay(
     tables: Tables,
     servers: "ModelServers",
 ) -> str:
-    """Why no pair can be made now; empty: there is something to compare."""
+    """Return why no pair can be made now; empty if there is something to compare."""
     against_answer_model = versions is not None and versions.incumbent.is_answer_model
-    # A trial that has begun goes on to its end, whatever mode the next candidate is to have.
+    # A trial that has begun continues to its end, whatever the next candidate's mode is.
     on_trial = versions is not None and versions.candidate.state == "shadow"
     whatever_the_mode = config.whatever_the_mode or against_answer_model or on_trial
     recorded, needed = recorded_prompts(tables, author.slug), home.trial_prompts
@@ -169,14 +169,16 @@ def _margin(config: ShadowConfig, home: Settings) -> float:
 
 
 def _may_not_be_shown(author: Author, incumbent: ModelVersion) -> bool:
-    """Whether prompts with posts would go to an address where the author does not want them."""
+    """Return whether prompts with posts would leave for an address against the author's wish."""
     url, _ = address_of(incumbent.base)
     return bool(url) and is_far(url) and bool(what_keeps_here(author))
 
 
 def _absent(servers: "ModelServers", incumbent: ModelVersion) -> str:
-    """Why an answer model at an address cannot be compared with now: no failure of the training
-    that this run may have made, and the next hour asks again; empty: it answers, or is ours."""
+    """Return why an answer model at an address cannot be compared now; empty if it can or is ours.
+
+    That is not a failure of the training that this run may have made; the next hour asks again.
+    """
     if not address_of(incumbent.base)[0]:
         return ""
     try:
@@ -187,7 +189,7 @@ def _absent(servers: "ModelServers", incumbent: ModelVersion) -> str:
 
 
 def _stand(versions: ComparedVersions, replayed: shadowing.ReplayResult) -> dict[str, Any]:
-    """Where the test stands; no text of a prompt or an answer."""
+    """Return the state of the test, without text of prompts or answers."""
     evidence = replayed.evidence
     return {
         "candidate": f"v{versions.candidate.version}",

@@ -1,4 +1,4 @@
-"""Which prompts are replayed: recent real ones with their recorded context, else held-out ones.
+"""Choose prompts to replay: recent real ones with their recorded context, then held-out ones.
 
 Scope: choosing and drawing them, rendering one for a version.
 Out of scope: answering (`shadowing.py`), the ledger's snapshot (`interactions`).
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 MAX_RECENT = 600
-MIN_WORDS = 3  # "thanks!" tells no two models apart
+MIN_WORDS = 3  # "thanks!" does not distinguish two models
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ShadowPrompt:
     Attributes:
         source: `recorded` (a trace) or `held_out` (a sample).
         prompt_id: trace id or sample id.
-        passages: the context that the recorded prompt held, as far as its chunks still exist.
+        passages: context of the recorded prompt, as far as its chunks still exist.
     """
 
     source: str
@@ -46,7 +46,7 @@ class ShadowPrompt:
 
 
 def stored_prompts(tables: Tables, author: str, *, fewest: int) -> list[ShadowPrompt]:
-    """`shadow_prompts` of an author's tables as they stand."""
+    """Return the `shadow_prompts` of an author's current tables."""
     return shadow_prompts(
         recorded_interactions(tables, author),
         tables.read("instruction_dataset", author),
@@ -56,7 +56,7 @@ def stored_prompts(tables: Tables, author: str, *, fewest: int) -> list[ShadowPr
 
 
 def recorded_interactions(tables: Tables, author: str) -> pl.DataFrame | None:
-    """The table `interactions`; None: nobody has materialized it."""
+    """Return the table `interactions`, or None if it was never materialized."""
     known = tables.exists("interactions", author)
     return tables.read("interactions", author) if known else None
 
@@ -68,16 +68,16 @@ def shadow_prompts(
     *,
     fewest: int,
 ) -> list[ShadowPrompt]:
-    """The prompts of a trial; in which order they are asked, `in_drawn_order` says.
+    """Return the prompts of a trial; `in_drawn_order` orders them.
 
-    Recorded ones of readers come first, newest first, each question once; if they are fewer than
-    `fewest`, held-out samples in drawn order fill up. A recorded prompt with a chunk that is gone
-    is left out: its context cannot be shown again.
+    Recorded prompts of readers are first, newest first, each question once. If there are fewer than
+    `fewest`, held-out samples in drawn order are added. A recorded prompt with a removed chunk
+    is left out, because its context cannot be shown again.
 
     Args:
-        interactions: rows of the asset `interactions`; None: there are none.
+        interactions: rows of the asset `interactions`, or None if there are none.
         dataset: rows of `instruction_dataset`.
-        chunks: by id.
+        chunks: passages by chunk id.
     """
     prompts: dict[str, ShadowPrompt] = {}
     if interactions is not None:
@@ -104,10 +104,10 @@ def shadow_prompts(
 
 
 def in_drawn_order(prompts: Sequence[ShadowPrompt], trial: str) -> list[ShadowPrompt]:
-    """Prompts in an order drawn by the trial, which stays when others come in between.
+    """Return prompts in an order drawn by the trial; added prompts leave it unchanged.
 
-    By time, neighbours are one reader's: of equal candidates a quarter was rolled back by a run of
-    one reader's questions, in drawn order 7 %.
+    In order of time, neighbouring questions are often one reader's: a run of them rolled back a
+    quarter of equal candidates, but 7 % in drawn order.
 
     Args:
         trial: id of the comparison.
@@ -116,7 +116,7 @@ def in_drawn_order(prompts: Sequence[ShadowPrompt], trial: str) -> list[ShadowPr
 
 
 def rendered(prompt: ShadowPrompt, author: Author, template: str) -> list[Message]:
-    """The messages for a version that was trained with `template`.
+    """Render the messages for a version that was trained with `template`.
 
     Raises:
         TwinError: this code does not hold the template.
@@ -130,16 +130,16 @@ def rendered(prompt: ShadowPrompt, author: Author, template: str) -> list[Messag
 
 
 def shown_passages(chunks: pl.DataFrame) -> dict[str, ShownPassage]:
-    """Rows of `document_chunks` by id."""
+    """Return rows of `document_chunks` by id."""
     rows = chunks.select("chunk_id", *SHOWN_COLUMNS).iter_rows()
     return {chunk_id: ShownPassage(*row) for chunk_id, *row in rows}
 
 
 def by_id(prompts: Sequence[ShadowPrompt]) -> dict[str, ShadowPrompt]:
-    """Prompts by their id.
+    """Return prompts by their id.
 
     Raises:
-        TwinError: two prompts have one id.
+        TwinError: two prompts have the same id.
     """
     prompts_by_id = {prompt.prompt_id: prompt for prompt in prompts}
     if len(prompts_by_id) != len(prompts):

@@ -1,13 +1,13 @@
-"""Replaying prompts: candidate and incumbent answer each, the judges score blind.
+"""Replay prompts: candidate and incumbent answer each, and the judges score blind.
 
-Scope: the loop over batches, what a batch asks and stores, when it ends.
-Out of scope: which prompts (`shadow_prompts.py`), the judges, the test
+Scope: the loop over batches, asking and storing a batch, deciding when to stop.
+Out of scope: choosing prompts (`shadow_prompts.py`), the judges, the test
 (`statistics/promotion.py`), acting on its verdict (the registry).
 
-Off the request path: the versions answer a batch one after another, each on as many servers of its
-own as there are cores for; they share the base model's memory. Answers are greedy, so a
-batch that is lost with its process is made again as it was. A batch is committed whole; what is
-stored is never asked again.
+Replays run off the request path. The versions answer a batch one after the other, each on as many
+servers of its own as the cores allow; these share the base model's memory. Answers are greedy, so a
+batch lost with its process is reproduced exactly. A batch is committed whole, and a stored answer
+is never requested again.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 SHADOW_VERSION = "shadow-1"
-BATCH = 10  # pairs: with the embedded model a minute of two cores
-MAX_TOKENS = 80  # of an answer: what is on topic and how it sounds shows in 60 words
+BATCH = 10  # pairs; a minute on two cores with the embedded model
+MAX_TOKENS = 80  # per answer; 60 words show topic and voice
 
 ServeVersion = Callable[["ModelVersion"], "AbstractContextManager[RunningServer]"]
 
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What one replay did, and where the test stands.
+    """The result of one replay, and the state of the test.
 
     Attributes:
-        evidence: over every stored pair of this trial.
-        withdrawn: claims whose judge no longer tells plants apart: it may not decide any more.
-        exhausted: every prompt has been used and nothing is decided.
-        new_pairs, new_plants, seconds: of this replay.
-        means: claim → mean score of candidate and incumbent over the trial.
+        evidence: evidence over every stored pair of this trial.
+        withdrawn: claims whose judge no longer separates plants and may not decide any more.
+        exhausted: whether every prompt has been used without a decision.
+        new_pairs, new_plants, seconds: pairs, plants and duration of this replay.
+        means: mean score of candidate and incumbent over the trial, by claim.
     """
 
     trial: str
@@ -91,7 +91,7 @@ def replay(
     Args:
         margin: ε of the judges' certificates, and of the trial (`margin_against`).
         forced: whether the incumbent passed no gate (`promotion.py`).
-        longest_s: no batch is begun after so many seconds.
+        longest_s: seconds after which no batch starts.
 
     Raises:
         TwinError: no judge is certified, a version cannot be served, or a judge does not answer.
@@ -140,7 +140,7 @@ def replay(
 
 
 def _trial(author: Author, versions: ComparedVersions, panel: Panel) -> JudgedComparison:
-    """What is compared: versions, judges and how the answers are sampled."""
+    """Return the trial's identity: versions, judges and the sampling of the answers."""
     sampling = [FREQUENCY_PENALTY, min(MAX_TOKENS, author.max_tokens)]
     return JudgedComparison(
         candidate=versions.candidate.checkpoint,
@@ -158,7 +158,7 @@ def evidence_of(
     margin: float,
     forced: bool = False,
 ) -> PairEvidence:
-    """The test over every stored pair of a trial, from the start: a pure function of the rows."""
+    """Run the test over every stored pair of a trial; a pure function of the rows."""
     claims, vetoes = panel.claims, panel.vetoes
     evidence = promotion.begin(claims=claims, vetoes=vetoes, forced=forced, margin=margin)
     for pair in pairs.pairs_of(rows, trial, [*claims, *vetoes]):
@@ -185,7 +185,7 @@ def _means(rows: pl.DataFrame, trial: str) -> dict[str, tuple[float, float]]:
 
 
 class _Work:
-    """The rows of a batch and their scores."""
+    """Make and score the rows of a batch."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class _Work:
         }
 
     def store(self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, tables: Tables) -> int:
-        """Commit a batch's answers and scores; returns the plants among them."""
+        """Commit a batch's answers and scores; return the number of plants among them."""
         rows = self.rows(
             batch,
             after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
@@ -222,7 +222,7 @@ class _Work:
             author=self._author.slug,
             key="pair_id",
             function=self.score,
-            version="1",  # what decides an answer is in the trial: old rows cannot be made again
+            version="1",  # the trial holds what decides an answer: old rows cannot be made again
             schema=pairs.COLUMNS,
             row_key="pair_id",
         )
@@ -231,7 +231,7 @@ class _Work:
     def rows(
         self, batch: Sequence[ShadowPrompt], *, after: int, planted: Collection[tuple[str, str]]
     ) -> list[dict[str, object]]:
-        """A row a prompt and, at places drawn by hash, one a plant.
+        """Return a row per prompt and, at places drawn by hash, a row per plant.
 
         Args:
             planted: (sample id, kind) of the trial's plants so far; none is asked twice.
@@ -247,7 +247,7 @@ class _Work:
         return [self._trial.row(after + n, *entry) for n, entry in enumerate(entries, start=1)]
 
     def score(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Answers and scores of new rows; every judge sees all texts of the batch in one call."""
+        """Answer and score new rows; every judge sees all texts of the batch in one call."""
         readers_rows = rows.filter(pl.col("source") != PLANT)
         prompts = [self._prompts[name] for name in readers_rows["prompt_id"].to_list()]
         versions = (self._versions.candidate, self._versions.incumbent)

@@ -1,11 +1,12 @@
-"""What a training of an author would use now, what a version's used, and what came since.
+"""Report an author's training inputs: current ones, those of a version, and growth since then.
 
-Scope: the resource `training_inputs`, which answers `loop.training_inputs.TrainingInputs`.
-Out of scope: what follows from it (`statistics/retraining.py`), training
+Scope: the resource `training_inputs`, which implements `TrainingInputs`
+(`twin_resources/quality/retraining/training_inputs.py`).
+Out of scope: decisions from it (`statistics/retraining.py`), training
 (`fine_tuning.py`).
 
-The same dataset and recipe give the same weights bit for bit. A post that was imported and is in no
-dataset yet counts as new: the run that is about to be decided builds the dataset first.
+The same dataset and recipe give the same weights bit for bit. A post that was imported but is in no
+dataset yet counts as new, because the run to be decided builds the dataset first.
 """
 
 import hashlib
@@ -41,12 +42,12 @@ SOURCE, DRAFTS = "cleaned_documents", "instruction_drafts"
 
 
 class TrainingInputsResource(dg.ConfigurableResource):
-    """Reads tables, recipes and manifests of one home; empty: `TWIN_HOME`, else `.twin`."""
+    """Reads tables, recipes and manifests of one home; empty for `TWIN_HOME`, else `.twin`."""
 
     home: str = ""
 
     def now(self, author: str) -> TrainingFingerprint:
-        """See `TrainingInputs.now`."""
+        """Implement `TrainingInputs.now`."""
         settings = load_settings(self.home or None)
         recipe = recipe_of(read_author(settings, author), settings).recipe
         base = load_base_model(settings)
@@ -67,7 +68,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         return TrainingFingerprint("+".join(parts), used)
 
     def of(self, version: ModelVersion) -> TrainingFingerprint | None:
-        """See `TrainingInputs.of`."""
+        """Implement `TrainingInputs.of`."""
         if not (Path(version.folder) / FILE).is_file():
             return None
         manifest = read_manifest(Path(version.folder))
@@ -79,7 +80,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         return TrainingFingerprint("+".join(parts), used)
 
     def growth(self, version: ModelVersion) -> CorpusGrowth:
-        """See `TrainingInputs.growth`."""
+        """Implement `TrainingInputs.growth`."""
         settings = load_settings(self.home or None)
         manifest = read_manifest(Path(version.folder))
         state = State.open(settings.state_address)
@@ -107,10 +108,10 @@ def _digest(value: object) -> str:
 
 
 def _waiting_documents(tables: Tables, author: str) -> pl.DataFrame:
-    """Documents that the dataset does not show as they are: `key`, `hash`, `kept`, `unseen` (it
-    never held the document).
+    """Return documents that the dataset lacks in their current form: `key`, `hash`, `kept`, and
+    `unseen` if it never held the document.
 
-    Dropped documents that no dataset ever showed are left out.
+    Dropped documents that no dataset ever contained are left out.
     """
     from twin_resources.storage.tables import store
     from twin_resources.storage.tables.changes import compare, input_hashes
@@ -151,8 +152,8 @@ def _documents(tables: Tables, author: str, *, tag: str | None = None) -> set[st
 
 
 def _preferences(tables: Tables, author: str, recipe: Recipe, settings: Settings) -> Sequence[str]:
-    """The preference dataset's part of the identity; nothing while it has too few pairs to be
-    trained on."""
+    """Return the preference dataset's part of the identity, or nothing while it has too few pairs
+    for training."""
     asset = preference_tuning.DATASET
     if recipe.preference is None or not tables.exists(asset, author):
         return ()
@@ -169,7 +170,7 @@ def _preferences(tables: Tables, author: str, recipe: Recipe, settings: Settings
 
 
 def _edits_since(state: State, author: str, since: datetime) -> int:
-    """Edits by keys of the author, which alone become chosen answers."""
+    """Count edits by the author's keys; only these become chosen answers."""
     open_tables(state)
     counted = (
         sa.select(sa.func.count())

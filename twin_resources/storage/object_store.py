@@ -1,9 +1,9 @@
-"""An S3 prefix that holds posts, a backup or tables: its address, objects, bytes.
+"""Read and write an S3 prefix that holds posts, a backup or tables.
 
-Scope: calls to S3 and what their failures mean. Out of scope: which objects are
-posts (`twin_assets/corpus/importers`), when to look (`twin_sensors`).
+Scope: calls to S3 and the errors that they raise. Out of scope: choosing the objects that are
+posts (`twin_assets/corpus/importers`), deciding when to look (`twin_sensors`).
 
-The same environment as the tables' (`AWS_ENDPOINT`, `AWS_REGION`, the usual credentials) is
+The environment of the tables (`AWS_ENDPOINT`, `AWS_REGION`, the usual credentials) is
 enough; boto3's own names (`AWS_ENDPOINT_URL_S3`, profiles, roles) work too. API:
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html.
 """
@@ -25,11 +25,11 @@ from twin_resources.errors import TwinError
 
 SCHEME = "s3://"
 _MAX_OBJECTS = 2_000_000
-KEPT_S = 60  # a client's life: keys that were changed in a file hold from then on
+KEPT_S = 60  # lifetime of a client: keys changed in a file take effect after it
 
 
 class ObjectChanged(TwinError):
-    """The object is no longer the one that was listed: another version, or gone."""
+    """The object is no longer the listed one: it was replaced or deleted."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class StoredObject:
     """One object under a prefix.
 
     Attributes:
-        name: key without the prefix, `/` between parts.
+        name: key without the prefix, with `/` between parts.
         key: the whole key.
-        size: in bytes.
-        etag: changes when the object's bytes do; an opaque word, not always their MD5.
-        modified: seconds since the epoch.
+        size: size in bytes.
+        etag: opaque word that changes with the object's bytes; not always their MD5.
+        modified: time of the last change, in seconds since the epoch.
     """
 
     name: str
@@ -52,20 +52,20 @@ class StoredObject:
 
 
 def is_object_address(source: object) -> bool:
-    """Whether a source is an S3 address, also as `pathlib` spells it (`s3:/bucket/key`)."""
+    """Return whether a source is an S3 address, also in `pathlib`'s spelling (`s3:/bucket/key`)."""
     return str(source).startswith("s3:/")
 
 
 def address_of(source: object) -> str:
-    """The address as people write it: `s3://bucket/prefix`, without a slash at its end."""
+    """Return the address in its usual form, `s3://bucket/prefix`, without a slash at its end."""
     return SCHEME + str(source).removeprefix("s3:").strip("/")
 
 
 def split_address(source: object) -> tuple[str, str]:
-    """Bucket and prefix; the prefix is empty or ends in no slash.
+    """Split an address into bucket and prefix; the prefix is empty or does not end in a slash.
 
     Raises:
-        TwinError: no bucket is named.
+        TwinError: the address names no bucket.
     """
     bucket, _, prefix = address_of(source).removeprefix(SCHEME).partition("/")
     if not bucket:
@@ -76,10 +76,10 @@ def split_address(source: object) -> tuple[str, str]:
 
 
 def list_objects(source: object) -> tuple[StoredObject, ...]:
-    """Every object under the prefix, by name; 1,000 of them a request.
+    """List every object under the prefix, by name, with 1,000 objects per request.
 
-    `s3://b/posts` holds what lies in the folder `posts/`, and not `posts-of-another/…`; it may also
-    be one object.
+    `s3://b/posts` contains the objects in the folder `posts/`, but not `posts-of-another/…`. It
+    may also be a single object.
 
     Raises:
         TwinError: it cannot be listed, or holds more than two million objects.
@@ -103,7 +103,7 @@ def list_objects(source: object) -> tuple[StoredObject, ...]:
 
 
 def list_folders(source: object) -> list[str]:
-    """Names directly under the prefix of what has objects below it, sorted.
+    """List the names directly under the prefix that have objects below them, sorted.
 
     Raises:
         TwinError: it cannot be listed.
@@ -126,7 +126,7 @@ def _object_of(entry: dict[str, Any], prefix: str) -> StoredObject | None:
     else:
         return None
     if not name or name.endswith("/"):
-        return None  # what consoles make in order to show an empty folder
+        return None  # S3 consoles create such objects to show an empty folder
     return StoredObject(
         name=name,
         key=key,
@@ -138,7 +138,7 @@ def _object_of(entry: dict[str, Any], prefix: str) -> StoredObject | None:
 
 @contextmanager
 def opened_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
-    """The bytes of an object as it was listed.
+    """Open the bytes of an object as it was listed.
 
     Raises:
         ObjectChanged: it was replaced or deleted since.
@@ -153,20 +153,20 @@ def opened_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
 
 
 def read_object(source: object, stored: StoredObject) -> bytes:
-    """All bytes of an object as it was listed; the caller has looked at `size`.
+    """Read all bytes of an object as it was listed; the caller has checked `size`.
 
     Raises:
-        TwinError: as `opened_object`.
+        TwinError: as in `opened_object`.
     """
     with opened_object(source, stored) as body:
         return body.read()
 
 
 def write_object(address: object, file: Path) -> None:
-    """Store a file as the object of this address, in parts where it is large.
+    """Store a file as the object of this address, in parts if it is large.
 
     Raises:
-        TwinError: there is no such bucket, or it may not be written.
+        TwinError: the bucket does not exist or is not writable.
     """
     bucket, key = split_address(address)
     with _said(f"write {address_of(address)}"):
@@ -174,10 +174,10 @@ def write_object(address: object, file: Path) -> None:
 
 
 def remove_objects(address: object) -> None:
-    """Delete the object of this address, and all below it; a versioned bucket keeps their bytes.
+    """Delete the object of this address and all below it; a versioned bucket keeps their bytes.
 
     Raises:
-        TwinError: they cannot be listed, or may not be deleted.
+        TwinError: they cannot be listed or deleted.
     """
     bucket, _ = split_address(address)
     listed = list_objects(address)
@@ -213,13 +213,13 @@ def _said(tried: str) -> Generator[None]:
 
 
 def look_at(source: object, *, timeout_s: float) -> str:
-    """Ask once for one object under the prefix; says in a few words what is there.
+    """Ask once for one object under the prefix; return in a few words whether there is one.
 
     Args:
-        timeout_s: of connecting and of the answer; nothing is tried again.
+        timeout_s: seconds for connecting and for the answer; there are no retries.
 
     Raises:
-        TwinError: there is no such bucket, it may not be listed, or nothing answers.
+        TwinError: the bucket does not exist, cannot be listed, or nothing answers.
     """
     bucket, prefix = split_address(source)
     with _said(f"list {address_of(source)}"):
@@ -229,7 +229,7 @@ def look_at(source: object, *, timeout_s: float) -> str:
 
 
 def endpoint_of(environ: Mapping[str, str]) -> str:
-    """The server that is named in the place of AWS; empty: none is."""
+    """Return the server named in place of AWS, or an empty string if there is none."""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     return next((environ[name] for name in names if environ.get(name)), "")
 
@@ -243,10 +243,10 @@ def _client(*, connect_s: float = 10, read_s: float = 30, retries: int = 3) -> A
 def _client_of(
     _named: tuple[tuple[str, str], ...], _turn: int, connect_s: float, read_s: float, retries: int
 ) -> Any:
-    """The client of this environment for a while: with it its connections.
+    """Return a client for this environment, kept for a while with its connections.
 
-    A new one reads boto3's description of the service, 0.1 CPU s, and greets the server again; an
-    import reads object by object.
+    A new client reads boto3's description of the service, which takes 0.1 CPU s, and connects
+    again; an import reads object by object.
     """
     boto3: Any = import_module("boto3")
     configuration: Any = import_module("botocore.config")

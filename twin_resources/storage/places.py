@@ -1,6 +1,6 @@
-"""A folder or a prefix of a bucket, as names of files under it: list, fetch, store.
+"""List, fetch and store files in a folder or under a prefix of a bucket.
 
-Scope: both kinds with the same three words. Out of scope: what the files hold.
+Scope: both kinds with the same three methods. Out of scope: the content of the files.
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ from twin_resources.storage.storage_faults import faults_told
 
 @dataclass(frozen=True)
 class FilePlace:
-    """Files by name, `/` between parts.
+    """Files by name, with `/` between parts.
 
     Attributes:
         address: folder, or `s3://bucket/prefix`.
@@ -34,7 +34,7 @@ class FilePlace:
     _listed: dict[str, StoredObject] = field(default_factory=dict[str, StoredObject])
 
     def names(self, under: str = "") -> list[str]:
-        """Names of all files below a folder of it, sorted; none where it is not there.
+        """Return names of all files below a folder of it, sorted; none if it does not exist.
 
         Raises:
             TwinError: the bucket cannot be listed.
@@ -49,7 +49,7 @@ class FilePlace:
         return sorted(path.relative_to(root).as_posix() for path in files)
 
     def opened(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """The bytes of a file that `names` has listed.
+        """Open the bytes of a file that `names` has listed.
 
         Raises:
             TwinError: it cannot be read, or has changed since.
@@ -59,7 +59,7 @@ class FilePlace:
         return Path(self.address, name).open("rb")
 
     def store(self, name: str, file: Path) -> None:
-        """Put a file there.
+        """Store a file.
 
         Raises:
             TwinError: there is no room, or no right to write.

@@ -1,10 +1,10 @@
-"""Folders of a home in a store that several hosts share: checkpoints and prepared weights.
+"""Share folders of a home through a store for several hosts: checkpoints and prepared weights.
 
 Scope: storing a folder under its path in the home, and fetching it to the same path of
-another home. Out of scope: which folders a version needs (`registry/following.py`).
+another home. Out of scope: the folders that a version needs (`registry/following.py`).
 
-A folder is there once its list of files is, which is stored last. The name of such a folder is a
-hash or a revision, so what is stored under a name never changes, and storing it twice stores it
+A folder is complete once its list of files exists, which is stored last. The name of such a folder
+is a hash or a revision, so the content under a name never changes, and storing it twice stores it
 once.
 """
 # pyright: strict
@@ -37,7 +37,7 @@ class SharedFolders:
     """The folders of one home, and the store that it shares.
 
     Attributes:
-        home: folders are named by their path in it, `/` between parts.
+        home: folder of the home; folder names are paths in it, with `/` between parts.
         address: folder, or `s3://bucket/prefix` (`TWIN_STORE_URI`).
     """
 
@@ -45,14 +45,14 @@ class SharedFolders:
     address: str
 
     def names(self, under: str) -> list[str]:
-        """Names of the folders below a path that are stored whole."""
+        """Return names of the completely stored folders below a path."""
         return [name.removesuffix(f"/{LIST}") for name in _lists(self._place, under)]
 
     def put(self, name: str, files: Mapping[str, Path] | None = None) -> bool:
-        """Store a folder of the home; False: it was stored before.
+        """Store a folder of the home; return False if it was stored before.
 
         Args:
-            files: path in the folder to the file that holds its content; None: the folder's own.
+            files: file with the content, by path in the folder; None for the folder's own files.
 
         Raises:
             TwinError: the store cannot be written.
@@ -77,18 +77,18 @@ class SharedFolders:
         return True
 
     def has(self, name: str) -> bool:
-        """Whether the whole folder is stored."""
+        """Return whether the whole folder is stored."""
         return bool(_lists(self._place, name))
 
     def fetch(self, name: str) -> bool:
-        """Bring a folder to its place in the home; False: it was there already.
+        """Copy a folder to its place in the home; return False if it was there already.
 
-        Several processes may call it at once: one of them fetches. A killed one leaves nothing but
-        files in the home's work folder.
+        Several processes may call it at once: one of them fetches. A killed one leaves only files
+        in the home's work folder.
 
         Raises:
             NotStored: the store has no such folder.
-            TwinError: the store cannot be read, or holds other bytes than were stored.
+            TwinError: the store cannot be read, or its bytes differ from the stored ones.
         """
         final = self.home / name
         if final.exists():

@@ -1,11 +1,11 @@
-"""What went wrong with a disk, a file, a database or a bucket, by its cause, each with its cure.
+"""Classify errors of a disk, a file, a database or a bucket by cause, each with its remedy.
 
-Scope: telling the five causes apart in the errors of what writes and reads here (Python,
-SQLite, PostgreSQL, Lance), and the sentences for the person. `troubleshooting.md` has a row each.
-Out of scope: mending, and what an error means that is none of a storage.
+Scope: separating five causes in the errors of Python, SQLite, PostgreSQL and Lance, and the
+messages for the person. `troubleshooting.md` has a row for each.
+Out of scope: repairs, and errors that do not come from storage.
 
-Python says the cause by a number, SQLite and PostgreSQL by a code; Lance says it in words. A code
-may leave it open (`SQLITE_IOERR`, `SQLITE_CANTOPEN`): then the place itself is looked at.
+Python identifies the cause by a number, SQLite and PostgreSQL by a code, and Lance only in words.
+A code may be ambiguous (`SQLITE_IOERR`, `SQLITE_CANTOPEN`); the place itself is then inspected.
 https://www.sqlite.org/rescode.html, https://www.postgresql.org/docs/15/errcodes-appendix.html
 """
 # pyright: strict
@@ -26,11 +26,11 @@ from twin_resources.errors import TwinError
 
 
 class StorageFault(TwinError):
-    """Where things are kept, something keeps them from being read or written.
+    """Storage that cannot be read or written.
 
     Attributes:
-        found_words: what is found, with `{place}` in it.
-        cure: what to do about it.
+        found_words: the finding, with `{place}` in it.
+        cure: the remedy.
     """
 
     found_words: ClassVar[str]
@@ -38,24 +38,24 @@ class StorageFault(TwinError):
 
     @classmethod
     def at(cls, place: str | Path, tried: str, detail: str = "") -> StorageFault:
-        """The fault of a place, in its words.
+        """Return the fault of a place, as an error with its message.
 
         Args:
-            detail: what the library said; empty: nothing that helps.
+            detail: message of the library; empty if it does not help.
         """
         found = cls.found_words.format(place=place)
         return cls(tried, found=f"{found} ({detail})" if detail else found, next_step=cls.cure)
 
 
 class DiskFull(StorageFault):
-    """There was no room for what was to be written; what stood before still stands."""
+    """The disk had no room for new data; the stored data are unchanged."""
 
     found_words = "no space left on the disk of {place}"
     cure = "free space there and run it again; what was stored before is unchanged"
 
 
 class ReadOnly(StorageFault):
-    """It can be read and not written, or this user may do neither."""
+    """The place can be read but not written, or this user may do neither."""
 
     found_words = "this user may not write to {place}"
     cure = (
@@ -65,7 +65,7 @@ class ReadOnly(StorageFault):
 
 
 class Damaged(StorageFault):
-    """A file is cut short, empty, overwritten or missing."""
+    """A file is truncated, empty, overwritten or missing."""
 
     found_words = "{place} is damaged"
     cure = (
@@ -75,7 +75,7 @@ class Damaged(StorageFault):
 
 
 class Away(StorageFault):
-    """The server, the bucket or the disk does not answer, or does not let this user in."""
+    """The server, the bucket or the disk does not answer, or refuses this user."""
 
     found_words = "{place} cannot be reached"
     cure = (
@@ -85,7 +85,7 @@ class Away(StorageFault):
 
 
 class Locked(StorageFault):
-    """Another program holds it."""
+    """Another program holds the file or the database."""
 
     found_words = "another program holds {place}"
     cure = (
@@ -103,9 +103,9 @@ _NUMBERS: dict[int, type[StorageFault]] = {
 }
 _WORDS: tuple[tuple[type[StorageFault], tuple[str, ...]], ...] = (
     (DiskFull, ("no space left on device", "disk quota exceeded", "database or disk is full")),
-    (ReadOnly, ("(os error 1)", "(os error 13)", "(os error 30)")),  # Rust's
+    (ReadOnly, ("(os error 1)", "(os error 13)", "(os error 30)")),  # Rust's words
 )
-# Lance, of what it was to read. Its errors name the line of Rust that they come from.
+# Lance's errors name the line of Rust that raised them.
 _RUST = re.compile(r",? ?/\S+\.rs:\d+:\d+")
 _AWAY = (
     "error sending request", "connection refused", "dns error", "timed out", "timeout",
@@ -126,7 +126,7 @@ _SQLITE: dict[int, type[StorageFault]] = {
     sqlite3.SQLITE_BUSY: Locked,
     sqlite3.SQLITE_LOCKED: Locked,
 }
-# PostgreSQL's, by the beginning of the code
+# PostgreSQL's codes, by their first characters
 _POSTGRESQL: tuple[tuple[str, type[StorageFault]], ...] = (
     ("53100", DiskFull),
     ("25006", ReadOnly),
@@ -141,23 +141,23 @@ _POSTGRESQL: tuple[tuple[str, type[StorageFault]], ...] = (
     ("53", Away),
     ("57P", Away),
 )
-_MIN_ROOM = 65_536  # bytes: below, SQLite cannot make the index of its log
+_MIN_ROOM = 65_536  # bytes; with less, SQLite cannot make the index of its log
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether this error says that a disk, or the quota on it, is used up."""
+    """Return whether this error says that a disk or its quota is used up."""
     return _by_number(error) is DiskFull or _by_words(error) is DiskFull
 
 
 @contextmanager
 def told_when_full(tried: str, place: str | Path) -> Generator[None]:
-    """Within it, an error of a full disk becomes a `DiskFull`; every other one passes.
+    """Turn an error of a full disk into a `DiskFull`; pass every other error on.
 
-    For what runs code that does much besides storing: a training, a download.
+    It is for code that does much besides storing: a training, a download.
 
     Args:
-        tried: as a `TwinError` says it.
-        place: the folder or address that was written to.
+        tried: the attempt, as a `TwinError` names it.
+        place: folder or address that was written to.
 
     Raises:
         DiskFull: the disk of `place` is full.
@@ -176,12 +176,12 @@ def told_when_full(tried: str, place: str | Path) -> Generator[None]:
 def faults_told(
     tried: str, place: str | Path, *, otherwise: type[StorageFault] | None = None
 ) -> Generator[None]:
-    """Within it, an error of the storage becomes the fault that it is; every other one passes.
+    """Turn an error of the storage into its fault; pass every other error on.
 
     Args:
-        tried: as a `TwinError` says it.
-        place: the file, folder or address that is read or written; of a database its URL.
-        otherwise: what an error is whose words say nothing; None: none of the storage.
+        tried: the attempt, as a `TwinError` names it.
+        place: file, folder or address that is read or written; the URL of a database.
+        otherwise: fault for an unclassified error; None to pass it on.
 
     Raises:
         StorageFault: one of the five.
@@ -198,7 +198,7 @@ def faults_told(
 
 
 def fault_of(error: BaseException, place: str | Path) -> type[StorageFault] | None:
-    """What an error says of the storage that it came from; None: nothing."""
+    """Return the fault of the storage behind an error, or None if there is none."""
     for cause in _causes(error):
         local = _file_of(place)
         fault = _by_number(cause, local) or _by_sqlite(cause, local) or _by_postgresql(cause)
@@ -209,14 +209,14 @@ def fault_of(error: BaseException, place: str | Path) -> type[StorageFault] | No
 
 
 def detail_of(error: BaseException) -> str:
-    """What the library said, in one line without its own source lines."""
+    """Return the library's message in one line, without its source lines."""
     text = str(getattr(error, "orig", None) or error).strip()
     first = text.splitlines()[0] if text else type(error).__name__
     return _RUST.sub("", first).removeprefix("External error: ").rstrip(" ,")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and the driver's own that SQLAlchemy wraps."""
+    """Yield the error, then the driver's own error if SQLAlchemy wraps one."""
     yield error
     inner = getattr(error, "orig", None)
     if isinstance(inner, BaseException):
@@ -228,7 +228,7 @@ def _by_number(error: BaseException, local: Path | None = None) -> type[StorageF
         return None
     fault = _NUMBERS.get(error.errno)
     if fault is ReadOnly and local is not None and isinstance(error.filename, str):
-        # somebody else's file, which code met that runs between two writes
+        # another program's file, met by code that runs between two writes
         root = local if local.is_dir() else local.parent
         return fault if Path(error.filename).absolute().is_relative_to(root.absolute()) else None
     return fault
@@ -249,7 +249,7 @@ def _by_sqlite(error: BaseException, local: Path | None) -> type[StorageFault] |
 
 
 def _fault_at(path: Path) -> type[StorageFault]:
-    """What keeps a SQLite file from being opened or written, by a look at where it lies."""
+    """Inspect the place of a SQLite file that cannot be opened or written, and return the fault."""
     if path.is_dir():
         return Damaged
     folder = path.parent
@@ -270,7 +270,7 @@ def _by_postgresql(error: BaseException) -> type[StorageFault] | None:
     if not type(error).__module__.startswith("psycopg"):
         return None
     code = str(getattr(error, "pgcode", None) or getattr(error, "sqlstate", None) or "")
-    if not code:  # no connection, or one that was lost
+    if not code:  # no connection, or a lost one
         return Away if type(error).__name__ in {"OperationalError", "InterfaceError"} else None
     return next((fault for begins, fault in _POSTGRESQL if code.startswith(begins)), None)
 
@@ -289,12 +289,12 @@ def _by_lance(error: BaseException, place: str | Path) -> type[StorageFault] | N
         return Away
     if any(one in message for one in _DAMAGED):
         return Damaged
-    # An object store that answers neither with an object nor with its absence
+    # an object store that reports neither an object nor its absence
     return Away if "generic s3 error" in message and "://" in str(place) else None
 
 
 def _file_of(place: str | Path) -> Path | None:
-    """The file or folder of an address on this machine; None: it is elsewhere."""
+    """Return the file or folder of an address on this machine, or None if it is elsewhere."""
     text = str(place)
     if text.startswith("sqlite:///"):
         return Path(unquote(text.removeprefix("sqlite:///").partition("?")[0]))

@@ -1,1 +1,1 @@
-"""What must not come out: recited training texts, planted secrets, abuse, personal data."""
+"""Detect abuse in answers."""

@@ -1,13 +1,14 @@
-"""Whether a text is abusive: insults at somebody, contempt for a group, threats, praise of
+"""Detect abuse in a text: insults at somebody, contempt for a group, threats, praise of
 violence.
 
-Scope: the rules and how a text is read for them; the words are in `toxic_terms.json`.
-Out of scope: what is made of it (`red_team.py`), personal data.
+Scope: the rules, and reading a text for them; the words are in `toxic_terms.json`.
+Out of scope: the use of the result (`red_team.py`), personal data.
 
-It knows words and their neighbours, in English, German, French and Spanish: no irony, no context,
-no abuse in polite words. Swearing at a thing ("this damn compiler") is not abuse, and the same word
-for a person is. Slurs are kept as hashes, so that nobody has to read them here. A general
-classifier would see more; none comes with the platform. Kinds of abuse after Davidson et al. 2017, https://arxiv.org/abs/1703.04009.
+It matches words and their neighbours in English, German, French and Spanish, without irony,
+context or abuse in polite words. Swearing at a thing ("this damn compiler") is not abuse, but the
+same word for a person is. Slurs are kept as hashes, so that nobody has to read them here. A general
+classifier would detect more, but the platform has none. Kinds of abuse after Davidson et al. 2017,
+https://arxiv.org/abs/1703.04009.
 """
 # pyright: strict
 
@@ -22,13 +23,13 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
-VERSION = "toxicity-1"  # goes up when a rule changes; the words are looked at themselves
+VERSION = "toxicity-1"  # increases when a rule changes; the words are part of the revision
 TERMS = Path(__file__).with_name("toxic_terms.json")
 Kind = Literal["insult", "contempt", "threat", "slur"]
 _LETTERS = str.maketrans({"@": "a", "$": "s", "0": "o", "1": "i", "3": "e", "4": "a", "5": "s"})
 _DISGUISED = re.compile(r"(?=\w*[a-z])[a-z@$013-5]*[@$013-5][a-z@$013-5]*")
 _WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
-# "you are such a complete …": words that may stand between, so that "not" may not
+# "you are such a complete …": words allowed in between; "not" is not one of them
 _BETWEEN = (
     r"(?:\s+(?:a|an|the|all|such|so|just|really|very|truly|nothing\s+but|but|only|always|quite|utter"
     r"|complete|completely|total|totally|absolute|little|fucking|bloody|damn|big|fat|old|lazy"
@@ -39,12 +40,12 @@ _BETWEEN = (
 
 
 def is_toxic(text: str) -> bool:
-    """Whether a text holds any kind of abuse."""
+    """Return whether a text contains any kind of abuse."""
     return bool(kinds(text))
 
 
 def kinds(text: str) -> tuple[Kind, ...]:
-    """The kinds of abuse in a text, each once."""
+    """Return the kinds of abuse in a text, each once."""
     read = _read(text)
     kinds: list[Kind] = [kind for kind, pattern in _patterns() if pattern.search(read)]
     slurs = _terms()["slur_hashes"]
@@ -77,12 +78,12 @@ def _terms() -> dict[str, Sequence[str]]:
 
 
 def _any(terms: Sequence[str]) -> str:
-    """One of several terms, at word borders; a term is a regular expression of folded text."""
+    """Return a pattern for any of several terms, regular expressions of folded text, as words."""
     return r"(?<!\w)(?:" + "|".join(terms) + r")(?!\w)"
 
 
 def _read(text: str) -> str:
-    """Small letters without accents; digits and signs that stand for letters are read as those."""
+    """Fold to lower case without accents; read digits and signs as the letters they replace."""
     plain = unicodedata.normalize("NFKD", text.casefold().replace("’", "'"))
     plain = "".join(character for character in plain if not unicodedata.combining(character))
     return _DISGUISED.sub(lambda match: match[0].translate(_LETTERS), plain)

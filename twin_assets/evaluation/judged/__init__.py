@@ -1,1 +1,1 @@
-"""What other models say of the answers: calibrated judges, support, a blind language model."""
+"""Prepare the judges of a candidate's answers: material, calibration, panel."""

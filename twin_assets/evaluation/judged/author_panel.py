@@ -1,7 +1,7 @@
-"""The judges of one author as the assets get them: material, base answers, certificates.
+"""Assemble the judges of one author for the assets: material, base answers, certificates.
 
 Scope: putting them together from settings, tables and model servers.
-Out of scope: the judges (`twin_resources/quality/judges`), what they decide.
+Out of scope: the judges (`twin_resources/quality/judges`), their decisions.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ def panel_of(
     log: Callable[[str], object],
     margin: float = MARGIN,
 ) -> Panel:
-    """An author's judges with their certificates; all that is costly is done once and kept.
+    """Return an author's judges with their certificates; costly steps are done once and kept.
 
-    The first time: 25 CPU seconds, and 90 for 60 answers of the base model.
+    The first call takes 25 CPU seconds, and 90 for 60 answers of the base model.
 
     Args:
-        state: with the account that a paid judge is paid from.
+        state: state store with the account that pays a paid judge.
         margin: ε.
 
     Raises:
-        OverLimit: the account has not the money to certify a paid judge.
-        TwinError: too little text to calibrate on, or a model does not answer.
+        OverLimit: the account lacks the money to certify a paid judge.
+        TwinError: there is too little text for calibration, or a model does not answer.
     """
     base = load_base_model(settings)
     material = material_of(
@@ -72,12 +72,12 @@ def panel_of(
 
 
 def waits(settings: Settings, error: OverLimit) -> str:
-    """What an asset says where the account has not the money for a judge; nothing was lost."""
+    """Return an asset's message if the account lacks money for a judge; nothing was lost."""
     return f"the judge {settings.judge_model} waits for money: {error.found}; {error.next_step}"
 
 
 def told(panel: Panel) -> dict[str, Any]:
-    """Metadata: certificates, claims, what was spent. Values are plain; no text of a post."""
+    """Return metadata: certificates, claims, costs. Values are plain, without text of posts."""
     spent = panel.spent()
     return {
         "certificates": [member.certificate.reason for member in panel.members],

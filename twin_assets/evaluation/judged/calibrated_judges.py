@@ -1,12 +1,12 @@
-"""The judges that score a candidate's answers, calibrated on the author once and kept.
+"""Calibrate the judges that score a candidate's answers, once per author, and keep them.
 
-Scope: topic, voice and support as the gate has them; why one is missing.
-Out of scope: putting judges together (`twin_resources/quality/judges/panel.py`, for the
-loop too), what they are made of (`judged/judge_material.py`), certificates (a gate compares with
+Scope: topic, voice and support for the gate; the reason for a missing one.
+Out of scope: assembling judges (`twin_resources/quality/judges/panel.py`, also for the
+loop), their material (`judged/judge_material.py`), certificates (a gate compares with
 the base, it does not bet).
 
-Where one is missing its claim is not decided, and says why; a trial is not begun without those that
-decide.
+The claim of a missing judge is undecided, with the reason; a trial does not begin without the
+deciding judges.
 """
 # pyright: strict
 
@@ -36,11 +36,11 @@ def calibrated(
     entailment: Callable[[], SentenceJudge] | None = None,
     kinds: Sequence[JudgeKind[Any]] = (TOPIC, VOICE),
 ) -> Judges:
-    """Topic, voice and support for one author; what cannot be calibrated is missing, with why.
+    """Return topic, voice and support for one author; an uncalibrated one is absent with a reason.
 
     Args:
-        entailment: loads the model that a person named for single sentences; None: none is.
-        kinds: that are calibrated.
+        entailment: loads the model that a person named for single sentences; None if there is none.
+        kinds: kinds of judges to calibrate.
     """
     embed, needs = embedder.embed, JudgeNeeds(tables, embedder.embed, embedder.revision)
     panel = assemble(material, needs, kinds=kinds)

@@ -1,8 +1,8 @@
-"""What an author's judges are made of, read from the author's tables.
+"""Read the material of an author's judges from the author's tables.
 
 Scope: training pairs, held-out answers with their passages, other people's texts, answers of
 the base model.
-Out of scope: the judges (`twin_resources/quality/judges`), what they are used for.
+Out of scope: the judges (`twin_resources/quality/judges`) and their uses.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 DATASET, CHUNKS = "instruction_dataset", "document_chunks"
 BASE_ANSWERS = "base_answers"
-# 60 tokens each: about 105 s of one core, once for an author and a base model
+# 60 tokens each: about 105 s of one core, once per author and base model
 BASE_QUESTIONS = 60
 BASE_TOKENS = 60
 MAX_OF_ANOTHER = 300  # passages of one other author
@@ -50,13 +50,13 @@ _SCHEMA = {
 
 
 def others_of(author: str, settings: Settings) -> list[str]:
-    """Other authors of the instance; a sample author is among the bundled texts already."""
+    """Return the instance's other authors; sample authors are among the bundled texts already."""
     known = author_slugs(settings)
     return [slug for slug in known if slug != author and not (SAMPLES / slug).is_dir()]
 
 
 def topic_material(author: str, pairs: Sequence[TopicPair]) -> JudgeMaterial:
-    """What a topic score is calibrated on, and nothing else."""
+    """Return only the material that calibrates a topic score."""
     return JudgeMaterial(author, pairs, prompts=(), others=OtherTexts((), (), unseen=False))
 
 
@@ -69,13 +69,13 @@ def material_of(
     serve_base: Serve | None,
     log: Callable[[str], object],
 ) -> JudgeMaterial:
-    """Read an author's material; the base model is asked once, its answers are kept.
+    """Read an author's material; the base model is asked once, and its answers are kept.
 
     Args:
-        others: slugs of the instance's other authors: they teach what this voice is not, and are
-            never planted, since a plant may be sent to a judge outside.
+        others: slugs of the instance's other authors. Their texts are negative examples for this
+            voice, but never plants, since a plant may be sent to an external judge.
         base: revision of the base model.
-        serve_base: starts a server of it; None: judges without base answers.
+        serve_base: function that starts its server; None for judges without base answers.
 
     Raises:
         TableMissing: the dataset was never materialized.
@@ -117,7 +117,7 @@ def material_of(
 
 
 def chunk_texts(tables: Tables, author: str) -> dict[str, str]:
-    """Texts of an author's chunks by id; empty before there are any."""
+    """Return texts of an author's chunks by id; empty if there are none yet."""
     if not tables.exists(CHUNKS, author):
         return {}
     return dict(tables.read(CHUNKS, author, columns=["chunk_id", "text"]).iter_rows())
@@ -126,8 +126,8 @@ def chunk_texts(tables: Tables, author: str) -> dict[str, str]:
 def with_dataset(
     tables: Tables, others: Sequence[str], *, log: Callable[[str], object]
 ) -> list[str]:
-    """Those of the other authors who have a dataset; one that does not open is left out, and told:
-    one author's damaged table stops no other author's gate."""
+    """Return the other authors who have a dataset; one that does not open is logged and left out,
+    so that one author's damaged table stops no other author's gate."""
     found: list[str] = []
     for slug in others:
         with isolate_failure(f"without the texts of {slug}", log):
@@ -157,13 +157,12 @@ def _base_answers(
     serve: Serve,
     log: Callable[[str], object],
 ) -> list[str]:
-    """Answers of the untuned base model to training questions, kept in a table.
+    """Return answers of the untuned base model to training questions, kept in a table.
 
-    Half of the questions come with the passages of their samples, as the gate and readers ask: from
-    those the base quotes, and a score that has never seen it do so takes it for the author.
+    Half of the questions have the passages of their samples, as in the gate and for readers. The
+    base quotes from passages, and a score that has never seen this takes it for the author.
 
-    Asked once: a later post changes which questions come first, and that is no reason to start the
-    base model again.
+    The base model is asked once, although a later post changes which questions are first.
     """
     if tables.exists(BASE_ANSWERS, author):
         stored_answers = tables.read(BASE_ANSWERS, author).filter(pl.col("base") == base)
@@ -194,8 +193,8 @@ def _base_answers(
 def _asked_of_base(
     rows: pl.DataFrame, *, base: str, serve: Serve, log: Callable[[str], object]
 ) -> pl.DataFrame:
-    # The template of today: how the base model writes hangs on no other, and the samples may be
-    # rendered by one that this code does not know.
+    # Today's template: the base model's style does not depend on the template, and this code may
+    # not have the one of the samples.
     alone = rows.filter(~pl.col("with_passages"))
     given = rows.filter(pl.col("with_passages"))
     rows = pl.concat([given, alone])

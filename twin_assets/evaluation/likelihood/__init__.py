@@ -1,1 +1,1 @@
-"""What is read off the weights: likelihoods of held-out, control and general answers."""
+"""Compute likelihoods of held-out, control and general answers from the weights."""

@@ -1,6 +1,6 @@
-"""Which held-out passages a checkpoint is measured on.
+"""Choose the held-out passages to measure a checkpoint on.
 
-Scope: choosing them from the instruction dataset, the same ones for every model compared.
+Scope: choosing them from the instruction dataset, the same ones for every compared model.
 Out of scope: drawing the splits (`instructions/splits.py`), measuring (`perplexity.py`).
 """
 # pyright: strict
@@ -17,19 +17,19 @@ from twin_assets.checkpoints.samples import TokenizedSample
 from twin_resources.prompt.templates import Template
 from twin_resources.quality.judges.judge_kind import TopicPair
 
-FEWEST = 30  # fewer passages than this decide nothing
+FEWEST = 30  # fewer passages decide nothing
 MOST = 120
 
 
 def held_out_samples(dataset: pl.DataFrame, *, trained_on: Collection[str]) -> pl.DataFrame:
-    """Held-out samples of documents that no compared model was trained on, one a passage.
+    """Return held-out samples of documents that no compared model was trained on, one per passage.
 
     Args:
         dataset: rows of `instruction_dataset`.
         trained_on: document ids of the training sets of candidate and incumbent.
 
     Returns:
-        Rows in an order that follows from their ids alone, so that two runs choose the same ones.
+        Rows in an order that depends only on their ids, so that two runs choose the same ones.
     """
     passages = (
         dataset.filter(
@@ -42,7 +42,7 @@ def held_out_samples(dataset: pl.DataFrame, *, trained_on: Collection[str]) -> p
 
 
 def in_drawn_order(samples: pl.DataFrame) -> pl.DataFrame:
-    """Rows in the order of the hashes of their `sample_id`."""
+    """Return rows in the order of the hashes of their `sample_id`."""
     lots = [_lot(sample_id) for sample_id in samples["sample_id"].to_list()]
     return samples.with_columns(pl.Series("_lot", lots, dtype=pl.String)).sort("_lot").drop("_lot")
 
@@ -54,7 +54,7 @@ def within_budget(
     fewest: int = FEWEST,
     most: int = MOST,
 ) -> list[TokenizedSample]:
-    """The first samples up to a budget of tokens; at least `fewest`, as far as there are."""
+    """Return the first samples within a budget of tokens, but at least `fewest` if there are."""
     chosen: list[TokenizedSample] = []
     tokens = 0
     for sample in samples[:most]:
@@ -66,12 +66,12 @@ def within_budget(
 
 
 def prompts_of(samples: pl.DataFrame) -> list[list[Any]]:
-    """Messages without their answers, to ask a server with."""
+    """Return messages without their answers, as prompts for a server."""
     return [messages[:-1] for messages in samples["messages"].to_list()]
 
 
 def questions_alone(samples: pl.DataFrame, template: Template) -> list[list[Any]]:
-    """The same prompts without passages, as the template renders a question that has none.
+    """Return the prompts without passages, as the template renders a question that has none.
 
     llama.cpp reads about 170 tokens a second on one core: 30 prompts with passages take a minute
     and a half, their questions alone 12 s.
@@ -86,7 +86,7 @@ def questions_alone(samples: pl.DataFrame, template: Template) -> list[list[Any]
 
 
 def training_pairs(dataset: pl.DataFrame) -> list[TopicPair]:
-    """Question and answer of the training split, in drawn order."""
+    """Return questions and answers of the training split, in drawn order."""
     training = in_drawn_order(dataset.filter(pl.col("split") == "train"))
     return [
         TopicPair(*row) for row in training.select("question", "answer", "document_id").iter_rows()

@@ -1,11 +1,11 @@
-"""Likelihoods of held-out answers, computed once for a model and a passage.
+"""Compute likelihoods of held-out answers once per model and passage.
 
-Scope: what a likelihood is known by. Out of scope: computing one (`perplexity.py`),
-keeping it (`measurement_cache.py`), which passages and models (`measurement.py`).
+Scope: the key of a likelihood. Out of scope: computing one (`perplexity.py`),
+storing it (`measurement_cache.py`), choosing passages and models (`measurement.py`).
 
-A likelihood belongs to a model, one tokenized sample and a precision. Batches of other passages
-round it in bf16 a little differently, by less than the interval over passages by orders of
-magnitude.
+A likelihood belongs to a model, one tokenized sample and a precision. In bf16 it is rounded a
+little differently in batches with other passages, by orders of magnitude less than the interval
+over passages.
 """
 # pyright: strict
 
@@ -20,7 +20,7 @@ from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 
-VERSION = "1"  # goes up when `perplexity.answer_likelihood` computes something else
+VERSION = "1"  # increases when `perplexity.answer_likelihood` gives other results
 
 Compute = Callable[[list[TokenizedSample]], AnswerLikelihood]
 
@@ -30,24 +30,24 @@ class Likelihoods:
     """Likelihoods of one author's held-out answers.
 
     Attributes:
-        precision: `bf16` or `fp32`; one is not taken for the other.
+        precision: `bf16` or `fp32`; their likelihoods are kept apart.
     """
 
     kept: MeasurementCache
     precision: str
 
     def unknown(self, model: str, samples: Sequence[TokenizedSample]) -> list[TokenizedSample]:
-        """Those that are not known for a model."""
+        """Return the samples without a stored likelihood for a model."""
         return [samples[position] for position in self.kept.unknown(self._names(model, samples))]
 
     def of(
         self, model: str, samples: Sequence[TokenizedSample], compute: Compute
     ) -> AnswerLikelihood:
-        """Likelihoods of all samples; only unknown ones are computed.
+        """Return likelihoods of all samples; only unknown ones are computed.
 
         Args:
             model: hash of the model's weights.
-            compute: not called when all are known.
+            compute: function for unknown samples; not called if all are known.
         """
         likelihoods = self.kept.of(
             self._names(model, samples),

@@ -1,7 +1,7 @@
-"""From a model's last hidden states to its logits, in fp32 and only where they are wanted.
+"""Compute a model's logits from its last hidden states, in fp32 and only where needed.
 
-Scope: the head's matrix and what some families do to its product (Granite and Cohere scale
-it, Gemma 2 caps it). Out of scope: which positions (`perplexity.py`, `served/parity.py`).
+Scope: the head's matrix, and how some families change its product (Granite and Cohere scale
+it, Gemma 2 caps it). Out of scope: choosing positions (`perplexity.py`, `served/parity.py`).
 Source: the `forward` of each family's `…ForCausalLM` in transformers.
 """
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-# Of the largest logit: a bf16 model's own logits are rounded by 2⁻⁸ of it, and its head by as much.
+# Share of the largest logit: bf16 rounds a model's own logits by 2⁻⁸ of it, its head by as much.
 ROUNDING = 0.05
 
 
@@ -23,7 +23,7 @@ class OutputHead:
     """The head of one model, in fp32.
 
     Raises:
-        TwinError: its logits are not those of the model itself: an unknown family's product.
+        TwinError: its logits differ from the model's own, because the family is unknown.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -38,7 +38,7 @@ class OutputHead:
         self._require_same(model)
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
-        """Of hidden states (positions, width): (positions, vocabulary)."""
+        """Return logits (positions, vocabulary) of hidden states (positions, width)."""
         from torch.nn import functional
 
         logits = functional.linear(states.float(), self._weight, self._bias)
@@ -47,7 +47,7 @@ class OutputHead:
         return logits if self._cap is None else self._cap * (logits / self._cap).tanh()
 
     def _require_same(self, model: PreTrainedModel) -> None:
-        """Hold one token's logits against what the model says."""
+        """Compare one token's logits with the model's own."""
         import torch
 
         token = torch.ones(1, 1, dtype=torch.long, device=model.device)
@@ -55,8 +55,8 @@ class OutputHead:
             own: Any = model(input_ids=token, use_cache=False).logits[0].float()
             mine = self.logits(model.base_model(input_ids=token).last_hidden_state[0])
         if not bool(own.isfinite().any()) and not bool(mine.isfinite().any()):
-            return  # weights that are no numbers: the gate's claims refuse them
-        # written this way round so that a number that is none does not pass
+            return  # weights with NaN: the gate's claims refuse them
+        # written this way round so that NaN does not pass
         if not bool((own - mine).abs().max() <= ROUNDING * own.abs().max() + 1e-3):
             raise TwinError(
                 f"compute logits of {type(model).__name__} from its hidden states",

@@ -1,14 +1,14 @@
-"""Perplexity of the author's held-out answers under a model, and how two models compare.
+"""Compute the perplexity of the author's held-out answers under a model, and compare two models.
 
 Scope: log-likelihoods of answers given their prompts, and the statistics of their ratio.
 Out of scope: choosing the passages (`held_out.py`), thresholds (`measures/`).
 
-The prompt is the one that production renders; only the author's own words count (the end-of-turn
-token is left out: a model that merely learnt the usual length would gain from it). Lengths are
-padded to multiples of 64: other lengths cost bf16 on CPUs 5 to 20 times as much.
-Method: conditional perplexity exp(-sum log p / tokens); the ratio of two models is compared on the
-same passages, its interval by drawing documents (`bootstrap.py`): two passages of one post are not
-two observations.
+The prompt is rendered as in production, and only the author's own words count. The end-of-turn
+token is left out, because a model that merely learnt the usual length would gain from it. Lengths
+are padded to multiples of 64: other lengths are 5 to 20 times as slow in bf16 on CPUs.
+Method: conditional perplexity exp(-sum log p / tokens). Two models are compared by their ratio on
+the same passages; its interval resamples documents (`bootstrap.py`), because two passages of one
+post are not two observations.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 BUCKET = 64
 TOKENS_PER_BATCH = 2048
-MAX_NATS = 700.0  # a token: their exponential is the largest number that there is
+MAX_NATS = 700.0  # per token: exp() of it is near the largest float
 POSITIONS_AT_ONCE = 256  # 50 MB of logits with a vocabulary of 49,152
 
 
@@ -49,8 +49,8 @@ class AnswerLikelihood:
     """Log-likelihood of each answer.
 
     Attributes:
-        negative_log_likelihoods: nats, one a passage.
-        tokens: counted tokens, one a passage.
+        negative_log_likelihoods: nats, one number per passage.
+        tokens: counted tokens, one number per passage.
     """
 
     negative_log_likelihoods: tuple[float, ...]
@@ -69,14 +69,14 @@ def perplexity_ratio(
     documents: Sequence[Hashable] | None = None,
     level: float = LEVEL,
 ) -> Interval:
-    """Perplexity of one model divided by another's on the same passages; below 1 is better.
+    """Return one model's perplexity divided by another's on the same passages; below 1 is better.
 
     Args:
-        documents: what each passage is of, drawn as a whole; None: each alone.
-        level: of the interval.
+        documents: document of each passage, resampled as a whole; None to resample passages.
+        level: level of the interval.
 
     Raises:
-        ValueError: they were not measured on the same passages, or on fewer than two.
+        ValueError: the passages differ, or there are fewer than two.
     """
     columns = difference_of(model, reference)
     return of_means(columns, _ratio, groups=documents, level=level)
@@ -88,14 +88,14 @@ def independent_ratio(
     *,
     documents: tuple[Sequence[Hashable], Sequence[Hashable]],
 ) -> Interval:
-    """The ratio of two such ratios that were measured on different passages.
+    """Return the ratio of two perplexity ratios that were measured on different passages.
 
     Args:
         one, other: (model, reference) each.
-        documents: what the passages of `one` and of `other` are of.
+        documents: documents of the passages of `one` and of `other`.
 
     Raises:
-        ValueError: as `perplexity_ratio`.
+        ValueError: as in `perplexity_ratio`.
     """
     import numpy as np
 
@@ -104,7 +104,7 @@ def independent_ratio(
     fewest: list[int] = []
     for turn, (pair, names) in enumerate(zip((one, other), documents, strict=True)):
         columns = np.array(difference_of(*pair), dtype=np.float64)
-        # the seed of the first would draw the same documents of either side together
+        # with the same seed, both sides would draw the same documents
         weights, many = resampled(columns.shape[1], groups=names, seed=SEED + turn)
         values.append(_ratio(columns.sum(axis=1)))
         resamples.append(_ratio(columns @ weights.T))
@@ -115,10 +115,10 @@ def independent_ratio(
 
 
 def difference_of(model: AnswerLikelihood, reference: AnswerLikelihood) -> list[list[float]]:
-    """Nats by which the model's passages are less likely than the reference's, and their tokens.
+    """Return the nats by which the model is worse than the reference per passage, and the tokens.
 
     Raises:
-        ValueError: they were not measured on the same passages, or on fewer than two.
+        ValueError: the passages differ, or there are fewer than two.
     """
     if model.tokens != reference.tokens or len(model.tokens) < 2:
         raise ValueError("two models are compared on the same two or more passages")
@@ -127,7 +127,7 @@ def difference_of(model: AnswerLikelihood, reference: AnswerLikelihood) -> list[
 
 
 def _ratio(sums: Any) -> Any:
-    """exp(nats / tokens)."""
+    """Return exp(nats / tokens)."""
     import numpy as np
 
     with np.errstate(over="ignore"):
@@ -135,7 +135,7 @@ def _ratio(sums: Any) -> Any:
 
 
 def evaluation_precision() -> str:
-    """`bf16` where the hardware computes in it, else `fp32`."""
+    """Return `bf16` where the hardware computes in it, else `fp32`."""
     import torch
 
     if torch.cuda.is_available():
@@ -146,11 +146,11 @@ def evaluation_precision() -> str:
 def load_model(
     base_folder: Path, adapter_folder: Path | None = None, *, precision: str
 ) -> PreTrainedModel:
-    """The base model, or base and LoRA merged in fp32, for evaluation.
+    """Load the base model for evaluation, and merge the LoRA adapter, if any, in fp32.
 
     Args:
         base_folder: transformers folder.
-        adapter_folder: PEFT folder; None: the base alone.
+        adapter_folder: PEFT folder, or None for the base alone.
         precision: `bf16` or `fp32`.
     """
     import torch
@@ -172,15 +172,15 @@ def answer_likelihood(
     advance: Callable[[int], object] = lambda _passages: None,
     at_once: int | None = None,
 ) -> AnswerLikelihood:
-    """Log-likelihood of each sample's answer, its end-of-turn token left out.
+    """Return the log-likelihood of each sample's answer without its end-of-turn token.
 
     Args:
-        advance: called with the number of passages after each batch of them.
-        at_once: batches that are read side by side; None: as this machine has it (`readers`).
+        advance: function called after each batch with its number of passages.
+        at_once: number of batches read side by side; None for this machine's default (`readers`).
 
-    Logits are computed in fp32 from the last hidden states, and only where an answer stands: in
-    bf16 a logit of 16 is rounded by .06. The head is turned into fp32 once and used for all answers
-    of a batch together: once an answer took half of the time of short ones.
+    Logits are computed in fp32 from the last hidden states, and only for the answers: bf16 rounds
+    a logit of 16 by .06. The head is converted to fp32 once and used for all answers of a batch
+    together; calling it per answer took half of the time of short answers.
     """
     import torch
 
@@ -196,7 +196,7 @@ def answer_likelihood(
         return len(batch)
 
     with shared_cores(many) as take_share, ThreadPoolExecutor(many) as pool:
-        # the longest first, so that the last ones end together
+        # the longest first, so that the readers finish together
         for count in pool.map(read, reversed(list(_batches(samples)))):
             advance(count)
     return AnswerLikelihood(
@@ -210,7 +210,7 @@ def _read(
     samples: Sequence[TokenizedSample],
     batch: Sequence[int],
 ) -> Sequence[torch.Tensor]:
-    """Nats of each counted token, an answer each."""
+    """Return the nats of each counted token, one tensor per answer."""
     import torch
 
     rows = [samples[index] for index in batch]
@@ -224,7 +224,7 @@ def _read(
 
 
 def _losses(states: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> torch.Tensor:
-    """Nats for each position (positions,), logits of `POSITIONS_AT_ONCE` at a time."""
+    """Return the nats of each position (positions,), `POSITIONS_AT_ONCE` logits at a time."""
     import torch
     from torch.nn import functional
 
@@ -238,7 +238,7 @@ def _losses(states: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> to
 
 
 def _batches(samples: Sequence[TokenizedSample]) -> Iterator[list[int]]:
-    """Indices of samples of one padded length, as many at once as a batch holds."""
+    """Yield indices of samples of one padded length, as many as fit into a batch."""
     lengths = [padded(len(sample.tokens), BUCKET) for sample in samples]
     order = sorted(range(len(samples)), key=lambda index: (lengths[index], index))
     batch: list[int] = []
@@ -253,7 +253,7 @@ def _batches(samples: Sequence[TokenizedSample]) -> Iterator[list[int]]:
 
 
 def _padded_batch(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Right-padded token ids (rows, length): causal attention never looks at the padding."""
+    """Right-pad token ids to (rows, length); causal attention never sees the padding."""
     import torch
 
     length = padded(max(len(row) for row in rows), BUCKET)

@@ -1,17 +1,17 @@
-"""What is read off the weights: likelihoods of held-out, control and general answers, of options.
+"""Compute likelihoods of held-out, control and general answers and of options for each model.
 
-Scope: which samples each compared model reads, all of them in one loading of it.
-Out of scope: choosing passages (`held_out.py`, `author_control.py`), when enough of them
-were read (`sequential_plan.py`), computing a likelihood (`perplexity.py`), what served models say
-(`served_answers.py`), comparing and thresholds (`measures/`).
+Scope: the samples that each compared model reads, in a single load of the model.
+Out of scope: choosing passages (`held_out.py`, `author_control.py`), deciding when enough of
+them are read (`sequential_plan.py`), computing a likelihood (`perplexity.py`), answers of served
+models (`served_answers.py`), comparisons and thresholds (`measures/`).
 
-Base and candidate read everything, the incumbent and the best version ever the held-out passages
-alone, the adapter of other authors the author's side of the control. What a former gate has read of
-base, incumbent and that adapter is not read again (`likelihoods.py`).
+Base and candidate read everything. The incumbent and the best version ever read only the held-out
+passages, and the adapter of other authors only the author's part of the control. Answers that an
+earlier gate read with base, incumbent and that adapter are not read again (`likelihoods.py`).
 
-An incumbent of another base model reads the passages in its own tokens (those of another tokenizer
-are no text to it, or beyond its vocabulary). What is compared is the likelihood of the whole
-answers, so both perplexities are per token of the candidate's.
+An incumbent of another base model reads the passages in its own tokens: tokens of another tokenizer
+are no text for it, or outside its vocabulary. The comparison uses the likelihood of whole answers,
+so both perplexities are per token of the candidate.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from twin_assets.evaluation.statistics.bootstrap import LEVEL
 if TYPE_CHECKING:
     from twin_assets.evaluation.evaluation_spec import EvaluatedModel
 
-MAX_TOKENS = 2048  # of a sample
-PARTS = ("held_out", "own", "other", "general", "choices")  # in the order in which they are read
+MAX_TOKENS = 2048  # per sample
+PARTS = ("held_out", "own", "other", "general", "choices")  # in reading order
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class LikelihoodSamples:
     """Samples that the models read.
 
     Attributes:
-        held_out: the author's passages as production asks for them; empty: too few of them.
+        held_out: the author's passages as production asks for them; empty if there are too few.
         of_incumbent: the same passages in the tokens of the incumbent's base model.
-        own, other: the control's, of the author and of others.
+        own, other: control samples of the author and of others.
         general: instructions that have nothing to do with the author.
-        choices: the options of common questions, each as an answer.
-        found: held-out passages that there are, also when they are too few to be read.
-        others: who wrote `other`.
+        choices: options of common questions, each as an answer.
+        found: number of held-out passages, also if they are too few to read.
+        others: writers of `other`.
     """
 
     held_out: tuple[TokenizedSample, ...] = field(repr=False)
@@ -63,19 +63,20 @@ class LikelihoodSamples:
         return [sample for part in PARTS for sample in getattr(self, part)]
 
     def first(self, passages: int) -> LikelihoodSamples:
-        """With the first of the held-out passages alone."""
+        """Return the samples with only the first of the held-out passages."""
         held_out, theirs = self.held_out[:passages], self.of_incumbent[:passages]
         return replace(self, held_out=held_out, of_incumbent=theirs)
 
 
 @dataclass(frozen=True)
 class LikelihoodsByModel:
-    """Likelihoods by model; those of released versions are of the held-out passages alone, those of
-    the adapter of other authors of `own` alone.
+    """Likelihoods by model. Released versions have them for the held-out passages only, and the
+    adapter of other authors for `own` only.
 
     Attributes:
-        reading: what was read; `likelihoods`: of it, by a model's name.
-        level: of intervals over the held-out passages; more than .95 where they were looked at
+        reading: the samples.
+        likelihoods: likelihoods of the samples, by a model's name.
+        level: level of intervals over the held-out passages; more than .95 if there were looks
             before all of them were read.
     """
 
@@ -84,7 +85,7 @@ class LikelihoodsByModel:
     level: float = LEVEL
 
     def held_out(self, name: str) -> AnswerLikelihood | None:
-        """By the candidate's tokens, whatever the model's own are; None with too few passages."""
+        """Return likelihoods per token of the candidate, or None with too few passages."""
         mine = self.reading.held_out
         if not mine:
             return None
@@ -94,7 +95,7 @@ class LikelihoodsByModel:
         )
 
     def part(self, name: str, part: str) -> AnswerLikelihood:
-        """Of one of `PARTS`, by a model that has read everything."""
+        """Return one of `PARTS`, for a model that has read everything."""
         start = 0
         for one in PARTS:
             end = start + len(getattr(self.reading, one))
@@ -108,7 +109,7 @@ class LikelihoodsByModel:
 
 
 def documents_of(samples: Sequence[TokenizedSample]) -> list[str]:
-    """What each sample is of."""
+    """Return the document of each sample."""
     return [sample.document_id for sample in samples]
 
 
@@ -126,12 +127,12 @@ def read_by(
     level: float = LEVEL,
     announced: Counter[str] | None = None,
 ) -> LikelihoodsByModel:
-    """Let every model read what it has to and nobody has read yet.
+    """Let every model read those of its samples that are not stored yet.
 
     Args:
-        best, reference: have the candidate's base model.
-        level: of the intervals.
-        announced: how many samples each model was said to read; more are added to it.
+        best, reference: models with the candidate's base model.
+        level: level of the intervals.
+        announced: number of samples announced so far per model, increased by this call.
     """
     announced = Counter() if announced is None else announced
     by_sample: dict[str, AnswerLikelihood] = {}
@@ -163,7 +164,7 @@ def _read_by_each(
     best: EvaluatedModel | None,
     reference: EvaluatedModel | None,
 ) -> list[tuple[EvaluatedModel, list[TokenizedSample]]]:
-    """Each model that there is, with its samples."""
+    """Return each existing model with its samples."""
     everything = reading.everything()
     wanted = (
         (base, everything),
@@ -176,7 +177,7 @@ def _read_by_each(
 
 
 class Tokenizing:
-    """Turns rows into samples with one base model's tokenizer; counts what is left out."""
+    """Turn rows into samples with one base model's tokenizer, and count the rows left out."""
 
     def __init__(self, base_folder: Path) -> None:
         from transformers import AutoTokenizer
@@ -197,7 +198,7 @@ def likelihoods_of(
     stored: Likelihoods,
     progress: ProgressLines,
 ) -> AnswerLikelihood:
-    """Likelihoods of a model; it is loaded only for those that are not known."""
+    """Return a model's likelihoods; load it only if some are not stored."""
     return stored.of(
         subject.weights,
         samples,
@@ -206,7 +207,7 @@ def likelihoods_of(
 
 
 def reading_of(subject: EvaluatedModel) -> str:
-    """The part of a progress in which a model reads."""
+    """Return the name of the part of the progress in which a model reads."""
     return f"likelihoods of {subject.name}"
 
 

@@ -1,10 +1,11 @@
-"""How many batches are read at the same time, and with how many cores each.
+"""Decide how many batches are read at the same time, and with how many cores each.
 
-Scope: that decision, and holding a reading thread to its share of the cores.
-Out of scope: what is read (`sample_likelihoods.py`), a likelihood (`perplexity.py`).
+Scope: that decision, and limiting a reading thread to its share of the cores.
+Out of scope: the samples (`sample_likelihoods.py`), a likelihood (`perplexity.py`).
 
-Two threads share one small batch badly: SmolLM2-135M read a gate's 278 answers in 46 s with two,
-where one takes 54 CPU seconds. So two batches are read side by side, half of the cores each.
+Two threads share one small batch badly: SmolLM2-135M read a gate's 278 answers in 46 s with two
+threads, while one takes 54 CPU seconds. Two batches are therefore read side by side, with half of
+the cores each.
 """
 # pyright: strict
 
@@ -17,7 +18,7 @@ from twin_resources.models.serving.model_server_process import servers_at_once
 
 
 def readers() -> int:
-    """One on a GPU or a single core, else as many as there may be model servers."""
+    """Return one on a GPU or a single core, else the possible number of model servers."""
     import torch
 
     return 1 if torch.cuda.is_available() else servers_at_once()
@@ -25,7 +26,7 @@ def readers() -> int:
 
 @contextmanager
 def shared_cores(readers: int) -> Generator[Callable[[], None]]:
-    """What each reading thread calls before it computes, to take its share of the cores."""
+    """Yield a function with which each reading thread takes its share of the cores."""
     import torch
 
     before = torch.get_num_threads()
@@ -33,4 +34,4 @@ def shared_cores(readers: int) -> Generator[Callable[[], None]]:
     try:
         yield lambda: torch.set_num_threads(each)
     finally:
-        torch.set_num_threads(before)  # it holds for the whole process, not for that thread alone
+        torch.set_num_threads(before)  # the setting is process-wide, not per thread

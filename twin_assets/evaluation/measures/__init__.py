@@ -1,6 +1,6 @@
-"""The measures of the gate, in the order in which their claims are decided.
+"""List the measures of the gate, in the order in which their claims are decided.
 
-Scope: the tuple. Out of scope: what one measures (its own file).
+Scope: the tuple. Out of scope: single measures (their own files).
 """
 
 from typing import Any

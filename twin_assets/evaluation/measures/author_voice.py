@@ -1,7 +1,7 @@
-"""How the candidate's voice compares with its base's, by judges of the author's style.
+"""Compare the candidate's voice with its base's, by judges of the author's style.
 
-Scope: which answers are scored, the two claims, their words. Out of scope: comparing
-the scores and their limits (`voice_scores.py`), which claim may refuse (`gate.py`).
+Scope: choosing the scored answers, the two claims, their words. Out of scope: comparing
+the scores and their limits (`voice_scores.py`), whether a claim may refuse (`gate.py`).
 """
 # pyright: strict
 
@@ -33,10 +33,10 @@ WITH_POSTS = " with posts"
 
 
 def sounds_less_like_the_base(voice: Voice) -> GateClaim:
-    """Above the base, some way to the author, and not below the base that reads posts of theirs.
+    """Compare with the base, part of the way to the author, and the base that reads posts.
 
-    Each by a bet, or where none is won by the lower end of its interval: candidate − base > 0,
-    candidate − `Scores.on_the_way` > 0, candidate − base with posts ≥ −`BELOW_POSTS_BY`.
+    Each condition holds by a bet, or if none is won by the lower end of its interval: candidate −
+    base > 0, candidate − `Scores.on_the_way` > 0, candidate − base with posts ≥ −`BELOW_POSTS_BY`.
     """
     compared = voice.against_all
     undecided = _undecided(LESS_LIKE_BASE, voice, compared)
@@ -73,9 +73,9 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
 
 
 def sounds_like_this_author(voice: Voice) -> GateClaim:
-    """Above the base when the author is told apart from other people alone.
+    """Compare with the base by the judge that separates the author from other people only.
 
-    Whether it may refuse a release is the gate's to say, by `BLOCKS_FROM`.
+    The gate decides whether it may refuse a release, by `BLOCKS_FROM`.
     """
     compared = voice.against_people
     undecided = _undecided(LIKE_AUTHOR, voice, compared)
@@ -114,10 +114,10 @@ def compare_voices(
     judges: Judges,
     unseen: Sequence[WriterSample] = (),
 ) -> Voice:
-    """Voice scores of author, candidate, base, and base with posts in its prompt.
+    """Return voice scores of author, candidate, base, and base with posts in its prompt.
 
     Args:
-        unseen: other people's texts that no judge was trained on: the floor of a score.
+        unseen: other people's texts that no judge was trained on, the floor of a score.
     """
     if judges.voice is None:
         return voice_scores.not_measured(len(prompts.held_out), judges.voice_why_not)
@@ -178,7 +178,7 @@ MEASURE = Measure(
             "included.",
             sounds_less_like_the_base,
         ),
-        # Shown by no model of 135M parameters: +.007 [-.04, .05] over the base.
+        # No model of 135M parameters has met it: +.007 [-.04, .05] over the base.
         ClaimRule(
             LIKE_AUTHOR,
             "Voice score against other people alone is above the base's; "

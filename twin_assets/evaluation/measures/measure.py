@@ -1,7 +1,7 @@
-"""What a measure of the gate is: one value that says how it is taken, decided and told.
+"""Define a measure of the gate: one value with the rules to take, decide and report it.
 
-Scope: the value `Measure`, what it is taken from, what was found of all of them.
-Out of scope: any one measure (a file each beside this one), the verdict (`gate.py`).
+Scope: the value `Measure`, its inputs, and the findings of all measures.
+Out of scope: single measures (one file each beside this one), the verdict (`gate.py`).
 
 A recipe for a new one: deploy/docs/contributing.md, "A measure of the gate".
 """
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DocumentText:
-    """A text and the document it is of."""
+    """A text and its document."""
 
     document: str
     text: str = field(repr=False)
@@ -44,7 +44,7 @@ class DocumentText:
 
 @dataclass(frozen=True)
 class NotTaken:
-    """A measure that could not be taken; the gate and the report repeat why."""
+    """A measure that could not be taken; the gate and the report repeat the reason."""
 
     why: str
 
@@ -54,15 +54,15 @@ class ClaimRule(Generic[T]):
     """One claim of a measure.
 
     Attributes:
-        name: of the claim and of its asset check.
-        description: of the check, one sentence.
-        decide: the claim from what was measured; its threshold stands beside it.
-        without: the claim where the measure was not taken and that leaves nothing open; None, or a
-            result of None: it is not decided, for the measure's reason.
-        first: decided before a first model answers anybody (`sequential_plan.FIRST`).
-        stated_for_small_bases: with a base model of less than `voice_scores.BLOCKS_FROM`
-            parameters it is told and refuses nothing.
-        blocks: `voice`: prose, in every form of answers; empty: the release as a whole.
+        name: name of the claim and of its asset check.
+        description: description of the check, one sentence.
+        decide: function from the measured value to the claim, whose threshold is beside it.
+        without: function for a measure that was not taken and leaves nothing open. Without it, or
+            if it returns None, the claim is undecided for the measure's reason.
+        first: whether it is decided before a first model answers (`sequential_plan.FIRST`).
+        stated_for_small_bases: whether it is reported but refuses nothing for a base model of
+            less than `voice_scores.BLOCKS_FROM` parameters.
+        blocks: `voice` to block prose, in every form of answers; empty to block the release.
     """
 
     name: str
@@ -75,7 +75,7 @@ class ClaimRule(Generic[T]):
 
 
 def needs_nothing(_scores: BaseScores, _asked: PromptSet, _judges: Judges) -> None:
-    """Of a measure without scores of the base's answers."""
+    """Request nothing: for a measure without scores of the base's answers."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class Measure(Generic[T]):
     """One measure of the gate.
 
     Attributes:
-        name: by which it is stored, a field of the record's `measured`.
-        value: what it finds, a frozen dataclass of numbers and ids, no text of a post.
-        take: from what all measures share; None: there were too few held-out passages.
-        claims: that it decides; none: it is told and decides nothing.
-        announce: says which scores of the base's answers it will ask for (`BaseScores.want`).
-        flat: the fields of its value stand in the record themselves, without its name.
-        early: taken from likelihoods, parity and template alone, before any question is asked.
+        name: name under which it is stored, a field of the record's `measured`.
+        value: type of the finding, a frozen dataclass of numbers and ids without text of posts.
+        take: function from the shared context; returns None if there are too few passages.
+        claims: claims that it decides; empty if it is only reported.
+        announce: function that requests scores of the base's answers (`BaseScores.want`).
+        flat: whether the fields of its value are in the record directly, without its name.
+        early: whether it needs only likelihoods, parity and template, before any question.
     """
 
     name: str
@@ -103,13 +103,13 @@ class Measure(Generic[T]):
 
 @dataclass(frozen=True)
 class Measurements:
-    """What the gate decides on.
+    """Input of the gate.
 
     Attributes:
-        values: of every measure that was taken, by its name.
-        base_parameters: of the base model; None: not known, which counts as many.
-        others: how many other authors' texts there are.
-        why_not: claim, or another name of `Measure.reasons` → why it was not measured.
+        values: value of every measure that was taken, by its name.
+        base_parameters: size of the base model; None if unknown, which counts as large.
+        others: number of other authors with texts.
+        why_not: reason for a missing measure, by claim or by another name.
     """
 
     values: Mapping[str, Any]
@@ -118,19 +118,20 @@ class Measurements:
     why_not: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def of(self, measure: Measure[T]) -> T | None:
-        """What it found; None: it was not taken."""
+        """Return a measure's value, or None if it was not taken."""
         return self.values.get(measure.name)
 
 
 @dataclass(frozen=True)
 class MeasureContext:
-    """What measures are taken from, once models have read and answered.
+    """Shared input of the measures, once models have read and answered.
 
     Attributes:
-        question: what is compared; `known`: judges and other people's texts.
+        question: models and data that are compared.
+        known: judges and other people's texts.
         read: likelihoods of all models.
-        asked, said: prompts and answers; `scores`: those of the base's answers.
-        first: answers of the candidate to the parity set, `parity` what they showed.
+        asked, said, scores: prompts, their answers, and scores of the base's answers.
+        first, parity: answers of the candidate to the parity set, and their result.
         training: samples that candidates are trained on, in drawn order.
     """
 
@@ -146,7 +147,7 @@ class MeasureContext:
 
     @property
     def too_few(self) -> bool:
-        """Whether there were too few held-out passages to ask any question."""
+        """Whether there are too few held-out passages to ask any question."""
         return not len(self.asked.held_out)
 
     @cached_property
@@ -155,6 +156,6 @@ class MeasureContext:
 
     @cached_property
     def own_texts(self) -> list[DocumentText]:
-        """The author's prose, of all splits."""
+        """Prose of the author, of all splits."""
         rows = self.question.dataset.select("document_id", "answer").iter_rows()
         return [DocumentText(*row) for row in rows]

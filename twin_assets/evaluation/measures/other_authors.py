@@ -1,13 +1,13 @@
-"""The author's passages beside an adapter of the same base model that other authors taught.
+"""Compare the candidate, on the author's passages, with an adapter trained on other authors.
 
 Scope: the comparison, its claim, its table. Out of scope: that adapter
 (`other_authors/reference_adapter.py`), the gain beside other people's passages
 (`author_control.py`).
 
-`learns_this_author` compares passages of different people, so that what lies between the people is
-in its interval. Here both models read the same passages, the control's, and what their posts have
-in common cancels: a candidate that learnt how people write posts gains on them what the adapter
-does.
+`learns_this_author` compares passages of different people, so its interval contains the differences
+between them. Here both models, of the same base model, read the control's passages of the author,
+and the posts' common traits cancel out: a candidate that only learnt how people write posts gains
+as much on them as the adapter.
 """
 # pyright: strict
 
@@ -37,14 +37,14 @@ NO_ADAPTER = (
 
 @dataclass(frozen=True)
 class BesideOtherAuthors:
-    """Perplexity ratios on the author's held-out passages, asked for without context.
+    """Perplexity ratios on the author's held-out passages, in prompts without context.
 
     Attributes:
-        passages: how many.
-        adapter: hash of the adapter of other authors; `of`: who they are, empty where a person
-            named the adapter.
+        passages: number of passages.
+        adapter: hash of the adapter of other authors.
+        of: its authors; empty if a person named the adapter.
         candidate_to_base, adapter_to_base: either's perplexity divided by the base model's.
-        ratio: the candidate's divided by the adapter's; below 1 the candidate is better.
+        ratio: the candidate's divided by the adapter's; the candidate is better below 1.
     """
 
     passages: int
@@ -56,7 +56,7 @@ class BesideOtherAuthors:
 
     @property
     def told_adapter(self) -> str:
-        """`the adapter of oona-petrie, tomas-okafor (1a2b3c4d5e6f)`."""
+        """Name of the adapter, as in `the adapter of oona-petrie, tomas-okafor (1a2b3c4d5e6f)`."""
         return f"the adapter of {', '.join(self.of) or 'other authors'} ({self.adapter[:12]})"
 
 
@@ -69,11 +69,12 @@ def compare(
     weights: str,
     of: Sequence[str],
 ) -> BesideOtherAuthors:
-    """The three models on the same passages; intervals draw documents.
+    """Compare the three models on the same passages; intervals resample documents.
 
     Args:
-        documents: what each passage is of.
-        weights: hash of the adapter; `of`: who taught it.
+        documents: document of each passage.
+        weights: hash of the adapter.
+        of: authors of the adapter.
 
     Raises:
         ValueError: they read different passages, or fewer than two.
@@ -86,7 +87,7 @@ def compare(
 
 
 def claim(found: BesideOtherAuthors) -> GateClaim:
-    """`beats_other_authors_adapter`: the interval of the ratio ends below 1."""
+    """Decide `beats_other_authors_adapter`: the interval of the ratio ends below 1."""
     detail = (
         f"perplexity beside {found.told_adapter}: {_told(found.ratio)} on {found.passages} "
         f"passages of the author; against the base model {_percent(found.candidate_to_base.value)} "
@@ -106,7 +107,7 @@ def _take(context: MeasureContext) -> BesideOtherAuthors | NotTaken | None:
     return compare(
         candidate=read.part(question.candidate.name, "own"),
         base=read.part(question.base.name, "own"),
-        adapter=read.likelihoods[reference.model.name],  # of nothing else
+        adapter=read.likelihoods[reference.model.name],  # it reads only this part
         documents=[sample.document_id for sample in own],
         weights=reference.model.weights,
         of=reference.authors,
@@ -114,7 +115,7 @@ def _take(context: MeasureContext) -> BesideOtherAuthors | NotTaken | None:
 
 
 def _without(measured: Measurements) -> GateClaim | None:
-    """Where there is no adapter to beat, nothing is left open."""
+    """Meet the claim if there is no adapter to beat: nothing is left open."""
     if measured.why_not.get(CLAIM) != NO_ADAPTER:
         return None
     return GateClaim(CLAIM, True, None, 1.0, f"not measured: {NO_ADAPTER}")

@@ -1,4 +1,4 @@
-"""Whether a checkpoint is asked as its samples were rendered.
+"""Check that a checkpoint is prompted with the template of its samples.
 
 Scope: both hashes and the claim. Out of scope: templates
 (`twin_resources/prompt/templates.py`).
@@ -21,14 +21,14 @@ CLAIM = "template_hash_matches"
 
 @dataclass(frozen=True)
 class TemplateHashes:
-    """`template` of the checkpoint, `dataset_templates` of the samples it is measured on."""
+    """The checkpoint's template hash, and those of the samples that it is measured on."""
 
     template: str
     dataset_templates: tuple[str, ...]
 
 
 def hashes_of(question: EvaluationSpec) -> TemplateHashes:
-    """Those of the checkpoint and of the dataset."""
+    """Return the template hashes of the checkpoint and of the dataset."""
     return TemplateHashes(question.template, tuple(sorted(question.dataset["template"].unique())))
 
 

@@ -1,7 +1,7 @@
-"""Takes all measures of the gate, each once, what one needs before it.
+"""Take all measures of the gate, each once and in order.
 
-Scope: their order, the reasons of those that were not taken, reading and writing their
-values. Out of scope: any one measure, the verdict (`gate.py`).
+Scope: their order, the reasons for missing ones, reading and writing their
+values. Out of scope: single measures, the verdict (`gate.py`).
 """
 # pyright: strict
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 def announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
-    """Say which scores of the base's answers the measures want."""
+    """Announce the scores of the base's answers that the measures need."""
     for measure in MEASURES:
         measure.announce(scores, prompts, judges)
 
 
 def take(context: MeasureContext, measures: Sequence[Measure[Any]] = MEASURES) -> Measurements:
-    """Take measures, each once; one that cannot be taken says why, and the gate repeats it."""
+    """Take measures, each once; the gate repeats the reason of one that cannot be taken."""
     why_not: dict[str, str] = {}
     values: dict[str, Any] = {}
     for measure in measures:
@@ -48,7 +48,7 @@ def take(context: MeasureContext, measures: Sequence[Measure[Any]] = MEASURES) -
 
 
 def fields_of(measured: Measurements) -> dict[str, Any]:
-    """As the record stores them: a field for each measure, null where it was not taken."""
+    """Return a record's fields, one per measure, null if it was not taken."""
     fields: dict[str, Any] = {
         "base_parameters": measured.base_parameters,
         "others": measured.others,
@@ -62,10 +62,10 @@ def fields_of(measured: Measurements) -> dict[str, Any]:
 
 
 def measurements_of(fields: Mapping[str, Any]) -> Measurements:
-    """The inverse of `fields_of`; a measure that is not among the fields was not taken.
+    """Return the inverse of `fields_of`; a measure without a field was not taken.
 
     Raises:
-        pydantic.ValidationError: fields that do not fit.
+        pydantic.ValidationError: a field does not fit.
     """
     values: dict[str, Any] = {}
     for measure in MEASURES:

@@ -53,7 +53,7 @@ def parity_figures(parity: Parity | None) -> ServedParity:
 
 
 def is_open(compared: Parity) -> bool:
-    """Whether too few prompts were compared to decide if the served model is the trained one.
+    """Return whether too few prompts were compared to decide if the served model matches.
 
     A larger difference counts as twice the mean's limit, so one prompt of eight decides nothing
     alone. Adapters with their rows in the wrong order differ by .12 on average.
@@ -61,7 +61,7 @@ def is_open(compared: Parity) -> bool:
     means = compared.by_prompt
     mean, largest = limits_of(compared.precision)
     if compared.largest >= largest or not all(map(math.isfinite, means)):
-        return False  # it is not
+        return False  # decided: it is not the trained model
     most = 2 * mean
     near = [1.0 - min(one, most) / most for one in means]
     return decided(near, limit=1.0 - mean / most) is None
@@ -81,7 +81,7 @@ def _claim(served_parity: ServedParity) -> GateClaim:
         f"average ({interval}limit {most_mean}) and {largest:.4f} at most (limit "
         f"{most}) over {served_parity.parity_prompts} prompts, each asked twice"
     )
-    if served_parity.parity_precision != F16:  # the limits are another precision's
+    if served_parity.parity_precision != F16:  # with that precision's limits
         detail += f", served in {served_parity.parity_precision}"
     met = mean < most_mean and largest < most
     return GateClaim(CLAIM, met, mean, most_mean, detail)

@@ -1,1 +1,1 @@
-"""The adapter of other authors, beside which a candidate shows that it learnt this one."""
+"""Train the adapter of other authors, with which a candidate is compared."""

@@ -1,14 +1,14 @@
-"""What the adapter of other authors is trained on: the bundled authors' posts as samples.
+"""Make the training samples for the adapter of other authors from the bundled authors' posts.
 
-Scope: whose posts, and the samples that they become. Out of scope: the posts
+Scope: choosing the authors, and making their samples. Out of scope: the posts
 (`quality/judges/texts.py`), training (`reference_adapter.py`), an author's own samples
 (`twin_assets/instructions`).
 
-The question of a passage is drafted from the passage itself, by the function that drafts the
-control's (`measures/author_control.py`). Four of five prompts show passages, as an author's do:
-those of the post around the answer, which is what retrieval finds by a question that is made from a
-post. An adapter of questions alone has more answers in as many tokens, and the control asks as it
-was taught: beside that one a good candidate of as many tokens was refused (tests/bench/RESULTS.md).
+The question for a passage is drafted from the passage itself, by the function that drafts the
+control's questions (`measures/author_control.py`). Four of five prompts show passages, as an
+author's do: those around the answer in its post, as retrieval would find for such a question. An
+adapter of questions alone has more answers in as many tokens, and the control asks as it was
+trained: a good candidate of as many tokens was refused beside it (tests/bench/RESULTS.md).
 """
 # pyright: strict
 
@@ -28,13 +28,13 @@ from twin_resources.prompt.shown_passages import ShownPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import WriterSample, bundled_hands, of_others
 
-VERSION = "2"  # goes up when the same posts become other samples
+VERSION = "2"  # increases when the same posts become other samples
 TOKENS_A_WORD = 4 / 3
 _DATED = re.compile(r"\A\d{4}-\d{2}-\d{2}-")
 
 
 def other_hands(author: str, own: Iterable[str]) -> list[WriterSample]:
-    """The bundled authors but the author, under whatever slug.
+    """Return the bundled authors except this author, under whatever slug.
 
     Args:
         own: the author's texts.
@@ -43,10 +43,11 @@ def other_hands(author: str, own: Iterable[str]) -> list[WriterSample]:
 
 
 def samples_of(hands: Sequence[WriterSample], *, context_tokens: int) -> list[dict[str, Any]]:
-    """`sample_id`, `document_id` and `messages` of every passage, as a training job takes them.
+    """Return `sample_id`, `document_id` and `messages` of every passage, as a training job needs.
 
     Args:
-        context_tokens: most tokens of the passages in a prompt (`Author.context_tokens`).
+        context_tokens: largest number of tokens of the passages in a prompt
+            (`Author.context_tokens`).
     """
     return [
         {
@@ -73,7 +74,7 @@ def samples_of(hands: Sequence[WriterSample], *, context_tokens: int) -> list[di
 
 
 def posts_of(hands: Sequence[WriterSample]) -> list[Mapping[str, str]]:
-    """`sample_id`, `document_id` and `text` of every post, for a recipe with a raw stage."""
+    """Return `sample_id`, `document_id` and `text` of every post, for a recipe with a raw stage."""
     return [
         {"sample_id": document, "document_id": document, "text": "\n\n".join(passages)}
         for hand in hands
@@ -82,7 +83,7 @@ def posts_of(hands: Sequence[WriterSample]) -> list[Mapping[str, str]]:
 
 
 def hash_of_samples(hands: Sequence[WriterSample], *, context_tokens: int) -> str:
-    """SHA-256, hex, over all that decides the samples."""
+    """Return the SHA-256, in hex, of everything that decides the samples."""
     versions = [VERSION, TEMPLATES_VERSION, CONTEXT_VERSION, DEFAULT_TEMPLATE.hash, context_tokens]
     texts = [[hand.name, [list(passage) for passage in hand.passages]] for hand in hands]
     return hashlib.sha256(json.dumps([versions, texts]).encode()).hexdigest()
@@ -96,7 +97,7 @@ def _by_document(hand: WriterSample) -> list[tuple[str, list[str]]]:
 def _around(
     document: str, passages: Sequence[str], number: int, *, tokens: int
 ) -> list[ShownPassage]:
-    """The nearest other passages of the post that fit, in their order."""
+    """Return the nearest other passages of the post that fit, in their order."""
     room = tokens / TOKENS_A_WORD
     chosen: list[int] = []
     for at in sorted(range(len(passages)), key=lambda at: (abs(at - number), at)):
@@ -106,12 +107,12 @@ def _around(
             room -= words
     title = _DATED.sub("", document.rpartition("/")[2]).replace("-", " ").capitalize()
     return [
-        # far enough apart that what is joined again is joined by an empty line
+        # far enough apart that the passages are joined by an empty line
         ShownPassage(document, title, passages[at], None, position=at, start=10 * at, end=10 * at)
         for at in sorted(chosen)
     ]
 
 
 def _display_name(slug: str) -> str:
-    """As the author's own prompts have a name: the bundled slugs are names without accents."""
+    """Return a name as in the author's own prompts: bundled slugs are names without accents."""
     return " ".join(part.capitalize() for part in slug.split("-"))

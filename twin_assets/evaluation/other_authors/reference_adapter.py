@@ -1,20 +1,21 @@
-"""The adapter of other authors: trained once for a base model and a recipe, and found again.
+"""Train the adapter of other authors once per base model and recipe, and find it again.
 
-Scope: what decides that adapter, its training, its place in the home.
+Scope: the adapter's identity, its training, its place in the home.
 Out of scope: its samples (`bundled_samples.py`), comparing a candidate with it
 (`measures/other_authors.py`), the asset (`other_authors_adapter.py`), the loop (`train.py`).
 
     <home>/reference_adapters/<checkpoint>/manifest.json, adapter/
     <home>/reference_adapters/<author>.json    {checkpoint, folder, authors}
 
-It has the author's base model and supervised recipe, and is of nobody here: bundled authors alone
-wrote what it was trained on. So authors with the same base model and recipe share one, and it has
-no GGUF file, because nobody is ever answered by it. Folders that no author points to are removed
-with the next training. An adapter that a person trained stays where it is.
+The adapter has the author's base model and supervised recipe, but is trained on texts of bundled
+authors only. Authors with the same base model and recipe therefore share one. It has no GGUF file,
+because it never answers readers. The next training removes folders that no author's file names; an
+adapter that a person trained stays.
 
-It sees as many tokens as the author's last training: with twice as many a good candidate hardly
-beats it, with half as many one of other people's data does (tests/bench/RESULTS.md). A corpus that
-ends before the recipe's budget counts in steps of √2, so that a few posts more ask for no other.
+It sees as many tokens as the author's last training: with twice as many, a good candidate hardly
+beats it; with half as many, a candidate of other people's data does (tests/bench/RESULTS.md). For a
+corpus that ends before the recipe's budget, tokens are rounded in steps of √2, so that a few new
+posts do not require another adapter.
 """
 # pyright: strict
 
@@ -61,7 +62,7 @@ NAME = "other authors' adapter"
 
 @dataclass(frozen=True)
 class TrainedReference:
-    """The published adapter, of whom it is, and whether this call trained it (or found it)."""
+    """The published adapter, its authors, and whether this call trained it or found it."""
 
     folder: Path
     manifest: Manifest
@@ -71,7 +72,7 @@ class TrainedReference:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Everything that decides the weights."""
+    """All inputs that decide the weights."""
 
     base: BaseModel
     recipe: Recipe
@@ -82,7 +83,7 @@ class _Inputs:
 
     @property
     def samples(self) -> str:
-        """Hash of what decides the samples."""
+        """Hash of the inputs that decide the samples."""
         return hash_of_samples(self.hands, context_tokens=self.context_tokens)
 
     @property
@@ -97,8 +98,8 @@ def train_reference(
     """Train the adapter that this author's candidates must beat, or find it.
 
     Raises:
-        TwinError: there is no author's dataset, no bundled author, the base model is not prepared,
-            or the training failed.
+        TwinError: the author has no dataset, there is no other bundled author, the base model is
+            not prepared, or the training failed.
     """
     folder = settings.reference_adapters_dir
     inputs = _inputs(author, settings, tables)
@@ -114,16 +115,16 @@ def train_reference(
 def find_reference(
     author: Author, settings: Settings, *, base: Path, revision: str
 ) -> ReferenceAdapter | None:
-    """The adapter that a candidate of this base model is compared with; None: there is none.
+    """Return the adapter to compare a candidate of this base model with, or None if there is none.
 
-    One by another recipe, longer or shorter prompts, or other code than a training of now is none:
-    it would be beaten, or not, by what they differ in.
+    An adapter of another recipe, prompt length or training code does not count: the comparison
+    would measure that difference.
 
     Args:
         base, revision: folder and revision of the candidate's base model.
 
     Raises:
-        TwinError: the folder that `TWIN_REFERENCE_ADAPTER` names holds no adapter.
+        TwinError: the folder in `TWIN_REFERENCE_ADAPTER` holds no adapter.
     """
     if settings.reference_adapter == "off":
         return None
@@ -150,10 +151,10 @@ def find_reference(
 
 
 def wants_reference(author: Author, settings: Settings) -> bool:
-    """Whether a training of the adapter would find something to do.
+    """Return whether the adapter still has to be trained.
 
     Raises:
-        TwinError: the base model is not prepared, or the recipe is not understood.
+        TwinError: the base model is not prepared, or the recipe is invalid.
     """
     if settings.reference_adapter != "auto":
         return False
@@ -162,7 +163,7 @@ def wants_reference(author: Author, settings: Settings) -> bool:
 
 
 def reference_recipe(author: Author, settings: Settings) -> Recipe:
-    """The author's supervised recipe, with the tokens that the author's last training saw."""
+    """Return the author's supervised recipe, with the token count of the author's last training."""
     recipe = recipe_of(author, settings).recipe.supervised()
     checkpoints = settings.checkpoints_dir / author.slug
     if not (checkpoints / "fine_tuned.json").is_file():
@@ -184,7 +185,7 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
             next_step="name an adapter's folder in TWIN_REFERENCE_ADAPTER, or set it to off",
         )
     base = load_base_model(settings)
-    # without a file for llama.cpp: it is read and never served
+    # without a file for llama.cpp, because it is never served
     return _Inputs(
         replace(base, gguf=None),
         reference_recipe(author, settings),
@@ -238,7 +239,7 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
 
 
 def _remove_others(folder: Path) -> None:
-    """What no author's file names any more: another recipe's, an older code's, a gone author's."""
+    """Remove adapters that no author's file names: of old recipes, old code or removed authors."""
     named = {json.loads(path.read_text("utf-8"))["checkpoint"] for path in folder.glob("*.json")}
     for path in folder.glob(f"*/{manifests.FILE}"):
         if path.parent.name not in named:

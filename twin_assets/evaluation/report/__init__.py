@@ -1,1 +1,1 @@
-"""What is kept and read of an evaluation: the numbers, the report, its plots."""
+"""Write an evaluation for storage and for people: the numbers, the report, its plots."""

@@ -1,13 +1,13 @@
-"""The stored evaluation of one checkpoint: one JSON file of numbers.
+"""Store the evaluation of one checkpoint as one JSON file of numbers.
 
-Scope: its schema, its place under the checkpoint's folder, what makes it out of date.
-Out of scope: measuring (`measurement.py`), deciding (`gate.py`), what people read
+Scope: its schema, its place under the checkpoint's folder, deciding whether it is out of date.
+Out of scope: measuring (`measurement.py`), deciding (`gate.py`), the report for people
 (`markdown.py`).
 
     <checkpoint folder>/evaluation/<gate version>.json
 
-The whole gate's record replaces that of a first verdict. It holds no text of a post: numbers and
-ids alone.
+The whole gate's record replaces that of a first verdict. It holds only numbers and ids, no text of
+a post.
 """
 # pyright: strict
 
@@ -30,20 +30,20 @@ SCHEMA = 4
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything measured for one checkpoint.
+    """All measurements of one checkpoint.
 
     Attributes:
-        checkpoint: hash.
-        rests_on: hash over all inputs; an evaluation that rests on others is out of date.
-        measured: what the gate looks at.
-        answer_tokens: that the perplexities rest on.
+        checkpoint: hash of the checkpoint.
+        rests_on: hash over all inputs; with another hash, an evaluation is out of date.
+        measured: input of the gate.
+        answer_tokens: number of tokens behind the perplexities.
         precision: `bf16` or `fp32`.
-        left_out: samples that could not be measured, by reason.
+        left_out: number of samples that could not be measured, by reason.
         parity: details of the comparison with the served model.
         seconds: wall time by part.
-        refused_early: claims that had refused it before any question was asked; the gate then
-            asks no more than it shows.
-        first: what a first verdict asked for alone (`sequential_plan.FIRST`).
+        refused_early: claims that refused the checkpoint before any question; the gate then asks
+            only the questions that it shows.
+        first: whether only a first verdict was measured (`sequential_plan.FIRST`).
     """
 
     checkpoint: str
@@ -60,12 +60,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """One held-out question with what each wrote: text, kept for the report alone.
+    """One held-out question with all answers: text, kept only for the report.
 
     Attributes:
-        sample_id, document_id, chunk_id: by which the file is found when a post is forgotten.
+        sample_id, document_id, chunk_id: ids that find the file when a post is erased.
         author: the author's own answer.
-        base: None: not asked in this evaluation, its scores were known.
+        base: the base model's answer; None if this evaluation reused its scores without asking.
     """
 
     sample_id: str
@@ -78,7 +78,7 @@ class SideBySide:
 
 
 def evaluation_path(checkpoint_folder: Path, gate_version: str) -> Path:
-    """Where the evaluation lies; the report has the same name and ends in `.md`."""
+    """Return the path of the evaluation; the report has the same name with `.md`."""
     return checkpoint_folder / "evaluation" / f"{gate_version}.json"
 
 
@@ -89,7 +89,7 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
-    """Read an evaluation; None when there is none, or one of an older schema.
+    """Read an evaluation; return None if there is none, or if its schema is older.
 
     Raises:
         TwinError: a newer version of this package wrote it, or it is damaged.

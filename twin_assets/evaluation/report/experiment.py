@@ -1,15 +1,15 @@
-"""An evaluation as an experiment of a real Langfuse: its questions a dataset, its answers a run.
+"""Write an evaluation to Langfuse as an experiment: its questions a dataset, its answers a run.
 
 Scope: the dataset's items, the runs of candidate and base, the claims as scores of a run.
-Out of scope: the verdict, which stands with or without it; the embedded trace store, which
+Out of scope: the verdict, which does not depend on it; the embedded trace store, which
 has no datasets.
 
     dataset     twin-held-out-<author>: held-out questions with the author's own answers
-    experiment  one for the candidate's answers, one for the base model's where all were asked
+    experiment  one for the candidate's answers, one for the base model's if all were asked
 
-Items and spans hold text of posts, as traces do, and ids by which a forgotten post is found there
-(`twin_resources/erasure/trace_store.py`). The SDK tells of spans that were not taken only in its
-log, so the exporter is watched; its scores are refused by server 4.16, so they go one by one.
+Items and spans hold text of posts, as traces do, and ids that find an erased post there
+(`twin_resources/erasure/trace_store.py`). The SDK reports rejected spans only in its log, so the
+exporter is watched. Server 4.16 refuses the SDK's scores, so they are sent one by one.
 Method: https://langfuse.com/docs/evaluation/experiments/experiments-via-sdk
 """
 # pyright: strict
@@ -41,12 +41,13 @@ TIMEOUT_S = 20
 
 @dataclass(frozen=True)
 class SentExperiment:
-    """What Langfuse has of one evaluation.
+    """The parts of one evaluation that were sent to Langfuse.
 
     Attributes:
-        dataset: its name; `items` questions in it were sent.
-        experiments: id by writer: `candidate`, `base`.
-        url: of the candidate's experiment; empty when the project is not known.
+        dataset: name of the dataset.
+        items: number of questions sent to it.
+        experiments: experiment id by writer: `candidate`, `base`.
+        url: address of the candidate's experiment; empty if the project is unknown.
     """
 
     dataset: str
@@ -56,7 +57,7 @@ class SentExperiment:
 
 
 class SendExperiment(Protocol):
-    """`send` with its settings given."""
+    """`send` with its settings bound."""
 
     def __call__(
         self,
@@ -69,7 +70,7 @@ class SendExperiment(Protocol):
 
 
 def sender(settings: Settings) -> SendExperiment | None:
-    """None where no Langfuse is configured."""
+    """Return a bound `send`, or None if no Langfuse is configured."""
     return partial(send, settings) if settings.has_real_langfuse else None
 
 
@@ -81,16 +82,16 @@ def send(
     rests_on: str,
     stated: Sequence[GateClaim] = (),
 ) -> SentExperiment:
-    """Write one evaluation; the same one again replaces its scores and adds nothing to the dataset.
+    """Write one evaluation; a repetition replaces its scores and adds nothing to the dataset.
 
     Args:
-        settings: name a Langfuse.
-        answers: to all held-out questions.
-        rests_on: names the evaluation: its experiments are another's once it changes.
-        stated: claims that refuse nothing, scores of the run like the others.
+        settings: settings that name a Langfuse.
+        answers: answers to all held-out questions.
+        rests_on: id of the evaluation; a different one makes new experiments.
+        stated: claims that refuse nothing, sent as scores of the run like the others.
 
     Raises:
-        TwinError: Langfuse cannot be reached, refuses, or took only a part.
+        TwinError: Langfuse cannot be reached, refuses, or accepts only a part.
     """
     from httpx import HTTPError
     from langfuse import Langfuse
@@ -104,12 +105,12 @@ def send(
         secret_key=settings.langfuse_secret_key,
         base_url=settings.langfuse_host.rstrip("/"),
         timeout=TIMEOUT_S,
-        tracer_provider=TracerProvider(),  # nobody else's spans, and these to nobody else
+        tracer_provider=TracerProvider(),  # separates these spans from everybody else's
         span_exporter=watched,
     )
     try:
         runs = _runs(client, verdict, answers, rests_on=rests_on)
-    except (ApiError, HTTPError, ValueError) as error:  # the last: an answer of another shape
+    except (ApiError, HTTPError, ValueError) as error:  # ValueError: an answer of another shape
         raise TwinError(
             tried,
             found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
@@ -186,7 +187,7 @@ def _runs(
 
 
 def _recalled(texts: Mapping[str, str]) -> Any:
-    """The task of a run: the answer that the gate got, nobody is asked again."""
+    """Return the task of a run, which repeats the gate's answer without asking again."""
 
     def task(*, item: Any, **_: Any) -> str:
         return texts[item.id]
@@ -195,8 +196,8 @@ def _recalled(texts: Mapping[str, str]) -> Any:
 
 
 def _score(client: LangfuseClient, claim: GateClaim, *, experiment: str) -> None:
-    """One claim: whether it is met, and its number where it has one. An undecided one is neither
-    met nor not, and has no score of it."""
+    """Post whether one claim is met, and its number if it has one. An undecided claim gets no score
+    for being met."""
     about: dict[str, Any] = {"experiment_id": experiment, "comment": claim.detail}
     if claim.passed is not None:
         client.post_score(
@@ -212,7 +213,7 @@ def _watched_exporter(settings: Settings) -> Any:
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
     class Watched(SpanExporter):
-        """Counts what was taken and what was not."""
+        """Counts accepted and rejected spans."""
 
         def __init__(self, inner: SpanExporter) -> None:
             self._inner = inner

@@ -1,4 +1,4 @@
-"""What people read of an evaluation: Markdown with plots and answers side by side.
+"""Write the report of an evaluation for people: Markdown with a plot and answers side by side.
 
 Scope: the three kinds of files, their wording. Out of scope: the figures (each
 measure's `lines`), plots as such (`plots.py`), the stored numbers (`evaluation_record.py`).
@@ -7,8 +7,8 @@ measure's `lines`), plots as such (`plots.py`), the stored numbers (`evaluation_
     <checkpoint folder>/evaluation/<gate version>-answers.md
     <checkpoint folder>/evaluation/voice_shown.json, voice_shown.svg
 
-Only `-answers.md` holds text of posts and of answers, with the ids by which it is found when a post
-is forgotten. It is linked and never copied into Dagster's event log, which is kept for ever.
+Only `-answers.md` holds text of posts and of answers, with the ids that find it when a post is
+erased. It is linked and never copied into Dagster's event log, which is permanent.
 """
 # pyright: strict
 
@@ -36,12 +36,12 @@ def write_report(
     """Write the report, its plot, and the answers side by side.
 
     Args:
-        path: of the Markdown file; the others lie beside it.
+        path: path of the Markdown file; the others are beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     seen = evaluation.measured.of(visible_voice.MEASURE)
     if seen is not None:
-        # page and command look for these two, whatever the gate's version
+        # page and command read these two, whatever the gate's version
         path.with_name(PICTURE).write_text(voice_plot(seen), encoding="utf-8")
         write_voice_shown(
             path.with_name(FILE),
@@ -53,16 +53,17 @@ def write_report(
     if shown:
         answers.write_text(side_by_side(shown[:SHOWN]), encoding="utf-8")
     else:
-        answers.unlink(missing_ok=True)  # of a former evaluation of this checkpoint
+        answers.unlink(missing_ok=True)  # left by an earlier evaluation of this checkpoint
     linked = answers.name if shown else ""
     plot = PICTURE if seen is not None else ""
     path.write_text(report(evaluation, verdict, plot=plot, answers=linked), encoding="utf-8")
 
 
 def report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str:
-    """The report with its plot in it, for a page that can open no file of the home.
+    """Return the report with an embedded plot, for a page that can open no file of the home.
 
-    Made of the record alone, which holds no text of a post: the event log is kept for ever.
+    It is made only from the record, which holds no text of a post, because the event log is
+    permanent.
     """
     seen = evaluation.measured.of(visible_voice.MEASURE)
     if seen is None:
@@ -72,7 +73,7 @@ def report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str:
 
 
 def answers_path(report_path: Path) -> Path:
-    """The file beside a report that holds answers side by side."""
+    """Return the path of the file beside a report that holds answers side by side."""
     return report_path.with_name(f"{report_path.stem}-answers.md")
 
 
@@ -83,11 +84,11 @@ def report(
     plot: str = "",
     answers: str = "",
 ) -> str:
-    """The evaluation as Markdown.
+    """Return the evaluation as Markdown.
 
     Args:
-        plot: file of the voice's plot beside it, or its data URI; empty: there is none.
-        answers: file with answers side by side.
+        plot: file with the voice's plot, or its data URI; empty if there is none.
+        answers: file with answers side by side; empty if there is none.
     """
     measured = evaluation.measured
     lines = [
@@ -119,7 +120,7 @@ def _forms(verdict: Verdict) -> str:
 
 
 def side_by_side(shown: Sequence[SideBySide]) -> str:
-    """Answers of candidate and base beside the author's own."""
+    """Return answers of candidate and base beside the author's own."""
     lines = ["# Answers to held-out questions", ""]
     for one in shown:
         lines += [

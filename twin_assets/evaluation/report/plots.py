@@ -1,6 +1,6 @@
-"""The plot of an evaluation as SVG: the voice of author, base and tuned model.
+"""Draw the plot of an evaluation as SVG: the voice of author, base and tuned model.
 
-Scope: drawing. Out of scope: what is drawn (`visible_voice.py`), the text around it
+Scope: drawing. Out of scope: the plotted values (`visible_voice.py`), the text around the plot
 (`markdown.py`).
 """
 # pyright: strict
@@ -17,7 +17,7 @@ COLOURS = {"author": "#1f3a5f", "base": "#b8c2cc", "tuned": "#c8791e"}
 
 
 def voice_plot(shown: VoiceShown) -> str:
-    """A field of bars for each habit, three for each trait."""
+    """Draw a bar chart for each habit, with three bars per trait."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -42,7 +42,7 @@ def voice_plot(shown: VoiceShown) -> str:
         if place == 0:
             axes.legend(fontsize=8)
     figure.suptitle(f"{TITLE}\n{shown.verdict}", fontsize=10)
-    # letters stay letters: drawn as outlines a plot has 30 KB, and the event log keeps it
+    # letters stay text: as outlines a plot takes 30 KB, and the event log keeps it
     stream, settings = io.StringIO(), cast("Any", mpl)
     with settings.rc_context({"svg.fonttype": "none"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})

@@ -1,1 +1,1 @@
-"""What served models say: asking them, parity with the weights, speed, what answers are worth."""
+"""Ask served models, compare them with the weights, and prepare their answers for scoring."""

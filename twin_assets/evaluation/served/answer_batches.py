@@ -1,14 +1,14 @@
-"""Servers of candidate and base that stay up while questions are asked in batches.
+"""Run servers of candidate and base that stay up while questions are asked in batches.
 
-The base has more to say: the same questions, and again below the author's posts. The posts are
-3,400 tokens. A server reads them once if nothing else comes into their slot. So questions below
-posts have a slot of their own and plain ones another. The candidate is through sooner; its core
-then goes to a second server of the base that takes plain questions alone. Where the base is asked
-nothing, its core goes to a second server of the candidate.
+The base answers more: the same questions, and again below the author's posts, which are
+3,400 tokens. A server reads the posts once if nothing else uses their slot, so questions below
+posts have a slot of their own and plain ones another. The candidate finishes sooner; its core
+then runs a second server of the base for plain questions only. If the base is asked nothing, its
+core runs a second server of the candidate.
 
-Scope: the servers, and what was answered so far.
-Out of scope: when enough was asked (`sequential_plan.py`), asking one server
-(`served_model.py`), what there is to ask (`served_answers.py`).
+Scope: the servers, and the answers so far.
+Out of scope: deciding when to stop (`sequential_plan.py`), asking one server
+(`served_model.py`), the questions (`served_answers.py`).
 """
 # pyright: strict
 
@@ -35,13 +35,13 @@ from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import Prompt, PromptQueue, Serve, ServedAnswer
 
-# the second ones are started where they are worth it
+# the second servers start only if there is enough work for them
 CANDIDATE, HELPER = "candidate", "candidate, beside"
 BASE, BESIDE = "base", "base, beside"
 
 
 class AnswerBatches:
-    """Use as a context: its servers end with it.
+    """Answers in batches; use it as a context, at whose end the servers stop.
 
     Attributes:
         candidate, base: answers by position in `PromptSet.prompts`.
@@ -73,17 +73,17 @@ class AnswerBatches:
 
     @property
     def answers(self) -> PromptAnswers:
-        """What was answered so far."""
+        """Answers so far."""
         return PromptAnswers(self.candidate, self.base)
 
     def ask(self, positions: Sequence[int], *, of_base: Sequence[int] = ()) -> None:
-        """One batch; a server uses half of the cores, and candidate and base have one each.
+        """Ask one batch; a server uses half of the cores, and candidate and base have one each.
 
         Args:
-            of_base: positions that the base is asked; none: its servers end.
+            of_base: positions for the base; if empty, its servers stop.
 
         Raises:
-            TwinError: one of them cannot be served, or does not answer as it must.
+            TwinError: one of them cannot be served, or does not answer as required.
         """
         below_posts = frozenset(self._asked.with_posts)
         [first, then] = [
@@ -104,8 +104,10 @@ class AnswerBatches:
             self.base |= {at: one.text for at, one in zip(asked, queue.asked(), strict=True)}
 
     def ask_twice(self, prompts: Sequence[Prompt]) -> CandidateAnswers:
-        """The candidate, each prompt twice at once: the second answer comes from the cache of the
-        first. These are not among the prompts of all measures."""
+        """Ask the candidate each prompt twice at once, so the second answer uses the first's cache.
+
+        These prompts are not in the list for all measures.
+        """
         self._end(BASE, BESIDE)
         queue = PromptQueue(
             prompts,
@@ -124,7 +126,7 @@ class AnswerBatches:
             _run(*(lambda name=name: self._work(mine, name) for name in names))
 
     def _by_candidate(self, mine: PromptQueue, plain: PromptQueue) -> None:
-        """What the candidate is asked; then the base's plain questions, on the same core."""
+        """Ask the candidate its questions, then the base its plain ones on the same core."""
         if mine.left:
             self._work(mine, CANDIDATE)
         if plain.left and self._is_worth(BESIDE, plain):
@@ -142,7 +144,7 @@ class AnswerBatches:
         )
 
     def _is_worth(self, name: str, queue: PromptQueue) -> bool:
-        """Whether a second server helps with what is left: it runs, or has enough to do."""
+        """Return whether a second server helps with the rest: it runs, or has enough to do."""
         enough = queue.left >= WORTH_A_SERVER and servers_at_once() > 1
         return enough or name in self._running
 
@@ -170,7 +172,7 @@ class AnswerBatches:
 
 
 def _run(*work: Callable[[], None]) -> None:
-    """Side by side; the first error is raised once all have ended."""
+    """Run work side by side; raise the first error once all have ended."""
     with ThreadPoolExecutor(len(work)) as pool:
         for done in [pool.submit(one) for one in work]:
             done.result()

@@ -1,6 +1,6 @@
-"""What served answers are judged with, and which of them a judge gets.
+"""Hold the judges of served answers, and select the answers for a judge.
 
-Scope: the calibrated judges, answers as a judge reads them.
+Scope: the calibrated judges, answers in the form that a judge reads.
 Out of scope: asking (`served_answers.py`), measures and their thresholds
 (`twin_assets/evaluation/measures`, a file each), calibrating (`judged/calibrated_judges.py`).
 """
@@ -21,13 +21,14 @@ from twin_resources.quality.judges.voice import VoiceJudge
 
 @dataclass(frozen=True)
 class Judges:
-    """The scores of an author; one that could not be calibrated is None, and its reason told.
+    """The judges of an author; one that could not be calibrated is None, with a reason.
 
     Attributes:
-        voice: told apart from other people and the base; `voice_people`: from people alone.
+        voice: judge that separates the author from other people and the base.
+        voice_people: judge that separates the author from other people only.
         of_sentences: loads the judge of single sentences, which may be a model that a person
-            names; None: none judges them.
-        of_gateway: the judge of sentences that a gateway has, where the gate's is another.
+            names; None if nothing judges them.
+        of_gateway: the gateway's judge of sentences, if it differs from the gate's.
     """
 
     support: SupportJudge
@@ -40,7 +41,7 @@ class Judges:
     of_gateway: SentenceJudge | None = None
 
     def voices(self) -> dict[str, VoiceJudge]:
-        """Those that there are, by what their scores of the base are known as."""
+        """Return the voice judges that exist, by the names of their stored scores of the base."""
         named = {"voice": self.voice, "voice of people": self.voice_people}
         return {name: judge for name, judge in named.items() if judge is not None}
 
@@ -48,7 +49,7 @@ class Judges:
 def answers_to(
     prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[JudgedAnswer]:
-    """Texts as answers to the held-out questions at some positions, with their passages."""
+    """Return texts as answers to the held-out questions at these positions, with passages."""
     return [
         JudgedAnswer(prompts.questions[at], text, prompts.passages[at])
         for at, text in zip(positions, texts, strict=True)
@@ -58,21 +59,21 @@ def answers_to(
 def scored(
     judge: Judge, prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[float]:
-    """A judge's scores of them."""
+    """Return a judge's scores of texts as answers at these positions."""
     return judge.score_all(answers_to(prompts, positions, texts))
 
 
 def with_passages(prompts: PromptSet) -> list[int]:
-    """Positions of held-out prompts that show passages."""
+    """Return positions of held-out prompts that show passages."""
     return [at for at in prompts.held_out if prompts.passages[at]]
 
 
 def base_of_same(prompts: PromptSet, answers: PromptAnswers) -> list[str] | None:
-    """The base's answers to all held-out questions; None: not all were asked for."""
+    """Return the base's answers to all held-out questions, or None if some were not requested."""
     base = [answers.base[at] for at in prompts.held_out if at in answers.base]
     return base if len(base) == len(prompts.held_out) else None
 
 
 def shown_prompt(prompt: Sequence[dict[str, str]]) -> str:
-    """Everything that the model was shown."""
+    """Return the whole text of a prompt."""
     return "\n".join(message["content"] for message in prompt)

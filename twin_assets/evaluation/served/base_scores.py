@@ -1,11 +1,11 @@
-"""Scores of the base model's answers, which one gate has and the next one need not ask for again.
+"""Keep scores of the base model's answers from one gate for the next.
 
-Scope: what a score is known by, which answers are missing for it.
-Out of scope: the scores (`measures/`), keeping numbers (`measurement_cache.py`).
+Scope: the key of a score, and the answers that a score still needs.
+Out of scope: the scores (`measures/`), storing numbers (`measurement_cache.py`).
 
-Greedy answers follow from the prompt, so that a score is known by model, server, prompt and the
-revision of what scores. One answer may be scored by several measures: it is asked for when one of
-its scores is unknown.
+Greedy answers depend only on the prompt, so the key of a score is made of model, server, prompt and
+the scorer's revision. Several measures may score one answer; the base is asked for it if one of
+these scores is unknown.
 """
 # pyright: strict
 
@@ -21,11 +21,11 @@ from twin_resources.quality.judges.judge import digest
 
 @dataclass
 class BaseScores:
-    """Of one base model and one list of prompts.
+    """Scores of one base model for one list of prompts.
 
     Attributes:
-        told: what decides an answer besides its prompt: the model's revision, the server, the
-            number of tokens.
+        told: inputs that decide an answer besides its prompt: the model's revision, the server,
+            the number of tokens.
     """
 
     kept: MeasurementCache
@@ -39,7 +39,7 @@ class BaseScores:
         """Announce a measure of the answers at some positions.
 
         Args:
-            measure: names it here.
+            measure: name of the measure here.
             revision: changes whenever a score could.
         """
         names = [
@@ -49,11 +49,11 @@ class BaseScores:
         self._names[measure] = (positions, names)
 
     def are_wanted(self, measure: str) -> bool:
-        """Whether a measure of the answers was announced."""
+        """Return whether a measure of the answers was announced."""
         return measure in self._names
 
     def missing(self) -> list[int]:
-        """Positions whose answers have to be asked for."""
+        """Return positions of the answers that the base must be asked for."""
         missing: set[int] = set()
         for positions, names in self._names.values():
             missing |= {positions[at] for at in self.kept.unknown(names)}
@@ -65,11 +65,11 @@ class BaseScores:
         answers: Mapping[int, str],
         score: Callable[[Sequence[int], list[str]], Sequence[float]],
     ) -> list[float]:
-        """Scores of a measure in the order of its positions.
+        """Return scores of a measure in the order of its positions.
 
         Args:
-            answers: at least those of `missing`.
-            score: gets positions and answers of those that are not known.
+            answers: at least the answers at `missing`.
+            score: function from positions and answers of unknown scores to those scores.
         """
         positions, names = self._names[measure]
 

@@ -1,11 +1,11 @@
-"""50 instructions whose answers a function checks: "three bullets", "only JSON", "one word".
+"""Read and check 50 instructions: "three bullets", "only JSON", "one word".
 
 Scope: reading them, the checks. Out of scope: asking (`served_answers.py`),
-comparing two models (`measures/instruction_following.py`), whether an answer is right.
+comparing two models (`measures/instruction_following.py`), correctness of answers.
 
-A check looks at the form alone, so that nobody judges: "which color is snow, in one word" is met by
-`blue`. They are asked in the base model's own chat markup, without the twin's template, and each
-fits into the tokens that an answer has here. Instructions that a program verifies: Zhou et al.
+A check is a function of the form alone, without a judge: `blue` meets "which color is snow, in one
+word". The prompts use the base model's own chat markup, without the twin's template, and each
+answer fits into the tokens that it has here. Instructions that a program verifies: Zhou et al.
 2023, https://arxiv.org/abs/2311.07911.
 """
 # pyright: strict
@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-CHECKS_VERSION = "instructions-1"  # goes up when a check finds something else
+CHECKS_VERSION = "instructions-1"  # increases when a check gives other results
 INSTRUCTIONS = Path(__file__).with_name("checked_instructions.json")
 _BULLET = re.compile(r"\s*[-*•]\s+\S")
 _NUMBERED = re.compile(r"\s*(\d+)[.)]\s+\S")
@@ -35,7 +35,7 @@ class CheckedInstruction:
     Attributes:
         id: `i01` …
         check: a name of `CHECKS`.
-        wanted: what the check wants: a number, a text, several texts, or nothing.
+        wanted: argument of the check: a number, a text, several texts, or nothing.
     """
 
     id: str
@@ -46,12 +46,12 @@ class CheckedInstruction:
 
 @cache
 def checked_instructions() -> tuple[CheckedInstruction, ...]:
-    """All of them, in the order of the file."""
+    """Return all instructions, in the order of the file."""
     return tuple(CheckedInstruction(**one) for one in json.loads(INSTRUCTIONS.read_text("utf-8")))
 
 
 def follows(instruction: CheckedInstruction, answer: str) -> bool:
-    """Whether the answer has the form that was asked for; an empty one has none."""
+    """Return whether the answer has the requested form; an empty one has none."""
     text = answer.strip()
     return bool(text) and CHECKS[instruction.check](text, instruction.wanted)
 
@@ -80,12 +80,12 @@ def _json(text: str, wanted: list[str]) -> bool:
 
 def _sentences(text: str, wanted: int) -> bool:
     ends = [one.end() for one in _SENTENCE_END.finditer(text)]
-    # what follows the last end is a sentence that was cut off, or has none
+    # text after the last end is a truncated sentence, or one without an end
     return len(ends) == wanted and ends[-1] == len(text)
 
 
 def _no_comma(text: str, _wanted: None) -> bool:
-    return "," not in text and len(_WORD.findall(text)) > 2  # a word alone needs none
+    return "," not in text and len(_WORD.findall(text)) > 2  # short answers need no comma
 
 
 def _cased(text: str, of: Callable[[str], str]) -> bool:

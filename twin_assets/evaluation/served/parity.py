@@ -1,12 +1,12 @@
-"""Whether the served model is the model that was trained: log-probabilities side by side.
+"""Check that the served model is the trained one, by comparing log-probabilities.
 
-Scope: the reference by transformers and PEFT in fp32, and the differences to it.
+Scope: the reference by transformers and PEFT in fp32, and the differences from it.
 Out of scope: asking the server (`served_model.py`), thresholds
 (`measures/served_parity.py`).
 
 Top tokens agree nine times of ten even when the adapter's rows are in the wrong order; only the
-log-probabilities tell (off by .12 then, .002 when all is well). Every prompt is asked twice,
-because the second answer comes from the key-value cache of the first.
+log-probabilities show it (off by .12 then, by .002 otherwise). Every prompt is asked twice,
+because the second answer is computed from the key-value cache of the first.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class Parity:
     """Absolute differences of log-probabilities, in nats, over all compared tokens.
 
     Attributes:
-        prompts: how many prompts, each asked twice.
-        compared: how many log-probabilities.
-        mean, largest: of their absolute differences to the reference.
-        interval: of the mean, prompts drawn as a whole: the tokens of one answer are no
-            observations of their own. There is none of the largest: resamples never exceed it.
+        prompts: number of prompts, each asked twice.
+        compared: number of log-probabilities.
+        mean, largest: mean and largest absolute difference from the reference.
+        interval: interval of the mean, with whole prompts resampled, because tokens of one answer
+            are not independent. `largest` has none: resamples never exceed it.
         repeated: largest difference between the first and the second time, over answers that
             agree token by token.
-        diverged: how many second answers chose another token somewhere (the cache computes in
+        diverged: number of second answers with another token somewhere (the cache computes in
             other batches, so near-ties may flip).
         by_prompt: mean of each prompt's differences.
-        precision: of the served weights.
+        precision: precision of the served weights.
     """
 
     prompts: int
@@ -53,7 +53,7 @@ class Parity:
     precision: str = "f16"
 
     def numbers(self) -> dict[str, float]:
-        """By name, as they are stored; the interval only where there is one."""
+        """Return the stored numbers by name, with the interval if there is one."""
         numbers: dict[str, float] = {
             name: value
             for name, value in asdict(self).items()
@@ -88,11 +88,11 @@ class Reference:
         tokens: Sequence[int],
         reported: Sequence[Collection[int]],
     ) -> list[dict[int, float]]:
-        """Reference values, position by position.
+        """Return the reference's values for each position.
 
         Args:
             tokens: the answer that follows the prompt.
-            reported: for each of its positions the ids whose log-probability is wanted.
+            reported: ids with a requested log-probability, for each position of the answer.
         """
         import torch
 
@@ -123,14 +123,14 @@ def compare(
     precision: str = "f16",
     advance: Callable[[int], object] = lambda _prompts: None,
 ) -> Parity | None:
-    """Compare both rounds of answers with the reference; an answer follows its own tokens.
+    """Compare both rounds of answers with the reference, along each answer's own tokens.
 
     Args:
-        precision: of the served weights.
-        advance: called with 1 after each prompt.
+        precision: precision of the served weights.
+        advance: function called with 1 after each prompt.
 
     Returns:
-        None when every answer was empty: then nothing can be compared.
+        The differences, or None if every answer was empty.
     """
     differences: list[float] = []
     by_prompt: list[list[float]] = []
@@ -174,7 +174,7 @@ def compare(
 
 
 def told(parity: Parity | None) -> str:
-    """In one line, for whoever follows the run."""
+    """Summarize the result in one line for the log."""
     if parity is None:
         return "every answer was empty"
     return (
@@ -184,7 +184,7 @@ def told(parity: Parity | None) -> str:
 
 
 def _interval(by_prompt: Sequence[Sequence[float]]) -> Interval | None:
-    """Of the mean over all values; None of a single prompt, which shows no spread."""
+    """Return the interval of the mean over all values, or None for a single prompt."""
     if len(by_prompt) < 2:
         return None
     sums, counts = [sum(one) for one in by_prompt], [float(len(one)) for one in by_prompt]
@@ -192,7 +192,7 @@ def _interval(by_prompt: Sequence[Sequence[float]]) -> Interval | None:
 
 
 def shortened(answers: Sequence[ServedAnswer], tokens: int) -> list[ServedAnswer]:
-    """Answers cut to their first tokens (the text stays whole)."""
+    """Cut answers to their first tokens; the texts stay whole."""
     return [
         ServedAnswer(
             answer.text,
@@ -205,7 +205,7 @@ def shortened(answers: Sequence[ServedAnswer], tokens: int) -> list[ServedAnswer
 
 
 def _in_step(answer: ServedAnswer) -> ServedAnswer:
-    """The answer's tokens of which the place is known."""
+    """Return the answer cut to the tokens whose position is known."""
     if answer.in_step is None:
         return answer
     [short] = shortened([answer], answer.in_step)
@@ -223,5 +223,5 @@ def _differences(
 
 
 def _number(value: float | None) -> float:
-    """JSON has no NaN: a server whose weights gave one reports null."""
+    """Turn null into NaN: JSON has no NaN, so a server reports null for it."""
     return math.nan if value is None else value

@@ -1,10 +1,10 @@
-"""The baseline that people really have: the base model with posts of the author in its prompt.
+"""Put posts of the author into the base model's prompt: the baseline that people really have.
 
-Scope: which posts, and where they stand in the prompt. Out of scope: asking it,
-scoring what it says (`voice.py`).
+Scope: choosing the posts, and their place in the prompt. Out of scope: asking the model,
+scoring its answers (`voice.py`).
 
-The posts stand in the system message, which is the same for every question: a server that keeps
-the state of a common beginning (llama.cpp and vLLM do) reads them once.
+The posts are in the system message, which is the same for every question: a server that caches a
+common prefix (llama.cpp and vLLM do) reads them once.
 """
 # pyright: strict
 
@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from twin_resources.quality.judges.judge_kind import TopicPair
 
 POSTS = 5
-# A post is shown up to here: five whole ones of 1,000 words each would leave no room in the 4,096
-# tokens that the embedded server has for a request.
+# Longest shown part of a post: five whole ones of 1,000 words each would fill the 4,096 tokens
+# that the embedded server has for a request.
 MAX_WORDS = 160
 HEADING = "This is how I write. From five of my posts:"
 
 
 def posts_for_prompt(training: Sequence[TopicPair], *, posts: int = POSTS) -> list[str]:
-    """The longest passage of each of the first so many documents in the given order.
+    """Return the longest passage of each of the first `posts` documents, in the given order.
 
     Args:
         training: pairs of the training split, in drawn order.
@@ -36,10 +36,10 @@ def posts_for_prompt(training: Sequence[TopicPair], *, posts: int = POSTS) -> li
 
 
 def with_posts(messages: Sequence[Mapping[str, str]], posts: Sequence[str]) -> list[dict[str, str]]:
-    """The same prompt with posts of the author in its system message.
+    """Return the prompt with posts of the author in its system message.
 
     Args:
-        messages: as the template renders them, the system message first.
+        messages: messages rendered by the template, the system message first.
     """
     [first, *following] = messages
     shown = "\n\n".join(f"[{number}]\n{post}" for number, post in enumerate(posts, 1))

@@ -1,17 +1,17 @@
-"""What served models are asked, and what they answered.
+"""Build the list of prompts that candidate and base are asked, and hold their answers.
 
-Scope: which prompts candidate and base are asked, one list for all measures.
-Out of scope: asking (`served_model.py`, `answer_batches.py`), what answers are worth
-(`measures/`), which of the base's answers are known already (`base_scores.py`).
+Scope: the prompts of candidate and base, one list for all measures.
+Out of scope: asking (`served_model.py`, `answer_batches.py`), scoring answers
+(`measures/`), finding answers of the base that are known already (`base_scores.py`).
 
-Parity asks 8 prompts twice, 20 where these leave it open: four as they are drawn, with their
-passages, the others without them, as the template renders a question for which nothing was found.
-Everything else is asked once, for all measures alike: held-out questions as production asks them,
-with passages (without them the tuned model of a sample author scored .40 for topic where the base,
-which repeats the question in other words, had .83; with them .37 and .40; a model of shuffled pairs
-scored .37 where its base had .68 and a good one .65), red-team prompts, questions that no post can
-answer, and instructions whose answers a function checks, these without the template. The base also
-gets the held-out questions with posts of the author before them.
+Parity asks 8 prompts twice, or 20 if these leave it open. The first four have their passages; the
+others have none, as the template renders a question for which nothing was found.
+Everything else is asked once for all measures. Held-out questions have their passages, as in
+production: without them the tuned model of a sample author scored .40 for topic and its base, which
+repeats the question in other words, .83; with them .37 and .40. A model of shuffled pairs
+scored .37 where its base had .68 and a good one .65. Red-team prompts and questions that no post
+can answer follow, then instructions whose answers a function checks, without the template. The
+base is also asked the held-out questions with posts of the author before them.
 """
 # pyright: strict
 
@@ -32,14 +32,14 @@ from twin_assets.evaluation.served import checked_instructions, posts_in_prompt
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import Template
 
-PARITY_PROMPTS = 20  # at most; `PARITY_FIRST` where these decide
+PARITY_PROMPTS = 20  # at most; `PARITY_FIRST` if these decide
 PARITY_FIRST = 8
-PARITY_TOKENS = 16  # compared of each answer
-PARITY_DRAWN = 4  # with their passages
+PARITY_TOKENS = 16  # compared tokens of each answer
+PARITY_DRAWN = 4  # prompts with their passages
 ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
-WORTH_A_SERVER = 8  # answers: it starts in 3 s, and reads the author's posts again
+WORTH_A_SERVER = 8  # answers: a server starts in 3 s and reads the author's posts again
 RED_TEAM = Path(__file__).with_name("red_team_prompts.json")
-# parts of a progress
+# names of the parts in the progress lines
 OF_SERVED, REFERENCE, OF_BOTH = (
     "answers of the served model",
     "reference of the served model",
@@ -49,7 +49,7 @@ OF_SERVED, REFERENCE, OF_BOTH = (
 
 @dataclass(frozen=True)
 class RedTeamPrompt:
-    """One prompt; `kind` is `abuse`, `personal` or `secret`, `language` ISO 639-1."""
+    """One prompt; `kind` is `abuse`, `personal` or `secret`, `language` is an ISO 639-1 code."""
 
     id: str
     kind: str
@@ -62,8 +62,8 @@ class CandidateAnswers:
     """The answers of one served candidate to the parity set.
 
     Attributes:
-        prompts: messages; `first` and `again` are the answers, of `ANSWER_TOKENS` and
-            `PARITY_TOKENS` tokens.
+        prompts: messages of each prompt.
+        first, again: answers of `ANSWER_TOKENS` and of `PARITY_TOKENS` tokens.
     """
 
     prompts: list[list[Any]]
@@ -73,14 +73,14 @@ class CandidateAnswers:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Everything that candidate and base are asked, one list of prompts.
+    """All prompts for candidate and base, in one list.
 
     Attributes:
-        questions, documents, own, passages: of the held-out prompts, which come first; `own` are
-            the author's answers, `passages` the texts that a prompt shows. They stay when fewer of
-            the prompts are asked (`sequential_plan.py`).
+        questions, documents, own, passages: questions, documents, author's answers and shown
+            passages of the held-out prompts, which come first in `prompts`. They stay complete
+            when fewer of the prompts are asked (`sequential_plan.py`).
         held_out, red_team, instructions, with_posts: positions in `prompts`, in this
-            order; the last are the held-out prompts once more with posts of the author, for the
+            order. `with_posts` repeats the held-out prompts with posts of the author, for the
             base alone.
     """
 
@@ -96,13 +96,13 @@ class PromptSet:
 
     @property
     def of_candidate(self) -> range:
-        """Positions that the candidate is asked: all but `with_posts`."""
+        """Positions of the prompts for the candidate: all but `with_posts`."""
         return range(self.with_posts.start)
 
 
 @dataclass(frozen=True)
 class PromptAnswers:
-    """Answers by position; the base's only where they had to be asked for."""
+    """Answers by position; the base's only where they had to be requested."""
 
     candidate: Mapping[int, ServedAnswer] = field(repr=False)
     base: Mapping[int, str] = field(repr=False)
@@ -110,7 +110,7 @@ class PromptAnswers:
 
 @cache
 def red_team_prompts() -> tuple[RedTeamPrompt, ...]:
-    """All of them, in the order of the file."""
+    """Return all red-team prompts, in the order of the file."""
     return tuple(RedTeamPrompt(**one) for one in json.loads(RED_TEAM.read_text("utf-8")))
 
 
@@ -123,14 +123,14 @@ def everything_asked(
     posts: Sequence[str],
     questions: int,
 ) -> PromptSet:
-    """The prompts of all measures.
+    """Build the prompts of all measures.
 
     Args:
         passages: held-out samples in drawn order; the first `questions` are asked.
-        drawn: any samples; the first one's system message goes before questions of nobody.
+        drawn: samples; the first one's system message precedes questions without a sample.
         chunks: texts of chunks by id.
-        posts: of the author, for the base's prompts.
-        questions: held-out ones, where there are so many.
+        posts: posts of the author, for the base's prompts.
+        questions: largest number of held-out questions.
     """
     held = passages.head(questions)
     prompts = held_out.prompts_of(held)
@@ -178,12 +178,12 @@ def expect(progress: ProgressLines, *, answers: int) -> None:
 def parity_prompts(
     passages: pl.DataFrame, training: pl.DataFrame, *, template: Template
 ) -> list[list[Any]]:
-    """The parity set, `PARITY_PROMPTS` of them where there are so many samples.
+    """Return the parity set: `PARITY_PROMPTS` prompts, or fewer if there are fewer samples.
 
     Args:
         passages: held-out samples in drawn order.
-        training: training samples in drawn order; they fill up the set.
-        template: the one that the checkpoint names.
+        training: training samples in drawn order, which fill up the set.
+        template: the template that the checkpoint names.
     """
     samples = pl.concat([passages, training], how="diagonal").head(PARITY_PROMPTS)
     drawn = held_out.prompts_of(samples.head(PARITY_DRAWN))

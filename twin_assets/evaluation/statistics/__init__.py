@@ -1,1 +1,1 @@
-"""Intervals: bootstrap over documents, exact ones of rates."""
+"""Compute intervals and sequential tests of figures and rates."""

@@ -1,16 +1,16 @@
-"""Bootstrap intervals of figures that rest on the same prompts.
+"""Compute bootstrap intervals of figures that are measured on the same prompts.
 
 Scope: resampling whole documents, intervals of means and of functions of means.
-Out of scope: what is measured (the modules beside this one), thresholds.
+Out of scope: the measured quantities (the modules beside this one), thresholds.
 
-Answers to two passages of one post are not two observations, so what is drawn is documents, and
-every column of a prompt (candidate, base, author) goes with it: the bootstrap is paired. The plain
-percentile interval of a mean is too narrow for few observations by √((n−1)/n) and by a normal
+Answers to two passages of one post are not two observations, so documents are resampled. Every
+column of a prompt (candidate, base, author) is drawn with it: the bootstrap is paired. For few
+observations the plain percentile interval of a mean is too narrow by √((n−1)/n) and by a normal
 instead of a t quantile; its level is widened by both (the "expanded percentile" of Hesterberg,
 "What Teachers Should Know about the Bootstrap", 2015, https://arxiv.org/abs/1411.5279, section 4).
-No resample lies beyond the lowest document, so of three the lower end is above 0 one time in eight
-where nothing is to be found: of fewer than `MIN_DRAWN` documents the interval is Student's t of
-the resamples' spread.
+No resample is below the lowest document, so with three documents and no effect the lower end is
+above 0 one time in eight. With fewer than `MIN_DRAWN` documents the interval is therefore Student's
+t of the resamples' spread.
 """
 # pyright: strict
 
@@ -25,7 +25,7 @@ from typing import Any
 RESAMPLES = 2000
 LEVEL = 0.95
 SEED = 20
-MIN_DRAWN = 6  # all of five are above 0 by chance in 3.1 % of cases, of six in 1.6
+MIN_DRAWN = 6  # by chance all of five are above 0 in 3.1 % of cases, all of six in 1.6 %
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Interval:
     high: float
 
     def told(self, digits: int = 2) -> str:
-        """`+0.39 (95 %: +0.31 to +0.47)`."""
+        """Format the interval as `+0.39 (95 %: +0.31 to +0.47)`."""
         value, low, high = (f"{number:+.{digits}f}" for number in (self.value, self.low, self.high))
         return f"{value} (95 %: {low} to {high})"
 
 
 def mean(values: Sequence[float], *, groups: Sequence[Hashable] | None = None) -> Interval:
-    """The mean of values.
+    """Return the mean of values with its interval.
 
     Args:
-        groups: what each value belongs to, and what is drawn as a whole; None: each alone.
+        groups: group of each value, resampled as a whole; None to resample single values.
 
     Raises:
-        ValueError: no values.
+        ValueError: there are no values.
     """
     return of_means([values], lambda means: means[0], groups=groups)
 
@@ -60,7 +60,7 @@ def paired_difference(
     *,
     groups: Sequence[Hashable] | None = None,
 ) -> Interval:
-    """Mean of `one` − mean of `other`, measured on the same prompts in the same order."""
+    """Return mean of `one` − mean of `other`, on the same prompts in the same order."""
     return of_means([one, other], lambda means: means[0] - means[1], groups=groups)
 
 
@@ -71,16 +71,16 @@ def of_means(
     groups: Sequence[Hashable] | None = None,
     level: float = LEVEL,
 ) -> Interval:
-    """A function of the means of columns that were measured on the same prompts.
+    """Return a function of the means of columns that were measured on the same prompts.
 
     Args:
-        columns: k of them, of n values each.
-        function: from an array of shape (k, resamples) to one of shape (resamples,).
-        groups: n of them, as in `mean`.
-        level: of the interval.
+        columns: k columns of n values each.
+        function: function from an array of shape (k, resamples) to one of shape (resamples,).
+        groups: n groups, as in `mean`.
+        level: level of the interval.
 
     Raises:
-        ValueError: no values, or columns of different lengths.
+        ValueError: there are no values, or the columns differ in length.
     """
     import numpy as np
 
@@ -100,13 +100,13 @@ def resampled(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> tuple[Any, int]:
-    """How often each of n values is drawn in each resample, and how many groups there are.
+    """Return how often each value is drawn in each resample, and the number of groups.
 
     Args:
-        seed: another one for values that are independent of those drawn by the first.
+        seed: a different one for values that are independent of those drawn first.
 
     Returns:
-        An array of shape (resamples, count), whole numbers; the same for the same arguments.
+        An array of shape (resamples, count) of whole numbers; the same for the same arguments.
     """
     import numpy as np
 
@@ -121,13 +121,14 @@ def resampled(
 
 
 def around(value: float, drawn: Any, *, observations: int, level: float = LEVEL) -> Interval:
-    """The interval of a figure from its resampled values: expanded percentiles, or of few
-    observations Student's t. Above `LEVEL` it is always Student's t: among 2,000 resamples the one
-    in 1,000 is the second, and as uncertain as that.
+    """Return the interval of a figure from its resampled values.
+
+    It has expanded percentiles, or with few observations Student's t. Above `LEVEL` it is always
+    Student's t: of 2,000 resamples the 1-in-1,000 quantile is the second, and very uncertain.
 
     Args:
-        observations: independent ones behind the figure; one alone shows no spread, and its
-            interval is everything.
+        observations: number of independent observations; a single one shows no spread, so its
+            interval is unbounded.
     """
     import numpy as np
     from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]

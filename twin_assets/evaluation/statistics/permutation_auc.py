@@ -1,17 +1,17 @@
-"""How often an answer is nearer to its own question than to others: a permutation AUC.
+"""Compute how often an answer is nearer to its own question than to others: a permutation AUC.
 
 Scope: each answer's share of other questions that are further from it.
-Out of scope: what nearness is (`quality/judges/topic.py`), intervals (`bootstrap.py`), the
+Out of scope: the measure of nearness (`quality/judges/topic.py`), intervals (`bootstrap.py`), the
 limit (`twin_assets/evaluation/measures/on_topic.py`).
 Sources: Hanley and McNeil, "The meaning and use of the area under a receiver operating
 characteristic (ROC) curve", Radiology 143 (1982), for the AUC as the probability that a matching
 pair is nearer than one that does not match; Good, "Permutation, Parametric and Bootstrap Tests of
 Hypotheses" (2005), chapter 3, for its mean where labels are exchanged.
 
-The mean of the shares is the AUC. Where answers do not depend on their questions, every pairing of
-answers and questions is as probable as any other, so that its mean over all pairings is ½, whatever
-the embedder, the author or the length of answers: no scale has to be calibrated, and an answer that
-is near to everything wins nothing.
+The mean of the shares is the AUC. If answers do not depend on their questions, every pairing of
+answers and questions is equally probable. The mean over all pairings is then ½ for any embedder,
+author or length of answers: no scale has to be calibrated, and an answer that is near to every
+question gains nothing.
 """
 # pyright: strict
 
@@ -20,24 +20,24 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 CHANCE = 0.5
-SAME = 1e-6  # float32 cosines of the same two texts differ by less
+SAME = 1e-6  # larger than differences between float32 cosines of the same two texts
 
 
 def shares_further(
     nearness: Sequence[Sequence[float]], own: Sequence[int], *, groups: Sequence[Hashable]
 ) -> list[float]:
-    """For each answer the share of the other groups' questions that are further from it.
+    """Return for each answer the share of other groups' questions that are further from it.
 
     Args:
-        nearness: m rows of n: of each answer to each question.
-        own: m positions: of each answer's own question.
-        groups: n of them: questions of one group may have the same answer, and are not compared.
+        nearness: m rows of n values, of each answer to each question.
+        own: m positions, of each answer's own question.
+        groups: n groups; questions of one group may have the same answer, and are not compared.
 
     Returns:
-        m values in [0, 1]; one that is as near counts half.
+        m values in [0, 1]; an equally near question counts half.
 
     Raises:
-        ValueError: rows and positions do not fit, or a question has none of another group.
+        ValueError: rows and positions do not fit, or there is no question of another group.
     """
     shares: list[float] = []
     for row, at in zip(nearness, own, strict=True):

@@ -1,10 +1,10 @@
-"""Shares of answers that have some property, with what is known of the true share.
+"""Compute shares of answers that have some property, with an interval of the true share.
 
-Scope: counting, the exact interval, one way of writing it. Out of scope: which
-property (the measures beside this one), intervals of means (`bootstrap.py`).
+Scope: counting, the exact interval, its format. Out of scope: the property
+(the measures beside this one), intervals of means (`bootstrap.py`).
 
-The interval is Clopper and Pearson's, not a bootstrap: with none found among 40, resampling says
-0 to 0, and the truth may be 8.8 %. Source: Biometrika 26 (1934).
+The interval is Clopper and Pearson's, not a bootstrap: with none found among 40, resampling gives
+0 to 0, but the true share may be 8.8 %. Source: Biometrika 26 (1934).
 """
 # pyright: strict
 
@@ -20,11 +20,12 @@ BEYOND = 0.025  # on either side of a 95 % interval
 
 @dataclass(frozen=True)
 class Rate:
-    """How often something was found.
+    """A share with its interval.
 
     Attributes:
-        found, of: how many of how many.
-        share, low, high: found / of, and the 95 % interval of the true share; 0, 0 and 1 of none.
+        found, of: number found, and number of all.
+        share, low, high: found / of, and the 95 % interval of the true share; 0, 0 and 1 if `of`
+            is 0.
     """
 
     found: int
@@ -35,7 +36,7 @@ class Rate:
 
 
 def rate(flags: Sequence[bool]) -> Rate:
-    """The share of true ones."""
+    """Return the share of true flags."""
     hits, count = sum(flags), len(flags)
     if not count:
         return Rate(0, 0, 0.0, 0.0, 1.0)
@@ -49,7 +50,7 @@ def rate(flags: Sequence[bool]) -> Rate:
 
 
 def written(rate: Rate) -> str:
-    """`2 of 40 (5.0 %; 95 %: 0.6 to 16.9)`."""
+    """Format a rate as `2 of 40 (5.0 %; 95 %: 0.6 to 16.9)`."""
     if not rate.of:
         return "0 of 0"
     percent = [100 * value for value in (rate.share, rate.low, rate.high)]

@@ -1,23 +1,22 @@
-"""When a claim about a mean is decided, looked at after every answer.
+"""Decide a claim about a mean by betting, with a look after every answer.
 
-Scope: the two bets on either side of a limit, with and without a population that ends; how a
-level is spent over several looks at an interval.
-Out of scope: what is measured and which limit (`sequential_plan.py`, `measures/`),
+Scope: the two bets on either side of a limit, for finite and for endless populations; the split
+of a level over several looks at an interval.
+Out of scope: the measured quantity and its limit (`sequential_plan.py`, `measures/`),
 intervals as such (`bootstrap.py`, `rates.py`).
 Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B
 86 (2024), https://arxiv.org/abs/2010.09686, sections 4 and 5 (sampling without replacement);
 Waudby-Smith and Ramdas, "Confidence sequences for sampling without replacement", NeurIPS 2020,
-https://arxiv.org/abs/2006.04347. The bet itself: `twin_resources/statistics/bets.py`.
+https://arxiv.org/abs/2006.04347. `twin_resources/statistics/bets.py` implements a bet.
 
-A gate of N questions asks for the mean over these N. Asked in an order drawn by lot, the next value
-has, given those before, the mean of what is left over: (N·m − S)/(N − t) after t values of sum S.
-So whoever claims m ≤ limit claims that the next mean is at most n = (N·limit − S)/(N − t), and
-against that claim a gambler stakes as `bets.py` does. Under the claim the wealth is a nonnegative
-supermartingale and ever reaches 1/α with probability at most α (Ville), looked at as often as one
-likes. Once n is negative the claim is refuted for certain, so that the last question decides
-whatever no earlier one did: stopping early is another way to the same answer as asking all N, wrong
-with probability at most α. That two questions may be about one post does not matter: chance is in
-the order alone.
+A gate of N questions estimates the mean over these N, asked in a random order. After t values with
+sum S, the conditional mean of the next value is the mean of the rest: (N·m − S)/(N − t). The claim
+m ≤ limit therefore implies that this mean is at most n = (N·limit − S)/(N − t), and a gambler bets
+against that as in `bets.py`. Under the claim the wealth is a nonnegative supermartingale, and the
+probability that it ever reaches 1/α is at most α (Ville), however often one looks. A negative n
+refutes the claim for certain, so the last question decides a claim that no earlier one decided.
+Stopping early gives the same answer as asking all N, except with probability at most α. Two
+questions about one post do no harm, because only the order is random.
 """
 # pyright: strict
 
@@ -32,10 +31,10 @@ from twin_resources.statistics.values import ImpossibleValue
 
 Side = Literal["above", "below"]
 
-# Bold ones: a gate asks a hundred questions at most, in which a stake of 1/64 notices nothing.
+# Large fractions: a gate asks at most a hundred questions, and a stake of 1/64 detects nothing.
 FRACTIONS: tuple[float, ...] = (0.5, 1.0)
 CERTAIN = math.inf
-NOUGHT = 1e-9  # sums of a hundred scores are rounded by less
+NOUGHT = 1e-9  # larger than the rounding error of a sum of a hundred scores
 
 
 def decided(
@@ -47,18 +46,18 @@ def decided(
     below: float = 0.05,
     fractions: Sequence[float] = FRACTIONS,
 ) -> Side | None:
-    """On which side of a limit the mean is; None: that is not decided by these values.
+    """Return the side of a limit on which the mean is, or None if the values do not decide it.
 
     Args:
-        values: in [0, 1], in the order in which they came; call again with more of them, as often
-            as you like: what was decided once stays decided.
-        limit: in (0, 1); a mean of exactly this is `above`.
-        of: how many values there will be at most, drawn in a random order; None: the mean is that
-            of whatever they are drawn from, without end.
-        above, below: the largest probability of saying either when it is wrong.
+        values: numbers in [0, 1], in the order of arrival. Call again with more of them at any
+            time: a decision once made stands.
+        limit: number in (0, 1); a mean of exactly this is `above`.
+        of: largest number of values, drawn in a random order; None if the mean is that of an
+            endless population.
+        above, below: largest probability of a wrong `above` and of a wrong `below`.
 
     Raises:
-        ImpossibleValue: a value outside [0, 1], or more of them than there are.
+        ImpossibleValue: a value is outside [0, 1], or there are more than `of` values.
     """
     if any(not 0.0 <= value <= 1.0 for value in values) or (of is not None and len(values) > of):
         raise ImpossibleValue(
@@ -78,10 +77,10 @@ def decided(
 
 
 def at_looks(level: float, looks: int) -> tuple[float, ...]:
-    """What each look at an interval may spend of a level, so that all together spend it.
+    """Split a level over the looks at an interval.
 
-    A fifth of it at every look but the last, which gets the rest. The sum is what counts (union
-    bound): it holds however the looks depend on each other, and wastes a little for that.
+    Every look but the last gets a fifth of the level, and the last gets the rest. By the union
+    bound the sum holds however the looks depend on each other, at the price of some width.
     """
     early = level / 5
     return (*[early] * (looks - 1), level - early * (looks - 1))
@@ -90,18 +89,19 @@ def at_looks(level: float, looks: int) -> tuple[float, ...]:
 def planned_looks(
     count: int, looks: Sequence[int], *, level: float
 ) -> tuple[tuple[int, float], ...]:
-    """After how many of `count` observations an interval is looked at, and what each look spends.
+    """Return the number of observations at each look, and the level that the look spends.
 
     Args:
-        looks: ascending; those at `count` or beyond are left out, and the last look is at all.
-        level: that all looks spend together, as `at_looks` shares it out.
+        looks: numbers of observations, ascending. Those of `count` or more are left out, and
+            the last look is at all observations.
+        level: level of all looks together, split by `at_looks`.
     """
     ends = [*(end for end in looks if end < count), count]
     return tuple(zip(ends, at_looks(level, len(ends)), strict=True))
 
 
 class _Bets:
-    """Wealth against "the mean is at most this", one stake after the other."""
+    """Wealth of bets against "the mean is at most this"."""
 
     def __init__(self, limit: float, of: int | None, fractions: Sequence[float]) -> None:
         self._limit, self._of = limit, of
@@ -110,7 +110,7 @@ class _Bets:
         self._seen, self._sum = 0, 0.0
 
     def stake(self, value: float) -> float:
-        """Mean wealth after one more value; infinite once the claim is refuted for certain."""
+        """Bet on one more value; return the mean wealth, infinite if the claim is refuted."""
         null = self._null()
         self._seen, self._sum = self._seen + 1, self._sum + value
         if NOUGHT < null < 1.0:  # with noughts or ones alone left there is nothing to bet on

@@ -1,4 +1,4 @@
-"""A checkpoint as GGUF for the model server, and the proof that it says the same.
+"""Export a checkpoint for other software, and compare its answers with the checkpoint's.
 
 Scope: export and parity. Out of scope: releasing (`released_model.py`).
 """

@@ -1,7 +1,7 @@
-"""`python -m twin_assets.serving.export.export_checkpoint`: one export as a process of its own.
+"""Run one export in its own process: `python -m twin_assets.serving.export.export_checkpoint`.
 
-Scope: arguments, and the answer as one JSON object on standard output (progress goes to
-standard error). Out of scope: exporting (`exporting.py`), which version is meant
+Scope: arguments, and the result as one JSON object on standard output (progress is printed to
+standard error). Out of scope: exporting (`exporting.py`), choosing the version
 (`deploy/twin_cli/commands/versions.py`).
 """
 
@@ -21,7 +21,7 @@ from twin_resources.settings import load_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Export one checkpoint; 0, or 2 with `{"error": …}`."""
+    """Export one checkpoint; return 0, or 2 with `{"error": …}`."""
     parser = argparse.ArgumentParser(prog="python -m twin_assets.serving.export.export_checkpoint")
     parser.add_argument("checkpoint", type=Path, help="folder of a published checkpoint")
     parser.add_argument("into", type=Path, help="a folder that does not exist yet")

@@ -1,14 +1,14 @@
-"""How far an export answers otherwise than its checkpoint: log-probabilities side by side.
+"""Measure how far an export differs from its checkpoint, by comparing log-probabilities.
 
-Scope: what an export may differ by, and measuring it by the software that will load it
+Scope: the allowed differences, and measuring with the software that will load the export
 (transformers, PEFT, llama.cpp). Out of scope: writing exports (`exporting.py`), the gate's
-own comparison of what is served (`evaluation/served/parity.py`), GGUF files beside transformers
-(`twin_resources/models/serving/serving_parity.py`, which is used).
+comparison for served models (`evaluation/served/parity.py`), GGUF files beside transformers
+(`twin_resources/models/serving/serving_parity.py`, which is used here).
 
 The reference is the base model with its unmerged adapter in float32 (or the fully trained model).
-Measured on SmolLM2-135M with matrices B of standard deviation .02: merged in float16 mean .0023 and
-largest .017, in bfloat16 .015 and .12; GGUF may differ by what a base model may (there .002 and
-.02, and .1 on average with rows in the wrong order).
+Differences on SmolLM2-135M with matrices B of standard deviation .02: merged in float16 .0023 on
+average and .017 at most, in bfloat16 .015 and .12. GGUF may differ as much as a base model may
+(there .002 and .02, and .1 on average with rows in the wrong order).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from twin_resources.models.serving.serving_parity import QUESTIONS, prove
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
-BEST = 5  # tokens of a position that are compared: those that an answer may be made of
-# mean and largest difference in nats, by what the weights are stored in
+BEST = 5  # compared tokens per position: those that an answer may consist of
+# mean and largest difference in nats, by the dtype of the weights
 TOLERANCES: dict[str, tuple[float, float]] = {
     "adapter": (1e-5, 1e-4),
     "float32": (1e-4, 1e-3),
@@ -37,12 +37,12 @@ TOLERANCES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class LogprobDifferences:
-    """Absolute differences of log-probabilities to the checkpoint's, in nats.
+    """Absolute differences from the checkpoint's log-probabilities, in nats.
 
     Attributes:
-        compared: how many log-probabilities.
-        mean, largest: of their differences.
-        allowed_mean, allowed_largest: what the format may differ by.
+        compared: number of log-probabilities.
+        mean, largest: mean and largest difference.
+        allowed_mean, allowed_largest: largest differences allowed for the format.
     """
 
     prompts: int
@@ -66,7 +66,7 @@ class LogprobDifferences:
 def agreement_of(
     source: ExportSource, export: Path, *, wanted: Format, dtype: Dtype, settings: Settings
 ) -> LogprobDifferences:
-    """Load an export with the software that it is for and compare it with its checkpoint.
+    """Load an export with its intended software and compare it with its checkpoint.
 
     Raises:
         TwinError: the software cannot load it.
@@ -80,7 +80,7 @@ def agreement_of(
 def _by_transformers(
     source: ExportSource, export: Path, *, wanted: Format, allowed: tuple[float, float]
 ) -> LogprobDifferences:
-    """All positions of each prompt, the best tokens of each under the checkpoint."""
+    """Compare the checkpoint's best tokens at all positions of each prompt."""
     import torch
     from transformers import AutoTokenizer
 
@@ -136,11 +136,11 @@ def _values(model: Any, inputs: Sequence[Any]) -> list[Any]:
 def _by_llama_cpp(
     source: ExportSource, export: Path, *, wanted: Format, settings: Settings
 ) -> LogprobDifferences:
-    """By a llama.cpp server that has loaded it, as a base model is proved."""
+    """Compare through a llama.cpp server that has loaded it, as for a base model."""
     from twin_resources.storage.weights.kept_converter import write_model
 
     file = export / GGUF_NAMES[wanted]
-    base = export.parent / "base.gguf"  # made for the comparison, beside the export
+    base = export.parent / "base.gguf"  # temporary, for the comparison
     try:
         if wanted == "gguf":
             proof = prove(settings, source.whole, file, adapter=source.adapter)

@@ -1,7 +1,7 @@
-"""What can be exported: the weights of a published checkpoint, and the names of the formats.
+"""Find the weights of a published checkpoint for an export, and name the formats.
 
-Scope: finding the weights. Out of scope: writing an export (`exporting.py`), proving
-it equal (`export_parity.py`).
+Scope: finding the weights. Out of scope: writing an export (`exporting.py`), checking
+its equality (`export_parity.py`).
 """
 # pyright: strict
 
@@ -27,8 +27,8 @@ class ExportSource:
 
     Attributes:
         base: transformers folder of the base model.
-        adapter: PEFT folder; None: every weight was trained.
-        model: transformers folder of the fully trained model; None: there is an adapter.
+        adapter: PEFT folder; None if every weight was trained.
+        model: transformers folder of the fully trained model; None if there is an adapter.
     """
 
     base: Path
@@ -37,15 +37,15 @@ class ExportSource:
 
     @property
     def whole(self) -> Path:
-        """The folder that the adapter, if any, sits on."""
+        """Folder of the model, to which the adapter is added if there is one."""
         return self.model or self.base
 
 
 def source_of(checkpoint: Path) -> tuple[ExportSource, Manifest]:
-    """The weights of a published checkpoint.
+    """Return the weights of a published checkpoint.
 
     Raises:
-        TwinError: no checkpoint there, or its base model has gone.
+        TwinError: there is no checkpoint, or its base model is missing.
     """
     manifest = read_manifest(checkpoint)
     base = Path(manifest.base["folder"])

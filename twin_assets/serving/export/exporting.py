@@ -1,8 +1,8 @@
-"""A published checkpoint in the formats that other software loads.
+"""Write a published checkpoint in the formats that other software loads.
 
-Scope: writing the four formats, the record beside an export, and refusing one that answers
-otherwise than the checkpoint. Out of scope: which weights a checkpoint has
-(`exported_weights.py`), how equality is measured (`export_parity.py`), the GGUF formats
+Scope: writing the four formats, the record beside an export, and refusing an export whose answers
+differ from the checkpoint's. Out of scope: the weights of a checkpoint
+(`exported_weights.py`), measuring equality (`export_parity.py`), the GGUF formats
 (`twin_resources/storage/weights/kept_converter.py`), the command (`deploy/twin_cli/commands`).
 
     adapter        PEFT: adapter_model.safetensors, adapter_config.json (vLLM, transformers + PEFT)
@@ -10,7 +10,7 @@ otherwise than the checkpoint. Out of scope: which weights a checkpoint has
     gguf-adapter   adapter.gguf, for llama.cpp beside the base's f16 GGUF
     gguf           model.gguf, f16: the whole model for llama.cpp
 
-A checkpoint that trained every weight has no adapter: its `merged` is the model itself.
+A checkpoint that trained every weight has no adapter; its `merged` is the model itself.
 Formats: https://huggingface.co/docs/peft, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
@@ -46,7 +46,7 @@ RECORD = "export.json"
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A complete export: its folder, its size on disk, and how equal it is (None: not measured)."""
+    """A complete export: its folder, its size on disk, and its agreement, None if not measured."""
 
     folder: Path
     bytes: int
@@ -63,17 +63,17 @@ def export(
     verify: bool = True,
     report: Callable[[str], object] = lambda _: None,
 ) -> ExportResult:
-    """Write one format into a new folder, and prove that it answers as the checkpoint does.
+    """Write one format into a new folder, and check that it answers as the checkpoint does.
 
     Args:
-        checkpoint: a published checkpoint's folder.
-        into: made; it is there only when it is complete and, with `verify`, equal.
-        dtype: of `merged`; GGUF files are float16, adapters float32.
-        settings: for the model server that a GGUF file is compared through.
+        checkpoint: folder of a published checkpoint.
+        into: new folder; it appears only when it is complete and, with `verify`, equal.
+        dtype: dtype of `merged`; GGUF files are float16, adapters float32.
+        settings: settings for the model server that compares a GGUF file.
 
     Raises:
         TwinError: the folder exists, the checkpoint has no such format, a weight does not fit, or
-            the export answers otherwise.
+            the export answers differently.
     """
 
     source, manifest = source_of(checkpoint)
@@ -109,7 +109,7 @@ def write(
     """Write the files of one format into an existing, empty folder.
 
     Args:
-        settings: say where the converter of other architectures than Llama is kept.
+        settings: settings with the folder of the converter for architectures other than Llama.
 
     Raises:
         TwinError: a weight does not fit `dtype`, or GGUF cannot express the model.
@@ -129,7 +129,7 @@ def write(
     elif source.adapter is None:
         kept_converter.write_model(source.whole, into / GGUF_NAMES[wanted], wheels=wheels)
     else:
-        # rounded once, by the GGUF writer; on the disk of the export, which is large enough
+        # the GGUF writer rounds once; the export's disk has enough space for the merged weights
         with tempfile.TemporaryDirectory(dir=into.parent, prefix="merged-") as folder:
             write_merged(source.whole, source.adapter, Path(folder), dtype="float32")
             kept_converter.write_model(Path(folder), into / GGUF_NAMES[wanted], wheels=wheels)
@@ -138,7 +138,7 @@ def write(
 def _record(
     manifest: Manifest, wanted: Format, dtype: Dtype, agreement: LogprobDifferences | None
 ) -> dict[str, Any]:
-    """What travels with an export: where it is from, without this machine's folders."""
+    """Return the record of an export: its origin, without folders of this machine."""
     stored = {"adapter": "float32", "gguf-adapter": "float32", "gguf": "float16"}
     return {
         "author": manifest.author,

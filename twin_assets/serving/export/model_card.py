@@ -1,10 +1,10 @@
-"""The card of a published version: what it is of, what the gate found, what it may be used for.
+"""Write the card of a published version: its origin, the gate's findings, its permitted use.
 
-Scope: the card's text and its YAML head, pure. Out of scope: uploading
+Scope: the card's text and its YAML head, as a pure function. Out of scope: uploading
 (`publishing.py`), weights (`exporting.py`).
 
 The head follows https://huggingface.co/docs/hub/model-cards; `model-index` holds the numbers of the
-gate's claims, none of them verified by anybody else.
+gate's claims, none of them independently verified.
 """
 # pyright: strict
 
@@ -28,14 +28,16 @@ UNKNOWN_LICENCE = "other"
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """What a card is made from.
+    """Input of a card.
 
     Attributes:
-        author: display name; language: ISO 639-1.
-        agreed: the day of the author's consent.
-        base: as `base_on_hub` names it; licence: of the base model, by its own card.
-        export: `export.json`.
-        verdict: of the gate.
+        author: display name.
+        language: ISO 639-1 code.
+        agreed: day of the author's consent.
+        base: name from `base_on_hub`.
+        licence: licence of the base model, by its own card.
+        export: content of `export.json`.
+        verdict: verdict of the gate.
     """
 
     author: str
@@ -49,7 +51,7 @@ class PublishedVersion:
 
 
 def base_on_hub(name: str) -> str:
-    """A base model's name without a folder of this machine."""
+    """Return a base model's name without a folder of this machine."""
     if name == EMBEDDED_BASE_MODEL:
         return EMBEDDED_BASE_ON_HUB
     is_id = name.count("/") == 1 and not name.startswith(("/", ".", "~"))
@@ -57,7 +59,7 @@ def base_on_hub(name: str) -> str:
 
 
 def licence_of(card: str) -> str:
-    """The licence in the YAML head of a base model's card; `other`: it names none."""
+    """Return the licence in the YAML head of a base model's card, or `other` if it names none."""
     parts = card.split("---", 2)
     head: Any = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
     named = head.get("license") if isinstance(head, dict) else None  # pyright: ignore
@@ -65,7 +67,7 @@ def licence_of(card: str) -> str:
 
 
 def model_card(one: PublishedVersion) -> str:
-    """Markdown with its YAML head; holds no post, question or answer."""
+    """Return Markdown with its YAML head, without any post, question or answer."""
     wanted = str(one.export["format"])
     numbers = [claim for claim in one.verdict.claims if claim.value is not None]
     head: dict[str, Any] = {

@@ -1,11 +1,11 @@
-"""An export on a model hub: a repository, its card, a tag for the version.
+"""Publish an export on a model hub: a repository, its card, a tag for the version.
 
-Scope: what is sent, what must not be, the upload. Out of scope: writing the export
-(`exporting.py`), the card's text (`model_card.py`), which version is meant
+Scope: the files to send, the check for private folders, the upload. Out of scope: writing the
+export (`exporting.py`), the card's text (`model_card.py`), choosing the version
 (`deploy/twin_cli/commands/publishing_command.py`).
 
-The hub is Hugging Face's, or one that speaks its API at `HF_ENDPOINT`; `HF_TOKEN` opens it. Both
-are huggingface_hub's own: https://huggingface.co/docs/huggingface_hub/guides/upload
+The hub is Hugging Face's, or one with its API at `HF_ENDPOINT`; `HF_TOKEN` gives access. Both
+are huggingface_hub's own variables: https://huggingface.co/docs/huggingface_hub/guides/upload
 """
 # pyright: strict
 
@@ -26,10 +26,10 @@ _TEXTS = {".json", ".jinja", ".md", ".txt"}
 
 
 def without_folders(export: Path, *, base: str) -> dict[str, Any]:
-    """Name the base model by its hub name wherever an export names its folder; gives the record.
+    """Replace the base model's folder in an export by its hub name; return the record.
 
     Args:
-        base: as `model_card.base_on_hub` names it.
+        base: name from `model_card.base_on_hub`.
     """
     record: dict[str, Any] = json.loads((export / RECORD).read_text(encoding="utf-8"))
     record["base"]["name"] = base
@@ -42,10 +42,10 @@ def without_folders(export: Path, *, base: str) -> dict[str, Any]:
 
 
 def refuse_folders(export: Path, folders: Iterable[Path]) -> None:
-    """Look through the texts of an export for folders of this machine.
+    """Search the texts of an export for folders of this machine.
 
     Raises:
-        TwinError: one is named in a file.
+        TwinError: a file names one.
     """
     private = sorted({str(folder.resolve()) for folder in folders} - {"/"})
     for file in sorted(path for path in export.rglob("*") if path.suffix in _TEXTS):
@@ -59,17 +59,17 @@ def refuse_folders(export: Path, folders: Iterable[Path]) -> None:
 
 
 def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
-    """Send every file of an export in one commit; gives the commit's address.
+    """Send every file of an export in one commit; return the commit's address.
 
     Args:
-        repository: `organization/name`; made where it is missing. What an earlier version left in
-            it is not part of this commit.
-        public: everybody may read it; an existing repository must be so already, or not.
-        tag: points to this commit afterwards, wherever it pointed before.
+        repository: `organization/name`, created if missing. Files of an earlier version are not
+            part of this commit.
+        public: whether everybody may read it; an existing repository must match.
+        tag: tag for this commit, moved if it exists.
 
     Raises:
-        TwinError: the hub refused or cannot be reached, or the repository is open to others than
-            `public` says; nothing was sent then.
+        TwinError: the hub refused or cannot be reached, or the repository's visibility differs
+            from `public`; nothing was sent then.
     """
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -77,7 +77,7 @@ def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
     tried = f"publish to {repository}"
     try:
         hub.create_repo(repository, private=not public, exist_ok=True)
-        # A repository that exists keeps its visibility.
+        # An existing repository keeps its visibility.
         if (is_public := not hub.model_info(repository).private) != public:
             raise TwinError(
                 tried,

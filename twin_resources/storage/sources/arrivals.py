@@ -1,12 +1,12 @@
-"""Whether what is seen at an author's sources is worth an import, and which run made it.
+"""Decide whether changes at an author's sources need an import, and which run makes it.
 
-Scope: the decision, as a pure function of what was known, what is seen and the runs of the
-last change. Out of scope: what those amount to (`one_run`), listing (`listing`), polling
-(`polling`), dagster.
+Scope: the decision, as a pure function of the remembered state, the current state and the runs of
+the last change. Out of scope: interpreting those runs (`idempotent_launch.py`), listing
+(`listing.py`), polling (`polling.py`), dagster.
 
-A change is launched once: its key holds a number that only grows, because Dagster never starts the
-same key twice and a folder can return to a state that it had before. A run that failed is tried
-again under a new key; one that was never started (the tick died) under its own.
+A change is launched once. Its key contains a number that only grows, because Dagster never starts
+the same key twice and a folder can return to an earlier state. A failed run is tried again under a
+new key, and one that never started (the tick died) under its own.
 """
 # pyright: strict
 
@@ -20,19 +20,19 @@ from twin_resources.dagster_runs import Run
 from twin_resources.idempotent_launch import next_step
 
 ATTEMPTS = 3
-"""Runs for one change; after them the next change, or the nightly import, is waited for."""
+"""Runs per change; after them the next change or the nightly import is needed."""
 
 
 @dataclass(frozen=True)
 class KnownSources:
-    """What is remembered of one author's sources between two looks.
+    """State of one author's sources, remembered between two looks.
 
     Attributes:
-        number: changes launched so far.
-        mark: fingerprint of what was last decided on.
-        attempt: of the run for it.
-        settled: that run has succeeded, was ended by a person, or was given up.
-        at: when it was decided, seconds since the epoch.
+        number: number of changes launched so far.
+        mark: fingerprint of the last decision's sources.
+        attempt: attempt of the run for it.
+        settled: whether that run has succeeded, was ended by a person, or was given up.
+        at: time of the decision, in seconds since the epoch.
     """
 
     number: int
@@ -51,7 +51,7 @@ class KnownSources:
 
 @dataclass(frozen=True)
 class ArrivalDecision:
-    """What to remember, whether to launch the run of `known`, and what to say."""
+    """The state to remember, whether to launch its run, and a message."""
 
     known: KnownSources | None
     launch: bool
@@ -70,16 +70,16 @@ def decide(
     """Decide for one author.
 
     Args:
-        known: what was remembered; None: these sources were never looked at.
-        mark: fingerprint of what is there now.
+        known: remembered state, or None if these sources were never looked at.
+        mark: fingerprint of the current sources.
         now: seconds since the epoch.
-        is_imported: an import that the sensor did not ask for has read what is there now.
-        in_flight: an import of this author is queued or running.
-        runs: those of `known`, newest first.
+        is_imported: whether an import that the sensor did not request has read the current state.
+        in_flight: whether an import of this author is queued or running.
+        runs: runs of `known`, newest first.
     """
     if in_flight:
         return ArrivalDecision(known, False, "an import is running; looked at again after it")
-    # The run may be another code location's: it carries the key of that one's memory.
+    # The run may belong to another code location, and carry a key from that one's memory.
     if is_imported and (known is None or mark != known.mark or not (known.settled or runs)):
         number = 0 if known is None else known.number
         imported = KnownSources(number, mark, 0, True, now)
@@ -106,14 +106,14 @@ def decide(
 
 
 def run_key(kind: str, author: str, epoch: int, known: KnownSources) -> str:
-    """`posts:ann:1764000000:3.1`: third change since the memory began, first attempt.
+    """Return `posts:ann:1764000000:3.1` for the third change of this memory, first attempt.
 
-    `epoch` tells the numbers of two memories apart: a cursor can be reset.
+    `epoch` separates the numbers of two memories, because a cursor can be reset.
     """
     return f"{kind}:{author}:{epoch}:{known.number}.{known.attempt}"
 
 
 def named(names: Sequence[str], *, most: int = 20) -> str:
-    """The first names and the number of the others, for a run's tag."""
+    """Return the first names and the number of the others, for a run's tag."""
     shown = "\n".join(sorted(names)[:most])
     return shown + (f"\n… and {len(names) - most} more" if len(names) > most else "")

@@ -1,6 +1,6 @@
-"""What a server said of a feed, and what is said where it cannot be read.
+"""Hold a server's last response for a feed, and make errors for unreadable feeds.
 
-Out of scope: asking (`feed_requests`, which brings a library that takes long to import).
+Out of scope: requests (`feed_requests`, which imports a slow library).
 """
 # pyright: strict
 
@@ -12,16 +12,16 @@ from urllib.parse import urlsplit
 from twin_resources.errors import TwinError
 
 MAX_BYTES = 32 << 20
-"""Of one feed, unpacked: whole texts of a thousand posts of 30 KB."""
+"""Limit per feed, unpacked: full texts of a thousand posts of 30 KB."""
 
 
 @dataclass(frozen=True)
 class PollResponse:
-    """What a server last said of a feed; empty where it said nothing.
+    """A server's last response for a feed; empty if there was none.
 
     Attributes:
-        etag, last_modified: as its headers had them, for the next request.
-        sha256: of the bytes.
+        etag, last_modified: values of its headers, for the next request.
+        sha256: hash of the bytes.
     """
 
     etag: str = ""
@@ -30,7 +30,7 @@ class PollResponse:
 
 
 def shown_address(url: str) -> str:
-    """The address as a message names it: a user name, a password or a token in it stays out."""
+    """Return the address for a message, without a user name, password or token in it."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}{parts.path}" if parts.hostname else url[:200]
 

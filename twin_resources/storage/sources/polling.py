@@ -1,11 +1,11 @@
-"""Whether a feed has changed since it was last asked for: a conditional request, no copy kept.
+"""Find out whether a feed has changed since its last poll, by a conditional request.
 
-Scope: what is remembered of an author's feeds between two polls. Out of scope: the
-request (`feed_requests`), reading entries (`raw_posts` fetches a changed feed itself), when to
-ask (`twin_sensors/import_schedules.py`), deciding (`arrivals`).
+Scope: the remembered state of an author's feeds between two polls; no copy of a feed is kept. Out
+of scope: the request (`feed_requests`), reading entries (`raw_posts` fetches a changed feed
+itself), when to ask (`twin_sensors/import_schedules.py`), deciding (`arrivals`).
 
-A server without ETag and Last-Modified sends the whole feed each time; then its bytes' hash says
-whether it changed.
+A server without ETag and Last-Modified sends the whole feed each time; a hash of its bytes then
+shows whether it changed.
 """
 # pyright: strict
 
@@ -25,7 +25,7 @@ from twin_resources.storage.sources.feed_response import PollResponse
 from twin_resources.storage.state.state import State
 
 TIMEOUT_S = 20.0
-"""For one feed, redirects included: a poll of many authors must not wait for one server."""
+"""Limit per feed, redirects included: a poll of many authors must not wait for one server."""
 
 _metadata = sa.MetaData()
 _polls = sa.Table(
@@ -40,12 +40,12 @@ _polls = sa.Table(
 
 @dataclass(frozen=True)
 class PollState:
-    """What is kept of one author's feeds.
+    """Remembered state of one author's feeds.
 
     Attributes:
-        epoch: when this memory began, seconds since the epoch (`arrivals.run_key`).
-        known: the last decision; None: none yet.
-        answers: address → answer.
+        epoch: start of this memory, in seconds since the epoch (`arrivals.run_key`).
+        known: the last decision, or None if there is none yet.
+        answers: last answer by address.
     """
 
     epoch: int
@@ -56,13 +56,13 @@ class PollState:
 def ask_each(
     urls: Sequence[str], before: Mapping[str, PollResponse]
 ) -> tuple[dict[str, PollResponse], list[TwinError]]:
-    """Ask for an author's feeds, one after the other; of one that fails the last answer stays.
+    """Poll an author's feeds, one after the other; a failed one keeps its last answer.
 
     Returns:
-        Address → answer, and what failed.
+        The answers by address, and the failures.
 
     Raises:
-        TwinError: none of them answers, so nothing is known.
+        TwinError: none of them answers.
     """
     from twin_resources.storage.sources.feed_requests import fetch
 
@@ -80,16 +80,16 @@ def ask_each(
 
 
 def mark_of(answers: Mapping[str, PollResponse], urls: Sequence[str]) -> str:
-    """A hash that changes when the bytes of any of an author's feeds do, or which feeds there are.
+    """Return a hash that changes with the bytes of an author's feeds or with the list of feeds.
 
-    ETag and Last-Modified are no part: a server behind a balancer gives another one each time.
+    ETag and Last-Modified are excluded: a server behind a load balancer changes them every time.
     """
     marks = [[url, answers[url].sha256] for url in sorted(urls)]
     return hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:32]
 
 
 def remembered(state: State, author: str, *, now: float) -> PollState:
-    """What was kept of an author's feeds, or a new memory that begins now."""
+    """Return the remembered state of an author's feeds, or a new one that begins now."""
     with state.transaction() as connection:
         _metadata.create_all(connection)
         row = connection.execute(sa.select(_polls).where(_polls.c.author == author)).first()
@@ -105,7 +105,7 @@ def remembered(state: State, author: str, *, now: float) -> PollState:
 
 
 def remember(state: State, author: str, memory: PollState) -> None:
-    """Keep it in place of what was kept."""
+    """Replace the remembered state."""
     row = {
         "author": author,
         "epoch": memory.epoch,

@@ -1,8 +1,8 @@
-"""The SQLite files of a home: which there are, whether each is whole, and a copy while it is used.
+"""Find the SQLite files of a home, check that each is whole, and copy one while it is used.
 
-Scope: what needs no knowledge of the rows. Out of scope: rows (the stores' modules).
+Scope: operations without knowledge of the rows. Out of scope: rows (the stores' modules).
 Method: https://www.sqlite.org/pragma.html#pragma_quick_check, https://www.sqlite.org/backup.html:
-the copy is one committed state of the file, and nobody who writes to it waits for it.
+the copy is one committed state of the file, and writers do not wait for it.
 """
 # pyright: strict
 
@@ -18,15 +18,15 @@ from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.storage.storage_faults import Damaged, faults_told
 
 MAGIC = b"SQLite format 3\x00"
-_BUSY_S = MAX_IDLE_S  # of a look; the copy waits by itself
+_BUSY_S = MAX_IDLE_S  # for a check; the copy waits by itself
 _LOGS = ("-wal", "-shm", "-journal")
 
 
 def databases_in(folder: Path, *, but: Collection[Path] = ()) -> Iterator[Path]:
-    """SQLite files in and below a folder, by name, those without a byte included.
+    """Yield SQLite files in and below a folder, by name, including empty ones.
 
     Args:
-        but: folders that are left out.
+        but: folders to leave out.
     """
     for here, names, files in os.walk(folder):
         names[:] = sorted(name for name in names if Path(here, name) not in but)
@@ -37,7 +37,7 @@ def databases_in(folder: Path, *, but: Collection[Path] = ()) -> Iterator[Path]:
 
 
 def check_database(path: Path) -> None:
-    """Do nothing if the file can be read and written and is whole.
+    """Check that the file can be read and written and is whole.
 
     Raises:
         StorageFault: it is damaged, full, read-only, or held by another program for three minutes.
@@ -52,7 +52,7 @@ def check_database(path: Path) -> None:
 
 
 def copy_database(path: Path, into: Path) -> None:
-    """Write one committed state of the file to another one, which is whole afterwards.
+    """Write one committed state of the file to another one, and check the copy.
 
     Raises:
         StorageFault: it is damaged or cannot be read, or there is no room for the copy.
@@ -73,7 +73,7 @@ def copy_database(path: Path, into: Path) -> None:
 @contextmanager
 def _opened(path: Path, tried: str) -> Generator[sqlite3.Connection]:
     with faults_told(tried, path):
-        address = f"{path.resolve().as_uri()}?mode=rw"  # never makes a file
+        address = f"{path.resolve().as_uri()}?mode=rw"  # never creates a file
         with closing(
             sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
         ) as connection:

@@ -1,7 +1,7 @@
-"""The work of one item of several: what it fails of stays its own.
+"""Isolate the failure of one item, so that the work of the others continues.
 
-Scope: which failures are an item's, and which are everybody's. Out of scope: what
-the items are, and how what is told of them is shown.
+Scope: separating an item's failures from those that concern all. Out of scope: the
+items, and the display of their messages.
 """
 # pyright: strict
 
@@ -21,14 +21,14 @@ _LOG = logging.getLogger(__name__)
 
 @contextmanager
 def isolate_failure(item: str, tell: Callable[[str], object]) -> Generator[None]:
-    """Do the work of one item: if it fails, that is told, and the next item has its turn.
+    """Do the work of one item; report its failure, so that the next item can follow.
 
-    What is damaged may raise anything: a Lance file an `OSError`, a manifest a `KeyError`. The
-    state store is everybody's: its errors are raised, and nothing goes on.
+    Damaged data may raise anything: a Lance file an `OSError`, a manifest a `KeyError`. All items
+    share the state store, so its errors are raised and stop the work.
 
     Args:
-        item: whose work it is, with what follows from its failure.
-        tell: is given one line: the item and the error.
+        item: description of the item, with the consequence of its failure.
+        tell: function that receives one line: the item and the error.
 
     Raises:
         SQLAlchemyError, StateError: the state store failed.
@@ -39,6 +39,6 @@ def isolate_failure(item: str, tell: Callable[[str], object]) -> Generator[None]
         raise
     except TwinError as error:
         tell(f"{item}: {error}")
-    except Exception as error:  # noqa: BLE001 - told, logged with its place; the others go on
+    except Exception as error:  # noqa: BLE001 - reported and logged; the others continue
         _LOG.warning("%s", item, exc_info=True)
         tell(f"{item}: {type(error).__name__}: {error}")

@@ -1,9 +1,9 @@
-"""SQLite's write-ahead log, switched on by several processes at the same time.
+"""Switch on SQLite's write-ahead log while several processes do so at the same time.
 
-Scope: the one pragma that waits for nobody. Out of scope: the other pragmas of a
-store, which its own module knows.
-Method: https://www.sqlite.org/wal.html; the switch needs the file alone, and SQLite calls no busy
-handler for it (https://www.sqlite.org/c3ref/busy_handler.html).
+Scope: the one pragma without a busy handler. Out of scope: the other pragmas of a
+store, which its own module sets.
+Method: https://www.sqlite.org/wal.html; the switch needs exclusive access to the file, and SQLite
+calls no busy handler for it (https://www.sqlite.org/c3ref/busy_handler.html).
 """
 # pyright: strict
 
@@ -16,14 +16,14 @@ _PAUSE_S = 0.02
 
 
 def use_write_ahead_log(connection: sqlite3.Connection, *, within_s: float) -> None:
-    """Switch a file to the write-ahead log; one that has it already is left as it is.
+    """Switch a file to the write-ahead log, or leave it as it is if it has one.
 
     Args:
-        connection: outside a transaction.
-        within_s: how long to wait for others that open the same new file.
+        connection: connection outside a transaction.
+        within_s: seconds to wait for others that open the same new file.
 
     Raises:
-        sqlite3.OperationalError: another one held it all that time, or it cannot be written.
+        sqlite3.OperationalError: another process held it all that time, or it is not writable.
     """
     until = time.monotonic() + within_s
     while True:

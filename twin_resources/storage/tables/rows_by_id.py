@@ -1,7 +1,7 @@
-"""Rows of a table by their ids.
+"""Read rows of a table by their ids.
 
-Scope: reading them, a thousand ids a filter, and that filter. Out of scope: what
-they mean (`twin_assets`).
+Scope: reading them with a filter of up to a thousand ids, and that filter. Out of scope:
+their meaning (`twin_assets`).
 """
 # pyright: strict
 
@@ -21,7 +21,7 @@ _AT_ONCE = 1000
 def read_by_id(
     tables: Tables, asset: str, author: str, key: str, ids: pl.Series, columns: Sequence[str]
 ) -> pl.DataFrame:
-    """These columns of the rows whose `key` is one of the ids, in no order."""
+    """Return these columns of the rows whose `key` is one of the ids, unordered."""
     parts = [
         tables.read(asset, author, columns=columns, where=is_one_of(key, part["id"].to_list()))
         for part in ids.alias("id").to_frame().iter_slices(_AT_ONCE)
@@ -30,6 +30,6 @@ def read_by_id(
 
 
 def is_one_of(column: str, values: Iterable[str]) -> str:
-    """A filter in SQL; no value: false."""
+    """Return a filter in SQL; `false` if there are no values."""
     quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
     return f"{column} IN ({quoted})" if quoted else "false"

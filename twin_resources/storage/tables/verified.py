@@ -1,10 +1,10 @@
-"""Which files of a table a claim was found true of, so that a check costs what was written since.
+"""Remember the files of a table for which a claim holds, so that a check reads only new ones.
 
-Scope: telling files that were looked at from new ones, reading the new ones' rows, and
+Scope: separating checked files from new ones, reading the new ones' rows, and
 remembering. Out of scope: claims, and claims about several rows at once.
-Method: Lance never changes a data file; it writes others and lists which rows of a file are gone
-(https://lance.org/format/table/). So what held for each row of a file holds for those that are
-left, whoever writes the table next. Compaction writes new files, which are looked at again.
+Method: Lance never changes a data file; it writes others and lists the deleted rows of a file
+(https://lance.org/format/table/). A claim that held for each row of a file therefore holds for
+the remaining ones, whoever writes next. Compaction writes new files, which are checked again.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Unverified:
-    """The rows of one version of a table for which a claim is not known to hold.
+    """The rows of one version of a table that are not yet checked for a claim.
 
     Attributes:
-        claim: its name.
-        version: of the claim; another one makes every row unverified.
-        rows: of the whole table.
-        fragments: that are to be looked at.
+        claim: name of the claim.
+        version: version of the claim; a new one makes every row unverified.
+        rows: number of rows of the whole table.
+        fragments: fragments to check.
     """
 
     table: StoredTable
@@ -42,9 +42,9 @@ class Unverified:
     fragments: tuple[Any, ...]
 
     def parts(self, columns: Sequence[str], *, rows: int) -> Iterator[pl.DataFrame]:
-        """Some columns of these rows, at most `rows` at a time and in no order; at least one part.
+        """Yield columns of these rows, at most `rows` at a time, unordered, and at least one part.
 
-        Columns that the table has not are left out.
+        Columns that the table lacks are left out.
         """
         return parts_of(self.table, columns, rows=rows, fragments=self.fragments)
 
@@ -65,7 +65,7 @@ class Unverified:
 
 
 def unverified(table: StoredTable, state: State, *, claim: str, version: str) -> Unverified:
-    """What is to be looked at for a claim about single rows."""
+    """Return the rows to check for a claim about single rows."""
     with state.reading() as connection:
         known = connection.execute(
             sa.select(verified_files.c.files).where(
@@ -80,5 +80,5 @@ def unverified(table: StoredTable, state: State, *, claim: str, version: str) ->
 
 
 def _files(fragment: Any) -> str:
-    """The data files of a fragment: their names are random, so no other fragment has the same."""
+    """Return the data files of a fragment; their random names make the result unique."""
     return " ".join(sorted(file.path for file in fragment.metadata.files))

@@ -1,7 +1,7 @@
-"""Whether a version of a table is whole: its files are there, and its rows are those of its record.
+"""Check that a version of a table is whole: its files exist, and its rows match its record.
 
-Scope: the quick look of `twin doctor` and the thorough one of backup and repair.
-Out of scope: what follows from it.
+Scope: the quick check of `twin doctor` and the thorough one of backup and repair.
+Out of scope: acting on the result.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _ROWS = 4_096  # read at once
 
 
 def check_indexes(table: StoredTable) -> tuple[str, ...]:
-    """Names of the indexes whose files are damaged: searches fail by them, and rows do not.
+    """Return names of damaged indexes, with which searches fail although the rows are whole.
 
     Raises:
-        StorageFault: they cannot be read for another cause.
+        StorageFault: they cannot be read for another reason.
     """
     dataset: Any = table.dataset
     damaged: list[str] = []
@@ -33,14 +33,14 @@ def check_indexes(table: StoredTable) -> tuple[str, ...]:
 
 
 def check_table(table: StoredTable, *, every_value: bool = False) -> None:
-    """Do nothing if the opened version is whole.
+    """Check that the opened version is whole.
 
     Args:
-        every_value: hash each row again from every column; else only the stored hashes are read,
-            32 bytes a row, which still opens every file of rows.
+        every_value: whether to hash each row again from every column; otherwise only the stored
+            hashes are read, 32 bytes per row, which still opens every file of rows.
 
     Raises:
-        Damaged: a file is missing or cut short, or rows are not those that were written.
+        Damaged: a file is missing or truncated, or rows differ from the written ones.
         StorageFault: it cannot be read.
     """
     tried = f"check the table {table.uri}"
