@@ -48,8 +48,8 @@ class Job:
         start: PEFT folder of the adapter to continue from and dpo's reference, or None for a fresh
             adapter.
         launch: launch configuration, or None to use the one that the recipe names.
-        because: the recipe and the reason for it, the first line of the log; empty if it was not
-            chosen automatically.
+        because: the recipe and the reason for it, the first line of the log; empty if the job
+            gives none.
     """
 
     folder: Path
