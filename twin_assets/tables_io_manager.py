@@ -24,7 +24,7 @@ Frame = pl.DataFrame | pl.LazyFrame
 
 
 class TablesIOManager(dg.ConfigurableIOManager):
-    """Load `pl.DataFrame` (the default), `pl.LazyFrame`, or a dict of them by author.
+    """IO manager for `pl.DataFrame` (the default), `pl.LazyFrame`, or a dict of them by author.
 
     An unpartitioned asset that depends on a partitioned one annotates `dict[str, pl.LazyFrame]` (or
     `dict[str, pl.DataFrame]`). The input's metadata may set `columns`, a list of the only columns

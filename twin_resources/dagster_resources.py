@@ -7,8 +7,8 @@ Method: https://docs.dagster.io/api/dagster/resources, `create_resource` and `yi
 
 An asset requests the object: `tables: dg.ResourceParam[Tables]`. Embedder and retriever resources
 pass themselves instead, and the step that embeds calls `embedder.embedder()`: Dagster creates a
-run's resources before its first step, so without a prepared embedder an import could not read
-posts.
+run's resources before its first step, so otherwise an import without a prepared embedder could not
+read posts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _OfHome(dg.ConfigurableResource):
 
 
 class _OnState(_OfHome):
-    """A resource whose object uses the state store, each with its own connections."""
+    """A resource whose object uses the state store through its own connections."""
 
     def _open(self) -> State:
         from twin_resources.registry.home_state import check_state_of_home

@@ -80,7 +80,7 @@ def forgetting_unfinished(
     given_up: list[int] = []
     for request in journal.unfinished(state):
         runs = records.of_key(str(request.number))
-        # The obligation remains however a run ended, so only a run in progress is waited for.
+        # The duty remains however a run ended, so the sensor waits only for active runs.
         if next_step(runs, now=time.time()) == "wait":
             continue
         # A cloud limits deletions per day: a run that it postponed does not count as unsuccessful.

@@ -1,4 +1,4 @@
-"""Define the sensors `retraining_requested` and `new_material`, which need no alarm.
+"""Define the sensors `retraining_requested` and `new_material`: retrainings without an alarm.
 
 Scope: the code between Dagster and `manual_triggers`.
 Out of scope: counting, deciding, storing (`twin_resources/quality/retraining`).
@@ -54,7 +54,7 @@ def retraining_requested(
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
-    """Start a retraining that a person requested, or after training data is to be forgotten."""
+    """Start a retraining that a person requested or that an erasure of training data requires."""
     with opened(settings, registry, training_inputs, context.instance) as loop:
         done = tick_requests(loop, now=datetime.now(UTC))
     return result_of(context, done)
@@ -73,7 +73,7 @@ def new_material(
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
-    """Start a retraining if enough posts or pairs were added since the stable version."""
+    """Start a retraining if enough posts or pairs arrived after the stable version's training."""
     with opened(settings, registry, training_inputs, context.instance) as loop:
         done = tick_growth(loop, now=datetime.now(UTC))
     return result_of(context, done)

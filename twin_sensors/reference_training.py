@@ -85,7 +85,7 @@ def build(wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
 
 
 def _stable_since(registry: Registry, author: str) -> datetime | None:
-    """Return when the answering version became stable, or None if none was trained here."""
+    """Return when the current version became stable, or None without one that was trained here."""
     stable = registry.stable(author)
     if stable is None or stable.is_answer_model:
         return None

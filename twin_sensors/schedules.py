@@ -54,7 +54,7 @@ def collect_feedback_every_hour(
 def judge_answers_every_hour(
     context: dg.ScheduleEvaluationContext, state: dg.ResourceParam[State]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Start `judge_answers` for recently active authors without such a run in progress.
+    """Start `judge_answers` for each author with recent answers and no such run in progress.
 
     Judging shares a pool with trainings: behind a long training, hourly runs would accumulate.
     """
@@ -76,7 +76,7 @@ def judge_answers_every_hour(
 def compare_versions_every_hour(
     context: dg.ScheduleEvaluationContext, registry: dg.ResourceParam[Registry]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Start more pairs for each undecided trial without such a run in progress.
+    """Start `compare_versions` for each undecided trial without such a run in progress.
 
     The retraining that made a version makes its first pairs. Without this schedule, a trial that
     they left undecided would never end, and later candidates would wait behind it.

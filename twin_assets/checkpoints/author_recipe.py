@@ -58,9 +58,10 @@ def cards_of(settings: Settings) -> list[Card]:
 
 
 def ranks_of(recipe: Recipe, settings: Settings) -> int:
-    """Return the number of processes: `TWIN_TRAIN_RANKS` if it is set, or for CPUs.
+    """Return the number of training processes.
 
-    On this machine's GPUs it is otherwise 1 without DeepSpeed, else the most that can share a step.
+    It is `TWIN_TRAIN_RANKS` if that is set, and on CPUs. On this machine's GPUs it is otherwise 1
+    without DeepSpeed, and with it the largest number that can share a step.
     """
     launch = load_launch(recipe.launch)
     cards = cards_of(settings)

@@ -37,15 +37,15 @@ class Manifest:
 
     Attributes:
         checkpoint: hash over adapter weights, adapter shape, base revision and template.
-        training: hash of all inputs that determine the weights; no hash is trained twice.
+        training: hash of all inputs that determine the weights; the same hash is not trained again.
         stage: `sft`, or `dpo` on top of it.
         base: name, revision, folder, gguf of the base model.
         template: hash of the samples' prompt template.
         dataset: of the supervised stage: asset, data_version, lance_version, tag, samples, left_out
             (by reason), spoil, rows_sha256 (of the rows trained on, `job.rows_hash`). With raw
             posts, raw: asset, data_version, lance_version, tag, share, posts, rows_sha256, and the
-            fields of `TrainingResult.raw`. If samples were joined, conversations:
-            `TrainingResult.conversations`; they hold the same samples and follow from the rows.
+            fields of `TrainingResult.raw`. In older manifests with joined samples, conversations,
+            which hold the same samples and follow from the rows.
         recipe: effective hyper-parameters.
         launch: ranks, precision, launch configuration.
         code: hash of the training code.

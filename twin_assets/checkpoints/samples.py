@@ -175,7 +175,7 @@ def tokenize_posts(
 def without_passages(
     rows: Iterable[Mapping[str, Any]], *, share: float, seed: int
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows, with a share of them reduced to the question alone in the prompt.
+    """Yield the rows, reducing the prompts of a share of them to the question alone.
 
     Passages make up three quarters of a sample's tokens. The choice of rows depends on their ids
     and the seed alone; a row without passages, or of a general set, is unchanged.

@@ -1,4 +1,4 @@
-"""Train a published checkpoint from an author's instruction dataset.
+"""Train a checkpoint on an author's instruction dataset and publish it.
 
 Scope: the inputs that determine a training (and so whether one is needed), and the job. Out of
 scope: the loop (`train.py`), processes (`training_launcher/`), publishing (`publishing.py`),
@@ -194,7 +194,7 @@ def _fine_tune(
 
 
 def hand_over_hashes(job: Job, base: BaseModel) -> None:
-    """Write the hashes of the base's weights to where ranks that load shards of it expect them.
+    """Write the hashes of the base's weights for ranks that load the base in shards.
 
     Raises:
         TwinError: as for `hashes_of`.
@@ -204,7 +204,7 @@ def hand_over_hashes(job: Job, base: BaseModel) -> None:
 
 
 def launched(job: Job, *, name: str) -> TrainingJob:
-    """Return the launch of a job's processes: the filled-in launch configuration of its recipe."""
+    """Return a job's description for the launcher, from its recipe and launch configuration."""
     launch = job.launched_by
     accumulation = job.recipe.accumulation(job.ranks)
     deepspeed = dict(launch.deepspeed)
@@ -338,7 +338,7 @@ def training_posts(
 
     These are the posts with a sample in the dataset's split `train` and none in another split. A
     post with a passage left out for its similarity to a held-out one is left out entirely.
-    Statements about the samples' posts (held-out ones, forgotten ones) therefore hold for these.
+    Rules for the samples' posts (held-out ones, forgotten ones) therefore apply to these as well.
 
     Returns:
         `sample_id` and `document_id` (both the post's), `text`; sorted, possibly empty.

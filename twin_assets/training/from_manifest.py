@@ -153,7 +153,7 @@ def job_of(manifest: Manifest, folder: Path, *, work: Path, sources: ManifestSou
 
 
 def make_room(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -> None:
-    """Keep the job's folder if a repetition of this training can resume from it; else empty it.
+    """Keep the job's folder if a repetition of this training can resume from it; else remove it.
 
     Args:
         rows: rows that the job trains on.

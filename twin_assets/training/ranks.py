@@ -77,7 +77,7 @@ def choose_imports(*, with_deepspeed: bool) -> None:
 
 
 def meet(rank: int) -> None:
-    """Join the other ranks through the launcher's file; without one, accelerate does it."""
+    """Join the other ranks through the launcher's file; without it, accelerate joins them."""
     import torch
 
     path = os.environ.get(RENDEZVOUS_VARIABLE)

@@ -137,7 +137,7 @@ class _Stored:
 
 
 class _Sharing:
-    """Distribute a parameter's value from rank 0 to all ranks, each of which keeps its shard.
+    """Distributor of a parameter's value from rank 0 to all ranks, each of which keeps its shard.
 
     Args:
         zero: the section that `zero3_of` returns.

@@ -1,6 +1,6 @@
 """Restore a backup into an empty home, with tables and state store at the configured places.
 
-Scope: `twin restore`: the order, the places that must be empty, and the proof of equality.
+Scope: the steps of `twin restore`, the places that must be empty, and the proof of equality.
 Out of scope: the form of a backup (`backup_form.py`), rows (`state_rows.py`).
 
 The home is built in a folder beside its final place and renamed at the end. Paths to the old home

@@ -1,6 +1,6 @@
 """Save a home while it runs, each part as a snapshot of one moment.
 
-Scope: `twin backup`: the parts of a home to save, and their order. Out of scope: the form of a
+Scope: the parts of a home that `twin backup` saves, and their order. Out of scope: the form of a
 backup (`backup_form.py`), databases (`state_rows.py`, `database_files.py`).
 
 The state store is saved first, so that everything it names is saved after it. Each table is saved

@@ -1,4 +1,4 @@
-"""Build the tab Talk: a conversation with an author's twin, with sources and feedback.
+"""Build the Talk tab: a conversation with an author's twin, with sources and feedback.
 
 Scope: its widgets and the effect of a click on each. Out of scope: a second version beside the
 first (`comparison_tab.py`), HTML of sources (`footnotes.py`), the gateway (`conversation.py`).
@@ -85,7 +85,7 @@ class ChatTab:
         self.voted = gr.State({})
 
     def _add_feedback(self) -> None:
-        """Add the fields for the reason of a vote and for another wording."""
+        """Add the fields for a vote's reason and for another wording."""
         with gr.Row(elem_id="why", visible=False) as self.why_row:
             self.why = gr.Textbox(
                 placeholder="Why? One line, if you like",
@@ -338,7 +338,7 @@ class ChatTab:
         talks = conversation.talks_of(browser_state)
         turns = talks.get(author, [])
         place = conversation.place_of(turns, clicked.index)
-        # Gradio's removed thumb is neither: the vote stays until another one replaces it.
+        # A removed thumb is neither: the vote stays until another one replaces it.
         if place is None or clicked.liked not in (True, False):
             return (gr.skip(),) * 5
         vote = {"trace_id": _trace(turns, place), "thumb": "up" if clicked.liked else "down"}

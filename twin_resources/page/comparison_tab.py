@@ -1,10 +1,10 @@
-"""Build the tab Before | after: one question to two models, side by side.
+"""Build the Before | after tab: one question to two models, side by side.
 
 The two are the base model and the tuned one, or the tuned one and the paid one if the key allows
 it.
 
 Scope: its widgets, two independent conversations, the blind comparison and its vote. Out of scope:
-using a vote (`gateway/api/feedback.py`, `twin_assets/instructions/preference_pairs.py`).
+the use of a vote (`gateway/api/feedback.py`, `twin_assets/instructions/preference_pairs.py`).
 
 In blind mode the sides are drawn again for each question, each side receives that question alone,
 and no version is named before the vote: readers who know which answer is the tuned model's vote
@@ -144,7 +144,7 @@ class ComparisonTab:
             button.click(self._voting(place), self.state, shown, **QUICK)
 
     def _voice(self, author: str | None) -> str:
-        """Return the newest report's plot of the author's voice in both, if there is one."""
+        """Return the newest report's plot of the author's voice in both models, if any."""
         drawn = plots_of(self._whom.files, author, about="voice")
         title = "<h2>The voice, seen by the newest gate</h2>"
         return f'<section class="twin-figures twin-voice">{title}{drawn}</section>' if drawn else ""

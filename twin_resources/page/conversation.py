@@ -1,6 +1,6 @@
 """Call the gateway for the page: streamed answers with their facts, and feedback on them.
 
-Scope: calls of the gateway with the page's own key, and ending an answer that is no longer needed.
+Scope: calls to the gateway with the page's own key, and ending an answer that is no longer needed.
 Out of scope: widgets (`chat_tab.py`, `comparison_tab.py`), retrieval, routing, prompts (the
 gateway handles them).
 """

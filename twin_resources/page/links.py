@@ -64,7 +64,7 @@ def load_pass(settings: Settings) -> PageAccess:
             return stored
     with closing(open_keys(settings)) as state:
         label = f"{LABEL} {random_source.token_hex(3)}"  # labels in use are unique
-        # anyone who opens the page has access to the home, so this key may do all that its own may
+        # opening the page requires access to the home, so this key has no limits either
         key = add_key(state, role="reader", authors=[ALL_AUTHORS], label=label, limits=NO_LIMITS)
     made = PageAccess(key, random_source.token_urlsafe(32))
     replace_file(path, json.dumps({"key": made.key, "cookie_secret": made.cookie_secret}))

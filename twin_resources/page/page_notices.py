@@ -1,6 +1,6 @@
 """Render a one-line notice for display below its subject, never over it and never as markup.
 
-Scope: the line, and a failure as such a line. Out of scope: its position.
+Scope: the line, for a text or for a failure. Out of scope: its position.
 A toast would cover the text, disappear before it is read, and show `<author>` as an empty tag.
 """
 # pyright: strict

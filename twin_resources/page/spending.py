@@ -26,7 +26,7 @@ class BudgetSpending:
 
 
 def spending(settings: Settings) -> list[BudgetSpending]:
-    """Return today's spending on the paid model and this month's on teacher, judge and all.
+    """Return spending on the paid model today, on teacher and judge this month, and on all.
 
     Only what was configured or used is included.
     """

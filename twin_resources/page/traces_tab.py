@@ -1,4 +1,4 @@
-"""Build the tab Look: traces, their outcomes and costs, and a single trace after a click.
+"""Build the Look tab: traces, their outcomes and costs, and a single trace after a click.
 
 Scope: its widgets and the effect of a click. Out of scope: reading traces
 (`langfuse/trace_reading.py`), resolving a trace's posts (`explanation.py`), HTML (`spending.py`,

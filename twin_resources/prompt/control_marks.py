@@ -77,7 +77,7 @@ class ControlMarks:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        # Longest first: of `[INST]` and `[INST]x`, the regex must try the longer one first.
+        # Longest first, so that the regex tries `[INST]x` before `[INST]`.
         own = sorted({_folded(mark) for mark in self.own}, key=len, reverse=True)
         return re.compile("|".join((*map(re.escape, own), *_FAMILIES)))
 

@@ -12,8 +12,8 @@ Never edit a template that a checkpoint was trained with: write a new one and ke
 Text written by people stays text. Control tokens are broken in all content. If a reader writes a
 line that only the template should write (the heading of the passages, a numbered passage,
 `Question:`), the line is marked as the reader's. Neither change is part of a template or its hash:
-a prompt without such marks is unchanged, and a checkpoint trained on a prompt with one receives a
-safer prompt than it saw.
+a prompt without such marks is unchanged, and a checkpoint trained on a prompt with a mark receives
+a safer prompt than it saw.
 """
 # pyright: strict
 
