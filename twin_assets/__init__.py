@@ -1,7 +1,7 @@
-"""What exists: the asset graph, one folder a stage.
+"""Define the asset graph, with one folder per stage.
 
-Public names resolve when they are used (PEP 562), so that one asset costs its own imports alone;
-what reads the code without running it is shown the same names as plain imports.
+Public names resolve when they are used (PEP 562), so that an asset costs only its own imports.
+Static analysis sees the same names as plain imports.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Dagster 1.13 warns of what is in preview (a check that is partitioned by author) or in beta (links
-# to the code) wherever it is used: a hundred lines at each import, about this code and nobody
-# else's. By text and place, since naming their classes would import dagster; what a project that
-# imports these assets uses itself is still told.
+# Dagster 1.13 warns about features in preview (checks partitioned by author) or beta (links to
+# the code) on each use: a hundred lines per import, all for this code. The filter matches text
+# and module because naming the warnings' classes would import dagster. A project that imports
+# these assets still gets the warnings for its own code.
 warnings.filterwarnings(
     "ignore",
     message=r"(?s).* is currently in (preview|beta), and may have breaking changes",
@@ -103,7 +103,7 @@ _HOMES = {
     "defs": "definitions",
 }
 
-if not TYPE_CHECKING:  # an analyzer would take a misspelt name for one of these
+if not TYPE_CHECKING:  # otherwise an analyzer would accept any misspelled name
 
     def __getattr__(name: str) -> Any:
         if name in _HOMES:

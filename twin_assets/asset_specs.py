@@ -1,8 +1,8 @@
-"""What an asset's page in Dagster shows beside the asset's own words: owner, columns, contract.
+"""Add owner, columns and contract to the page of each asset in Dagster.
 
-Scope: the one place that adds them to all specs, and which table has which contract.
-Out of scope: descriptions, groups and kinds (each asset says its own), the contracts
-(`corpus_tables.py`, `instruction_tables.py` of each stage), what a run tells.
+Scope: the one place that adds them to all specs, and the contract of each table.
+Out of scope: descriptions, groups and kinds (each asset declares its own), the contracts
+(`corpus_tables.py`, `instruction_tables.py` of each stage), the metadata of a run.
 Source: https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 
@@ -28,7 +28,7 @@ from twin_assets.knowledge.quote_calibrating import calibration_columns
 from twin_resources.quality.judges.label_rows import COLUMNS as LABEL_COLUMNS
 from twin_resources.quality.judges.pairs import COLUMNS as PAIR_COLUMNS
 
-# A group is what one person looks after; Dagster takes addresses or `team:<name>`.
+# One owner is responsible for each group; Dagster accepts addresses or `team:<name>`.
 OWNERS = {
     "corpus": "team:data",
     "knowledge": "team:data",
@@ -51,14 +51,14 @@ COLUMN_SCHEMA = "dagster/column_schema"
 
 
 def completed(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """The spec with its owner and, where it is a table, its columns and what its contract says.
+    """Return the spec with its owner and, for a table, its columns and its contract's description.
 
-    What an asset says of itself stays: a mart brings the columns that its project declares.
+    An asset's own metadata take precedence: a mart has the columns that its project declares.
     """
     name = spec.key.path[-1]
     schemas = table_schemas()
     columns = {COLUMN_SCHEMA: schemas[name]} if name in schemas else {}
-    # the contract's words say what its columns mean
+    # the contract's docstring explains its columns
     meaning = inspect.getdoc(CONTRACTS[name]) if name in CONTRACTS else None
     return spec.replace_attributes(
         description="\n\n".join(filter(None, [spec.description, meaning])),
@@ -69,10 +69,10 @@ def completed(spec: dg.AssetSpec) -> dg.AssetSpec:
 
 @cache
 def table_schemas() -> dict[str, dg.TableSchema]:
-    """Asset → columns of its table, from its contract, or from what writes it."""
+    """Return asset → columns of its table, from its contract or from the code that writes it."""
     embedded = [
         dg.TableColumn("embedder", "String", description="its revision"),
-        # as long as the embedder's vectors are, which only a prepared home knows
+        # its length depends on the embedder, which only a prepared home has
         dg.TableColumn("vector", "Array(Float32)", description="of length 1"),
     ]
     return {name: schema_of(contract) for name, contract in CONTRACTS.items()} | {
@@ -85,7 +85,7 @@ def table_schemas() -> dict[str, dg.TableSchema]:
         ),
         "passage_embeddings": dg.TableSchema([*schema_of(PassageEmbeddings).columns, *embedded]),
         "quote_calibration": _plain(
-            {**calibration_columns(1), "mean": "Array(Float32)"}  # as long as the vectors
+            {**calibration_columns(1), "mean": "Array(Float32)"}  # the length of the vectors
         ),
         "interactions": _plain(interaction_columns()),
         "judged_interactions": _plain(JUDGED_COLUMNS),
@@ -95,7 +95,7 @@ def table_schemas() -> dict[str, dg.TableSchema]:
 
 
 def schema_of(contract: type[dy.Schema]) -> dg.TableSchema:
-    """A contract as Dagster shows it: columns with their types and limits, rules over columns."""
+    """Return a contract for Dagster: columns with types and limits, and rules across columns."""
     columns = contract.columns()
     rules = [name for name in vars(contract) if not name.startswith("_") and name not in columns]
     return dg.TableSchema(
@@ -133,5 +133,5 @@ def _plain(columns: Mapping[str, Any]) -> dg.TableSchema:
 
 
 def _type_name(dtype: Any) -> str:
-    """`String` also for an enumeration: it is stored as one, and its words stand beside it."""
+    """Return the type's name, `String` for an enumeration, whose values are shown separately."""
     return "String" if isinstance(dtype, pl.Enum) else str(dtype)

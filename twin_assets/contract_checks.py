@@ -1,7 +1,7 @@
-"""One blocking check for each table that has a contract.
+"""Define a blocking check for each table that has a contract.
 
-Scope: the factory, and which asset keeps which schema. Out of scope: the schemas
-(`corpus_tables.py`, `instruction_tables.py`), what a contract is (`corpus/contracts`).
+Scope: the factory, and the schema of each asset. Out of scope: the schemas (`corpus_tables.py`,
+`instruction_tables.py`), validating a contract (`corpus/contracts.py`).
 """
 
 import dagster as dg
@@ -20,11 +20,11 @@ from twin_resources.storage.tables.tables import BATCH_ROWS, Tables
 
 
 def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.AssetChecksDefinition:
-    """A blocking check that each row of the asset's table keeps every rule of its schema.
+    """Return a blocking check that each row of the asset's table satisfies its schema's rules.
 
-    A row is looked at once; a changed schema makes it look at all of them (`tables.verified`).
-    Rows that the asset put into `<asset>_quarantine` are counted by rule. They block nothing: they
-    are out of the table already.
+    Each row is checked once; after a change of the schema all rows are checked again
+    (`tables.verified`). Rows that the asset moved to `<asset>_quarantine` are counted by rule. They
+    do not block, because they are no longer in the table.
     """
     table = asset.key.path[-1]
 

@@ -1,7 +1,7 @@
-"""Every definition of the code location: assets, checks, resources, jobs, sensors.
+"""Assemble the code location's definitions: assets, checks, resources, jobs, sensors.
 
-Scope: `build_defs` and the list of modules that make the graph. Out of scope: any
-asset, resource or job; `build_defs(resources=…)` is the seam by which a test replaces a resource.
+Scope: `build_defs` and the list of modules that form the graph. Out of scope: any single asset,
+resource or job; tests replace a resource through `build_defs(resources=…)`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import gc
 from collections.abc import Mapping
 from typing import Any
 
-# Half a million objects are made here and all of them stay. Python looks through them for garbage
-# again and again while they grow: .6 of 2.7 CPU s. At the end it looks as often as before.
+# This module creates half a million objects that all stay alive. Python's garbage collector would
+# scan them repeatedly, .6 of 2.7 CPU s. Its thresholds are restored at the end.
 _thresholds = gc.get_threshold()
 gc.set_threshold(1_000_000, *_thresholds[1:])
 
@@ -90,10 +90,10 @@ ASSET_MODULES = (
 
 
 def default_resources(home: str = "") -> dict[str, Any]:
-    """Every resource by the name that assets ask for.
+    """Return all resources by the names that assets use.
 
     Args:
-        home: folder of all state; empty: `TWIN_HOME`, else `.twin`, read when it is used.
+        home: folder of all state; empty for `TWIN_HOME`, else `.twin`, read when it is used.
     """
     return {
         "embedder": shells.EmbedderResource(home=home),
@@ -111,14 +111,14 @@ def default_resources(home: str = "") -> dict[str, Any]:
 
 
 def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """The code location `llm-twin`; `resources` replaces defaults by name.
+    """Return the code location `llm-twin`; `resources` replaces defaults by name.
 
     Raises:
-        TwinError: `TWIN_STEPS_APART` is not understood.
+        TwinError: `TWIN_STEPS_APART` is invalid.
     """
     settings = load_settings()
     steps = read_step_execution(settings.steps_apart)
-    # `dg.load_assets_from_modules` finds the same and copies each twice: .2 of 4 CPU s
+    # `dg.load_assets_from_modules` finds the same definitions but copies each twice: .2 of 4 CPU s
     values = [
         value for module in (*ASSET_MODULES, contract_checks) for value in vars(module).values()
     ]
@@ -168,7 +168,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             erasure_runs.forgetting_unfinished,
         ],
         resources=default_resources() | dict(resources or {}),
-        # Of what names none: `retrain_twin`, and Materialize in the UI, which is no job of ours.
+        # For jobs without their own: `retrain_twin`, and Materialize in the UI (Dagster's own job).
         executor=steps.definition(),
     ).map_resolved_asset_specs(func=completed)
 

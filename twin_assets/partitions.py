@@ -1,7 +1,7 @@
-"""The one partitions definition: an author is a partition of every asset.
+"""Define the one partitions definition: an author is a partition of every asset.
 
-Scope: the definition. Out of scope: who the authors are (`authors.Author`, one TOML
-file each) or when a partition is added (`twin up`, the sensors).
+Scope: the definition. Out of scope: the authors (`authors.Author`, one TOML file each), adding a
+partition (`twin up`, the sensors).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Steps in processes or tasks of their own, each in its size, as `TWIN_STEPS_APART` says.
+"""Run steps in separate processes or tasks of suitable sizes, as `TWIN_STEPS_APART` specifies.
 
 Scope: reading the setting and its file, the executor that they name, the sizes as tags of
 the steps. Out of scope: which assets run together (`twin_sensors/jobs.py`), how a training
@@ -6,8 +6,8 @@ starts its ranks (`training_launcher/`).
 Method: https://docs.dagster.io/deployment/execution/run-launchers, executors; a launcher reads a
 step's size from its tags (`ecs/cpu`, `dagster-k8s/config`, `dagster-ray/config`).
 
-Nothing is handed from step to step in memory: tables, registry, checkpoints and the pointer files
-of the home are what the next step reads, so every machine must see the home under the same path.
+Steps pass nothing to each other in memory: the next step reads tables, the registry, checkpoints
+and the pointer files of the home, so all machines must see the home under the same path.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from twin_resources.errors import TwinError
 
-# In one process by default: with Dagster's own default each step and each check is a process of 3
-# to 5 s, and a run without anything to do took 243 s. On one machine nothing is gained: training
-# is a process tree of the launcher's, servers are processes, and the rest of the memory goes with
-# the run's worker.
+# One process by default: with Dagster's own default each step and each check is a process of 3 to
+# 5 s, and a run with nothing to do took 243 s. Separate processes gain nothing on one machine:
+# training is a process tree of the launcher's, servers are processes, and the remaining memory is
+# freed with the run's worker.
 _WITHOUT_FILE = {"": "dagster:in_process_executor", "processes": "dagster:multiprocess_executor"}
 _SHOWN = "deploy/steps.prod.yaml shows how; empty runs them in one process"
 
 
 class StepExecution(BaseModel):
-    """What runs the steps of a run.
+    """The executor of a run's steps and the sizes of the steps.
 
     Attributes:
-        executor: of Dagster, as `module:name`.
-        config: of this executor, as its documentation has it.
-        sizes: step → tags of its launcher. A step has its asset's name, a check that runs by
-            itself `<asset>_<check>`.
+        executor: Dagster executor, as `module:name`.
+        config: configuration of this executor, as in its documentation.
+        sizes: step → tags of its launcher. A step has its asset's name; a check that runs
+            separately is named `<asset>_<check>`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,10 +49,10 @@ class StepExecution(BaseModel):
     sizes: Mapping[str, Mapping[str, Any]] = {}
 
     def definition(self) -> dg.ExecutorDefinition:
-        """The executor with its configuration, which is checked when a run begins.
+        """Return the configured executor; Dagster checks the configuration when a run begins.
 
         Raises:
-            TwinError: nothing importable has the name, or what has it is no executor.
+            TwinError: nothing importable has the name, or it is not an executor.
         """
         module, _, name = self.executor.partition(":")
         try:
@@ -68,30 +68,30 @@ class StepExecution(BaseModel):
         )
 
     def sized(self, definitions: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
-        """The assets or checks with the size of each step among its tags."""
+        """Return the assets or checks with the size of each step added to its tags."""
         return [
             _tagged(definition, self.sizes.get(definition.node_def.name))
             for definition in definitions
         ]
 
     def require_steps(self, steps: Iterable[str]) -> None:
-        """Refuse a size that no step has: it would run in another one, and nobody would know.
+        """Refuse a size for an unknown step: the intended step would silently run in another size.
 
         Raises:
-            TwinError: a size is named for a step that is not there.
+            TwinError: a size is given for a step that does not exist.
         """
         if unknown := sorted(set(self.sizes) - set(steps)):
             raise _refused("give each step its size", f"no step {', '.join(unknown)}")
 
 
 def read_step_execution(steps_apart: str) -> StepExecution:
-    """What the setting says.
+    """Read the setting and its file.
 
     Args:
-        steps_apart: empty: one process; `processes`: one each; else a YAML file.
+        steps_apart: empty for one process, `processes` for one per step, or a YAML file.
 
     Raises:
-        TwinError: the file is missing or is not understood.
+        TwinError: the file is missing or invalid.
     """
     if steps_apart in _WITHOUT_FILE:
         return StepExecution(executor=_WITHOUT_FILE[steps_apart])
@@ -104,8 +104,11 @@ def read_step_execution(steps_apart: str) -> StepExecution:
 
 
 def _tagged(steps: dg.AssetsDefinition, size: Mapping[str, Any] | None) -> dg.AssetsDefinition:
-    """Dagster takes an op's tags where the asset is declared alone; so the op is made again, as its
-    own `OpDefinition.with_replaced_properties` does it."""
+    """Return the steps with the size among their tags.
+
+    Dagster accepts an op's tags only in the asset's declaration, so the op is created again, as
+    `OpDefinition.with_replaced_properties` does.
+    """
     if not size:
         return steps
     op = steps.op

@@ -1,8 +1,8 @@
-"""How a table asset is declared, and how Dagster is told what became of its table.
+"""Declare table assets and report their materializations to Dagster.
 
-Scope: what all tables of authors share: partitions, manager, kind; data version and metadata
-of a materialization. Out of scope: writing (`Tables.sync`), loading
-(`tables_io_manager.py`), what an asset's page shows beside (`asset_specs.py`).
+Scope: the common parts of all authors' tables: partitions, manager, kind; data version and
+metadata of a materialization. Out of scope: writing (`Tables.sync`), loading
+(`tables_io_manager.py`), the other contents of an asset's page (`asset_specs.py`).
 Source: https://docs.dagster.io/guides/build/assets/asset-versioning-and-caching
 """
 
@@ -20,10 +20,10 @@ Body = Callable[..., dg.MaterializeResult]
 
 
 def table_asset(*, group_name: str, **declared: Any) -> Callable[[Body], dg.AssetsDefinition]:
-    """`@dg.asset` of one Lance table an author, loaded downstream as a Polars frame.
+    """Declare a `@dg.asset` with one Lance table per author, loaded downstream as a Polars frame.
 
     Args:
-        declared: whatever else `dg.asset` takes: `deps`, `code_version`, `pool`, `check_specs`.
+        declared: other arguments of `dg.asset`: `deps`, `code_version`, `pool`, `check_specs`.
     """
     return dg.asset(
         group_name=group_name,
@@ -40,11 +40,11 @@ def materialized(
     *,
     check_results: Sequence[dg.AssetCheckResult] = (),
 ) -> dg.MaterializeResult:
-    """The table as it is now.
+    """Report the table in its current state.
 
     Args:
-        table: what a sync did, or the data version alone.
-        metadata: numbers and plots; no text of a post, because the event log keeps it for ever.
+        table: the result of a sync, or the data version alone.
+        metadata: numbers and plots, but no text of a post: the event log keeps it forever.
     """
     numbers = {} if isinstance(table, str) else table.metadata()
     return dg.MaterializeResult(
@@ -57,6 +57,6 @@ def materialized(
 def left_as_it_was(
     tables: Tables, table: str, author: str, *, because: str, **metadata: Any
 ) -> dg.MaterializeResult:
-    """Nothing to do: told, not skipped, since what is downstream would be skipped with it."""
+    """Report that there is nothing to do; skipping the asset would also skip those downstream."""
     version = tables.data_version(table, author) or "none"
     return materialized(version, {"nothing_to_do": because, **metadata})

@@ -1,7 +1,7 @@
-"""Between assets and their Lance tables: what a downstream asset or a person is handed.
+"""Load Lance tables for downstream assets and people, and check the outputs of assets.
 
-Scope: loading a table as the annotation asks, and refusing a frame as an asset's output.
-Out of scope: writing (assets write by `Tables.sync`, at the cost of what changed).
+Scope: loading a table in the annotated type, and refusing a frame as an asset's output.
+Out of scope: writing (assets write with `Tables.sync`, which writes only changes).
 Method: https://docs.dagster.io/guides/build/io-managers/defining-a-custom-io-manager
 """
 
@@ -24,22 +24,22 @@ Frame = pl.DataFrame | pl.LazyFrame
 
 
 class TablesIOManager(dg.ConfigurableIOManager):
-    """Loads `pl.DataFrame` (also without annotation), `pl.LazyFrame`, or a dict of them by author.
+    """IO manager for `pl.DataFrame` (the default), `pl.LazyFrame`, or a dict of them by author.
 
-    An unpartitioned asset over a partitioned one annotates `dict[str, pl.LazyFrame]` (or
-    `dict[str, pl.DataFrame]`). Metadata of the input: `columns`, a list, reads those only;
-    `allow_missing_partitions`, true, leaves out authors whose table nobody has materialized.
-    An unpartitioned asset's table is the one over all authors.
+    An unpartitioned asset that depends on a partitioned one annotates `dict[str, pl.LazyFrame]` (or
+    `dict[str, pl.DataFrame]`). The input's metadata may set `columns`, a list of the only columns
+    to read, and `allow_missing_partitions`, true to leave out authors whose table was never
+    materialized. The table of an unpartitioned asset covers all authors.
     """
 
     home: str = ""
 
     def load_input(self, context: dg.InputContext) -> Frame | dict[str, Frame]:
-        """Read the upstream asset's table of each partition asked for.
+        """Read the upstream asset's table for each requested partition.
 
         Raises:
             TableMissing: the upstream asset was never materialized for a partition.
-            TwinError: several partitions, but the annotation is one frame.
+            TwinError: there are several partitions, but the annotation is a single frame.
         """
         wanted = context.dagster_type.typing_type
         asset = context.asset_key.path[-1]
@@ -63,10 +63,10 @@ class TablesIOManager(dg.ConfigurableIOManager):
         return _frame(tables, asset, authors[0], columns, wanted is pl.LazyFrame)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Take a `SyncResult` (its numbers become metadata) or None; the table is written already.
+        """Accept a `SyncResult` (its numbers become metadata) or None for a table already written.
 
         Raises:
-            TwinError: anything else, since nobody would store it.
+            TwinError: the output is anything else, which would not be stored.
         """
         if obj is None:
             return

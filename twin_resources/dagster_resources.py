@@ -1,13 +1,14 @@
-"""The ConfigurableResource shells: what an asset is handed, and what a test overrides.
+"""Define the Dagster resources that assets receive and that tests override.
 
-Scope: thin shells that read the settings and hand over the plain object, imported inside the
-method; what they opened is closed when the run or the tick has ended.
-Out of scope: logic; the plain modules of this package hold it and know no dagster.
+Scope: thin ConfigurableResource classes that read the settings and return the plain object, whose
+module they import inside the method; they close what they opened when the run or tick ends.
+Out of scope: logic, which is in the plain modules of this package without dagster.
 Method: https://docs.dagster.io/api/dagster/resources, `create_resource` and `yield_for_execution`
 
-An asset asks for the object: `tables: dg.ResourceParam[Tables]`. Embedder and retriever hand over
-themselves, and the step that embeds says `embedder.embedder()`: Dagster makes a run's resources
-before its first step, and an import without a prepared embedder would not read a post.
+An asset requests the object: `tables: dg.ResourceParam[Tables]`. Embedder and retriever resources
+pass themselves instead, and the step that embeds calls `embedder.embedder()`: Dagster creates a
+run's resources before its first step, so otherwise an import without a prepared embedder could not
+read posts.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class _OfHome(dg.ConfigurableResource):
-    """A resource whose settings come from one home; empty: `TWIN_HOME`, else `.twin`."""
+    """A resource with the settings of one home; if empty, `TWIN_HOME`, else `.twin`."""
 
     home: str = ""
 
@@ -41,7 +42,7 @@ class _OfHome(dg.ConfigurableResource):
 
 
 class _OnState(_OfHome):
-    """One whose object works on the state store; each has its own connections."""
+    """A resource whose object uses the state store through its own connections."""
 
     def _open(self) -> State:
         from twin_resources.registry.home_state import check_state_of_home
@@ -79,7 +80,7 @@ class TablesResource(_OnState):
     """The Lance tables of every author."""
 
     def tables(self) -> Tables:
-        """The tables, for Python without Dagster."""
+        """Return the tables, for Python without Dagster."""
         return self._over(self._open())
 
     def _over(self, state: State) -> Tables:
@@ -98,7 +99,7 @@ class EmbedderResource(_OfHome):
 
 
 class RetrieverResource(_OfHome):
-    """Retrieval as the gateway does it: one function for dataset, evaluation and serving."""
+    """The gateway's retrieval: one function for dataset, evaluation and serving."""
 
     def retriever(self) -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder
@@ -115,7 +116,7 @@ class RegistryResource(_OnState):
     """Model versions, verdicts and moves."""
 
     def registry(self) -> Registry:
-        """The registry, for Python without Dagster."""
+        """Return the registry, for Python without Dagster."""
         return self._over(self._open())
 
     def _over(self, state: State) -> Registry:
@@ -125,7 +126,7 @@ class RegistryResource(_OnState):
 
 
 class ModelServerResource(_OfHome):
-    """Starts a model server for a checkpoint, or names the one that runs."""
+    """Model servers: starts one for a checkpoint, or finds the running one."""
 
     def create_resource(self, context: dg.InitResourceContext) -> ModelServers:  # noqa: ARG002
         from twin_resources.models.serving.model_server import ModelServers
@@ -134,12 +135,12 @@ class ModelServerResource(_OfHome):
 
 
 class TrainingLauncherResource(_OfHome):
-    """Where training runs: `local`, or `ray`; empty: as the settings say."""
+    """The training backend: `local` or `ray`; empty to use the settings."""
 
     backend: str = ""
 
     def launcher(self) -> TrainingLauncher:
-        """The launcher, for Python without Dagster."""
+        """Return the launcher, for Python without Dagster."""
         from twin_resources.models.training_launcher import make_launcher
 
         return make_launcher(self.backend, self.settings())
@@ -149,7 +150,7 @@ class TrainingLauncherResource(_OfHome):
 
 
 class LangfuseResource(_OfHome):
-    """Traces and scores: a real Langfuse when LANGFUSE_* names one, else the local store."""
+    """Traces and scores: a real Langfuse if LANGFUSE_* names one, else the local store."""
 
     @contextmanager
     def yield_for_execution(

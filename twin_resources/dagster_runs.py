@@ -1,7 +1,7 @@
-"""What Dagster says of a run: the run itself and the lines of its log, as values.
+"""Represent Dagster's runs and the lines of their logs as values.
 
-Scope: reading the GraphQL rows into frozen values, and the `progress {json}` lines by which
-training and other long steps report. Out of scope: asking for them (`dagster_http.py`).
+Scope: reading the GraphQL rows into frozen values, and the `progress {json}` lines in which
+training and other long steps report. Out of scope: requesting the rows (`dagster_http.py`).
 """
 # pyright: strict
 
@@ -16,10 +16,10 @@ from urllib.parse import quote
 LOCATION = "llm-twin"  # the code location, as `workspace.yaml` names it
 IN_PROGRESS = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 WITH_A_WORKER = ("STARTING", "STARTED", "CANCELING")
-FOLLOWS = "follows"  # metadata of a check: decided later, by another asset
+FOLLOWS = "follows"  # metadata of a check that another asset decides later
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
-ENDED_BY_TAG, ERASURE = "twin/ended_by", "forget"  # who canceled a run, and the job that erases
-# In the order of the graph; here, because the command line imports no asset.
+ENDED_BY_TAG, ERASURE = "twin/ended_by", "forget"  # tag of a canceled run; its value for erasures
+# In the order of the graph. Defined here because the command line does not import assets.
 ASSET_GROUPS = (
     "corpus",
     "knowledge",
@@ -31,16 +31,18 @@ ASSET_GROUPS = (
     "analytics",
 )
 
-# what a query must ask for, so that `run_of` can read the row
+# fields that a query must request so that `run_of` can read the row
 RUN_FIELDS = "runId jobName status creationTime startTime endTime tags { key value }"
 
 
 def lineage_link(url: str) -> str:
-    """The page with the whole asset graph, its groups open; Dagster itself opens it with all of
-    them shut, eight boxes without an asset, and takes the open ones from the address alone.
+    """Return the address of the whole asset graph with its groups open.
+
+    Dagster by default shows all groups closed, eight boxes without an asset, and reads the open
+    ones from the address alone.
 
     Args:
-        url: of the webserver, without a path.
+        url: address of the webserver, without a path.
     """
     groups = ",".join(f"global@global:{group}" for group in ASSET_GROUPS)
     return f"{url.rstrip('/')}/asset-groups?expanded={quote(groups, safe='')}"
@@ -48,7 +50,7 @@ def lineage_link(url: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One run. Times are seconds since the epoch; `status` is Dagster's word."""
+    """One run; times are seconds since the epoch, and `status` is Dagster's value."""
 
     run_id: str
     job: str
@@ -64,7 +66,7 @@ class Run:
 
     @property
     def retry_run_id(self) -> str:
-        """Run that Dagster started in place of this one, whose worker had died; empty: none."""
+        """Id of the run that replaced this one after its worker died; empty if none did."""
         return self.tags.get("dagster/auto_retry_run_id", "")
 
     @property
@@ -73,7 +75,7 @@ class Run:
 
     @property
     def was_ended_by_erasure(self) -> bool:
-        """Whether `twin forget` canceled it, because it could have written back what is erased."""
+        """Whether `twin forget` canceled the run, which could have written erased data back."""
         return self.status == "CANCELED" and self.tags.get(ENDED_BY_TAG) == ERASURE
 
 
@@ -83,15 +85,15 @@ class Event:
 
     Attributes:
         kind: GraphQL type name (`LogMessageEvent`, `ExecutionStepStartEvent` …).
-        message: its text.
-        step: step key or empty.
+        message: the text of the line.
+        step: step key, or empty.
         timestamp: seconds since the epoch.
         errors: messages from the outermost error to its first cause.
         asset: key of a materialized asset, or empty.
-        numbers: that materialization's metadata, as far as it is whole numbers.
+        numbers: whole numbers in the materialization's metadata.
         check: name of an evaluated asset check, or empty.
-        passed: its result.
-        undecided: it passes and says that it was not decided yet.
+        passed: the check's result.
+        undecided: whether the check passed only because it is not decided yet.
     """
 
     kind: str
@@ -107,7 +109,7 @@ class Event:
 
     @property
     def progress(self) -> dict[str, Any] | None:
-        """What a line `progress {json}` reports; None for every other line."""
+        """Report of a `progress {json}` line, or None for any other line."""
         start = self.message.find("progress {")
         if start < 0:
             return None
@@ -119,7 +121,7 @@ class Event:
 
 
 def run_of(row: Mapping[str, Any]) -> Run:
-    """A run from a GraphQL row with `RUN_FIELDS`."""
+    """Return a run from a GraphQL row with `RUN_FIELDS`."""
     return Run(
         run_id=row["runId"],
         job=row["jobName"],
@@ -132,7 +134,7 @@ def run_of(row: Mapping[str, Any]) -> Run:
 
 
 def event_of(row: Mapping[str, Any]) -> Event:
-    """A line of a run's log from a GraphQL row of `logsForRun`."""
+    """Return a log line of a run from a GraphQL row of `logsForRun`."""
     error = row.get("error")
     messages: list[str] = []
     if error:

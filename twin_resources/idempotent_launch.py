@@ -1,26 +1,28 @@
-"""Decide the next step so that each reason gets exactly one run, from Dagster's runs.
+"""Decide the next step from Dagster's runs, so that each reason gets exactly one run.
+
 Scope: a run to be started, as a value; the decision, as a pure function of the runs with
 a reason's key.
 Out of scope: reasons and their records (retrainings are rows of
-`quality/retraining/retrainings.py`, an import's are its sensor's cursor and the row of its feeds,
-`storage/sources/arrivals.py`; of an erasure its journal), asking Dagster
+`quality/retraining/retrainings.py`; an import has its sensor's cursor and the row of its feeds,
+`storage/sources/arrivals.py`; an erasure has its journal), querying Dagster
 (`twin_sensors/dagster_run_records.py`), creating runs (Dagster's daemon does).
 
-Whoever starts runs by itself gives each reason a key, remembers it before its run is asked for, and
-asks here at every look. Dagster starts no key of a sensor twice, so:
+Each component that starts runs automatically gives each reason a key, records it before requesting
+the run, and calls `next_step` on every check. Dagster never starts two runs for one key of a
+sensor. This covers the following cases:
 
-- a daemon killed between decision and launch, a launch that was lost: no run carries the key, and
-  it is offered again, under the same key;
-- killed between launch and cursor: a run carries the key, and Dagster passes over the second;
-- two daemons, or two code locations, look for the run in the same second and both miss it: each
-  launch is claimed in the state store (`twin_sensors/launchable_runs.py`; a training by its own
-  row), and who comes second looks again after a grace;
-- a run that failed is tried under another key, which has the attempt in it, since its own is spent;
-- a worker that died is not a failure yet: Dagster starts that run again by itself;
-- a run that `twin forget` ended is tried again like one that failed;
-- a run whose record was deleted, once it was seen, is what a person wanted gone.
+- The daemon was killed between decision and launch, or a launch was lost: no run has the key, and
+  it is offered again under the same key.
+- The daemon was killed between launch and cursor: a run has the key, and Dagster skips the second.
+- Two daemons, or two code locations, look for the run in the same second and both miss it: each
+  launch is claimed in the state store (`twin_sensors/launchable_runs.py`; a training in its own
+  row), and the second one checks again after a grace period.
+- A run failed: its key is used up, so it is retried under another key that includes the attempt.
+- A worker died: this is not yet a failure, because Dagster restarts that run.
+- `twin forget` ended a run: it is retried like a failed one.
+- A run was seen and its record was then deleted: a person wanted it removed.
 
-A schedule needs the claim alone: Dagster knows its ticks by their time, and repeats one that died.
+A schedule needs only the claim: Dagster identifies ticks by their time and repeats one that died.
 """
 # pyright: strict
 
@@ -34,8 +36,8 @@ from twin_resources.dagster_runs import Run
 
 Step = Literal["offer", "wait", "retry", "passed", "failed", "canceled", "gone"]
 
-# Dagster starts a replacement some seconds after a worker's death; after this time none will
-# follow, although the record announces one.
+# Dagster starts a replacement some seconds after a worker's death. After this time no replacement
+# will follow, even if the record announces one.
 _RESTARTED_WITHIN_S = 120.0
 
 
@@ -45,8 +47,8 @@ class RunLaunch:
 
     Attributes:
         author: partition key; empty for a job without partitions.
-        run_key: at most one run each.
-        config: of the run.
+        run_key: key for at most one run.
+        config: the run's configuration.
     """
 
     author: str
@@ -67,17 +69,18 @@ def next_step(
     """Decide the next step from the runs of one attempt.
 
     Args:
-        runs: those that carry its key, newest first; the ones that Dagster started in place of one
-            whose worker had died are among them.
+        runs: the runs with the attempt's key, newest first, including those that Dagster started
+            to replace one whose worker had died.
         now: seconds since the epoch.
-        attempt, attempts: which this is, from 1, and how many there may be.
-        retry_after_s: between a failure and the next attempt; 0: at once, whatever the clocks say.
-        was_seen: an earlier look has found its run.
+        attempt, attempts: the attempt's number, from 1, and the maximum number of attempts.
+        retry_after_s: delay between a failure and the next attempt; 0 retries at once, regardless
+            of the clocks.
+        was_seen: whether an earlier check found the attempt's run.
 
     Returns:
-        `offer`: its run is to be asked for; `wait`: it is at work, or the next attempt has time;
-        `retry`: the next attempt is to be offered; the others are how it has ended, `gone` when the
-        record of the run that was seen is deleted.
+        `offer` to request the attempt's run; `wait` while it is in progress or the next attempt is
+        not due; `retry` to offer the next attempt. The others are outcomes; `gone` means that the
+        record of a run that was seen is deleted.
     """
     if any(not run.is_finished or _dagster_restarts(run, now) for run in runs):
         return "wait"
@@ -94,7 +97,7 @@ def next_step(
 
 
 def _dagster_restarts(run: Run, now: float) -> bool:
-    """Return whether Dagster will replace this run, whose worker died, by a new one."""
+    """Return whether Dagster will replace this run, whose worker died, with a new one."""
     return run.will_be_retried and not run.retry_run_id and now - _ended(run) < _RESTARTED_WITHIN_S
 
 

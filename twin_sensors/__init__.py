@@ -1,1 +1,1 @@
-"""When things happen: sensors, schedules, and jobs by asset key."""
+"""Define sensors, schedules, and jobs by asset key."""

@@ -1,10 +1,11 @@
-"""The sensor `canary_verdict`: a trial that has decided ends by itself, and Dagster hears of it.
+"""Define the sensor `canary_verdict`: end a decided trial and record it in Dagster.
 
-Scope: the shell between Dagster and `release_tick.watch`.
-Out of scope: folding, deciding, moving (`twin_resources/quality/release`).
+Scope: the code between Dagster and `release_tick.watch`.
+Out of scope: aggregating, deciding, moving (`twin_resources/quality/release`).
 Method: deploy/docs/loop-explained.md.
 
-The gate's version belongs to the assets, which this floor does not import: `build` is given it.
+The gate's version is defined in the asset package, which this package does not import, so `build`
+receives it.
 """
 
 import time
@@ -24,7 +25,7 @@ from twin_resources.storage.tables.tables import Tables
 
 
 def build(gate_version: str) -> dg.SensorDefinition:
-    """The sensor for a gate of this version."""
+    """Return the sensor for a gate of this version."""
 
     @dg.sensor(
         name="canary_verdict",
@@ -39,8 +40,8 @@ def build(gate_version: str) -> dg.SensorDefinition:
         registry: dg.ResourceParam[Registry],
         tables: dg.ResourceParam[Tables],
     ) -> dg.SensorResult:
-        """Promotes, rolls back or parks what is on trial, as its evidence says."""
-        authors, wrong = readable_authors(settings)  # a mistake in one file keeps no other's canary
+        """Promote, roll back or park each version on trial, according to its evidence."""
+        authors, wrong = readable_authors(settings)  # an error in one file affects only that author
         read = _read_scores(settings, registry) if has_canary(registry) else ""
         done = watch(
             registry,
@@ -75,7 +76,7 @@ def build(gate_version: str) -> dg.SensorDefinition:
 
 
 def recorded(notice: ReleaseNotice) -> dg.AssetMaterialization:
-    """A move in Dagster's own history, where the releases are."""
+    """Return a move as an event of Dagster's release history."""
     metadata = {
         name: dg.MetadataValue.md(value) if name in {"moved", "evidence"} else value
         for name, value in notice.metadata.items()
@@ -86,6 +87,6 @@ def recorded(notice: ReleaseNotice) -> dg.AssetMaterialization:
 
 
 def _read_scores(home: Settings, models: Registry) -> str:
-    """Bring the ledger up to date; what kept it from that, or nothing."""
+    """Bring the ledger up to date; return the problem that prevented it, or an empty text."""
     with LangfuseClient.from_settings(home) as client:
         return Ledger.of_home(home, models.state, client).sync(datetime.now(UTC)).problem

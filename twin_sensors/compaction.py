@@ -1,6 +1,6 @@
-"""The job `tidy_tables`, before dawn: few files, current indexes, no versions of weeks ago.
+"""Define the nightly job `tidy_tables`: fewer files, current indexes, no versions of weeks ago.
 
-Scope: which tables, in what order, and what is told of it. Out of scope: merging
+Scope: the choice of tables, their order, and the report. Out of scope: merging
 (`tables/upkeep.py`), the index of vectors (`retrieval/index.py`).
 """
 
@@ -17,15 +17,15 @@ from twin_resources.storage.tables.tables import CompactionResult, Tables
 
 @dataclass(frozen=True)
 class CompactionReport:
-    """What one night did for one author.
+    """The results of one night for one author.
 
     Attributes:
-        tables: looked at.
-        merged: fragments rewritten into fewer, over all tables.
-        indexes: segments of so many indexes were merged.
-        bytes_removed: files of old versions.
+        tables: number of tables checked.
+        merged: number of fragments rewritten into fewer, over all tables.
+        indexes: number of indexes with merged segments.
+        bytes_removed: size of removed files of old versions.
         vector_index: `made`, `rebuilt` or `left`; empty without passages.
-        busy: tables that an import held; the next night looks at them again.
+        busy: tables that an import held, left for the next night.
         failed: a line for each table that could not be opened or merged.
     """
 
@@ -39,7 +39,7 @@ class CompactionReport:
 
 
 def tidy_author(tables: Tables, author: str) -> CompactionReport:
-    """Upkeep of every table of an author, one after the other."""
+    """Tidy every table of an author, one after the other."""
     names = tables.assets(author)
     results: list[CompactionResult] = []
     busy: list[str] = []
@@ -66,10 +66,10 @@ def tidy_author(tables: Tables, author: str) -> CompactionReport:
 
 @dg.op
 def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> None:
-    """All authors; what was done is in the log of the step.
+    """Tidy the tables of all authors and log the results.
 
     Raises:
-        Failure: tables that do not open, after all others were tidied.
+        Failure: some tables could not be tidied; all others were.
     """
     failed: list[str] = []
     for author in sorted(context.instance.get_dynamic_partitions("authors")):
@@ -90,7 +90,7 @@ def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> No
     executor_def=dg.in_process_executor,
 )
 def tidy_tables() -> None:
-    """One step."""
+    """Run one step."""
     tidy()
 
 

@@ -1,9 +1,9 @@
-"""Dagster's run records of one job, as whoever starts exactly one run asks for them.
+"""Query Dagster's run records of one job, to start each run exactly once.
 
-A person who materializes a job's own asset in Dagster's page starts a run of Dagster's asset job,
-not of ours: it makes the same thing for the same partition, and counts as the job's.
+If a person materializes a job's own asset in Dagster's page, Dagster runs its own asset job instead
+of ours. Such a run makes the same thing for the same partition, so it counts as the job's.
 
-Scope: queries on the instance. Out of scope: what runs amount to
+Scope: queries on the instance. Out of scope: decisions from the runs
 (`twin_resources/idempotent_launch.py`, `twin_resources/quality/retraining/`).
 """
 
@@ -15,8 +15,8 @@ import dagster as dg
 from twin_resources.dagster_runs import IN_PROGRESS, Run
 from twin_resources.quality.retraining.run_records import JOB, KEY_TAG, PARTITION_TAG
 
-_ASSET_JOB = "__ASSET_JOB"  # of what is materialized in Dagster's page
-# Job → assets of which a run by hand does what a run of the job does.
+_ASSET_JOB = "__ASSET_JOB"  # Dagster's job for assets materialized in its page
+# Job → assets whose manual run does the same as a run of the job.
 _MAKES = {
     JOB: {"fine_tuned_checkpoint", "preference_tuned_checkpoint"},
     "train_reference": {"other_authors_adapter"},
@@ -27,41 +27,41 @@ _MAKES = {
 
 
 class DagsterRunRecords:
-    """Reads one instance; made for one tick, in which what is in flight is asked once."""
+    """Run records of one instance; create it for one tick, because it caches runs in flight."""
 
     def __init__(
         self, instance: dg.DagsterInstance, *, job: str = JOB, key_tag: str = KEY_TAG
     ) -> None:
-        """`key_tag`: the tag by which a run names the reason that it was started for."""
+        """`key_tag`: the tag that names the reason for a run."""
         self._instance = instance
         self._job, self._key_tag = job, key_tag
         self._in_flight: dict[str, str] | None = None
 
     def in_flight(self) -> Mapping[str, str]:
-        """Author → id of the run that is queued or running."""
+        """Return author → id of the run that is queued or running."""
         if self._in_flight is None:
             runs = self._runs(statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS])
             self._in_flight = {run.tags.get(PARTITION_TAG, ""): run.run_id for run in runs}
         return self._in_flight
 
     def of_author(self, author: str, *, since: float) -> Sequence[Run]:
-        """Runs of an author created since (seconds since the epoch), newest first."""
+        """Return an author's runs created after `since` (seconds since the epoch), newest first."""
         created_after = datetime.fromtimestamp(since, UTC)
         return self._runs(tags={PARTITION_TAG: author}, created_after=created_after)
 
     def of_key(self, run_key: str) -> Sequence[Run]:
-        """Runs that were started for one reason, newest first."""
+        """Return the runs that were started for one reason, newest first."""
         return self._runs(tags={self._key_tag: run_key})
 
     def newest_success(self, author: str) -> Run | None:
-        """The author's last run that succeeded; None: there is none."""
+        """Return the author's last successful run, or None."""
         statuses = [dg.DagsterRunStatus.SUCCESS]
         return next(iter(self._runs(1, tags={PARTITION_TAG: author}, statuses=statuses)), None)
 
     def _runs(self, most: int | None = None, **wanted: object) -> list[Run]:
         records = list(self._records(self._job, most, wanted))
         if makes := _MAKES.get(self._job):
-            # All of them: a limit would be used up by runs that make something else.
+            # No limit here: runs that make something else would use it up.
             by_hand = self._records(_ASSET_JOB, None, wanted)
             records += [one for one in by_hand if makes & _assets_of(one)]
             records.sort(key=lambda one: one.create_timestamp, reverse=True)

@@ -1,11 +1,11 @@
-"""The job `forget`, and the sensor that finishes requests whose run has died.
+"""Define the job `forget`, and the sensor that finishes requests whose run died.
 
-Scope: the shells between Dagster and `twin_resources/erasure`.
-Out of scope: what is forgotten and how; the command `twin forget`, which enters a request
-and launches this job.
+Scope: the code between Dagster and `twin_resources/erasure`.
+Out of scope: the erasure itself; the command `twin forget`, which records a request and launches
+this job.
 
-The run's configuration is the request's number: a slug, an address or a reader's key in it would
-stay in the run's record. For the same reason the job has no partitions.
+The run's configuration contains only the request's number: a slug, an address or a reader's key
+would remain in the run's record. For the same reason the job has no partitions.
 """
 
 import time
@@ -22,11 +22,11 @@ from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.launchable_runs import LaunchClaims, launchable, request_of
 
 REQUEST_TAG = "twin/forget_request"
-MAX_RUNS = 5  # of one request that come to nothing; then a person looks why it does not end
+MAX_RUNS = 5  # unsuccessful runs of one request, after which a person must find the reason
 
 
 class ErasureRunConfig(dg.Config):
-    """Which request of the journal."""
+    """The number of the request in the journal."""
 
     request: int
 
@@ -60,7 +60,7 @@ def forget_subject(
     executor_def=dg.in_process_executor,
 )
 def forget() -> None:
-    """One step: it can be run again at any time, and goes on where it stopped."""
+    """Run one step, which can be repeated at any time and continues where it stopped."""
     forget_subject()
 
 
@@ -69,21 +69,21 @@ def forget() -> None:
     description="Starts `forget` for a request of `twin forget` that nobody carries out: its run "
     f"died, or none was launched. At most {MAX_RUNS} runs in a row that come to nothing.",
     minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING,  # a duty waits for no setting
+    default_status=dg.DefaultSensorStatus.RUNNING,  # an obligation, independent of settings
 )
 def forgetting_unfinished(
     context: dg.SensorEvaluationContext, state: dg.ResourceParam[State]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Requests that nobody is carrying out: their run died, or nobody launched one."""
+    """Start a run for each request that no run is carrying out."""
     records = DagsterRunRecords(context.instance, job=forget.name, key_tag=REQUEST_TAG)
     launched: list[RunLaunch] = []
     given_up: list[int] = []
     for request in journal.unfinished(state):
         runs = records.of_key(str(request.number))
-        # However a run has ended, the duty remains: only one that is at work is waited for.
+        # The duty remains however a run ended, so the sensor waits only for active runs.
         if next_step(runs, now=time.time()) == "wait":
             continue
-        # A cloud takes so many deletions a day: a run that it put off has not come to nothing.
+        # A cloud limits deletions per day: a run that it postponed does not count as unsuccessful.
         heard = max(journal.deletions_of(state, request.number).values(), default=0.0)
         if sum(run.created > heard for run in runs) >= MAX_RUNS:
             given_up.append(request.number)
@@ -102,14 +102,16 @@ def forgetting_unfinished(
 
 
 def _next_attempt(runs: Sequence[Run]) -> int:
-    """A number whose key is not spent, also when a person has deleted some of the runs; those that
-    the command launched have none."""
+    """Return an attempt number with an unused key, even if a person deleted some of the runs.
+
+    Runs that the command launched have no number.
+    """
     spent = (run.tags.get("dagster/run_key", "").rpartition(":")[2] for run in runs)
     return max([len(runs), *(int(attempt) + 1 for attempt in spent if attempt)])
 
 
 def launch_of(number: int, *, attempt: int) -> RunLaunch:
-    """One attempt at a request."""
+    """Return the launch for one attempt at a request."""
     return RunLaunch(
         "",  # the job has no partitions
         f"forget:{number}:{attempt}",

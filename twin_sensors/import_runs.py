@@ -1,7 +1,7 @@
-"""Dagster's records of `import_posts`, and the one look at them that sensor and schedules share.
+"""Query Dagster's records of `import_posts`, for the sensor and the schedules that start it.
 
-Scope: queries on the instance beyond those of every job, for whoever starts imports.
-Out of scope: what they amount to (`sources/arrivals.py`).
+Scope: queries on the instance beyond those for every job.
+Out of scope: the decisions from them (`sources/arrivals.py`).
 """
 
 import dagster as dg
@@ -14,7 +14,7 @@ CHANGE_TAG = "twin/change"
 
 
 class ImportRuns(DagsterRunRecords):
-    """Reads one instance; made for one tick, in which what is in flight is asked once."""
+    """Import runs of one instance; create it for one tick, because it caches runs in flight."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         super().__init__(instance, job="import_posts", key_tag=CHANGE_TAG)
@@ -30,12 +30,12 @@ class ImportRuns(DagsterRunRecords):
         now: float,
         is_imported: bool,
     ) -> ArrivalDecision:
-        """What follows from one look at an author's sources.
+        """Decide what follows from one check of an author's sources.
 
         Args:
-            kind, epoch: of `run_key`.
+            kind, epoch: parts of the key, as for `run_key`.
             now: seconds since the epoch.
-            is_imported: of `decide`.
+            is_imported: as for `decide`.
         """
         key = "" if known is None or known.settled else run_key(kind, author, epoch, known)
         return decide(
@@ -48,13 +48,13 @@ class ImportRuns(DagsterRunRecords):
         )
 
     def began_since(self, author: str, moment: float) -> bool:
-        """Whether the newest import of an author began after `moment`, seconds since the epoch."""
+        """Return whether the author's newest import began after `moment` (seconds since 1970)."""
         record = self._newest(author)
         run = None if record is None else self._instance.get_run_record_by_id(record.run_id)
         return run is not None and (run.start_time or 0.0) > moment
 
     def has_read(self, author: str, mark: str) -> bool:
-        """Whether the newest import of an author has read the sources as that mark names them."""
+        """Return whether an author's newest import read the sources in the state of this mark."""
         record = self._newest(author)
         if record is None or record.asset_materialization is None:
             return False

@@ -1,7 +1,7 @@
-"""Imports by the clock: feeds are asked for every hour, everything is looked at every night.
+"""Import on a schedule: check feeds every hour, and import everything every night.
 
-Scope: the shells between Dagster, `sources.polling` and `sources.arrivals`.
-Out of scope: asking, deciding (`twin_resources/storage/sources`), folders and S3
+Scope: the code between Dagster, `sources.polling` and `sources.arrivals`.
+Out of scope: requests and decisions (`twin_resources/storage/sources`), folders and S3
 (`new_posts.py`).
 """
 
@@ -27,7 +27,7 @@ from twin_sensors.launchable_runs import LaunchClaims, launchable, request_of
 from twin_sensors.schedules import launches_at, requested
 
 ASKED_AT_ONCE = 16
-"""A schedule's tick ends after 60 s: 16 servers that do not answer in 20 s are waited for once."""
+"""A schedule's tick ends after 60 s: 16 servers that do not answer in 20 s are awaited together."""
 
 HOUR_S = 3600.0
 
@@ -44,7 +44,7 @@ def import_changed_feeds_every_hour(
     settings: dg.ResourceParam[Settings],
     state: dg.ResourceParam[State],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Imports an author's posts when one of their feeds has changed; a 304 costs no run."""
+    """Import an author's posts if one of their feeds has changed; a 304 causes no run."""
     now = context.scheduled_execution_time.timestamp()
     runs = ImportRuns(context.instance)
     authors, lines = readable_authors(settings)
@@ -75,7 +75,7 @@ def import_changed_feeds_every_hour(
 def _ask(
     author: Author, before: Mapping[str, PollResponse]
 ) -> tuple[dict[str, PollResponse], list[TwinError]]:
-    """Every feed of an author: of one that is down the last answer stays, the others decide."""
+    """Request every feed of an author; a feed that is down keeps its last answer."""
     return polling.ask_each([source for source in author.sources if is_feed(source)], before)
 
 
@@ -89,12 +89,12 @@ def _decided(
         polling.mark_of(memory.answers, list(memory.answers)),
         epoch=memory.epoch,
         now=now,
-        # A feed does not say since when it is so; an import of this hour has read it.
+        # A feed does not tell when it changed; an import of the last hour has read it.
         is_imported=memory.known is None and runs.began_since(slug, now - HOUR_S),
     )
     if decision.known is None:
         return None, decision.said
-    # Before the launch: should the tick die here, the run is missed at the next one and asked for.
+    # Saved before the launch: if the tick dies here, the next one finds no run and requests it.
     polling.remember(store, slug, replace(memory, known=decision.known))
     if not decision.launch:
         return None, decision.said
@@ -114,8 +114,11 @@ def import_all_posts_every_night(
     settings: dg.ResourceParam[Settings],
     state: dg.ResourceParam[State],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Imports every author's posts: what no listing shows (bytes that changed without size or
-    time, a post whose date has come, an import that was given up) arrives within a day."""
+    """Import every author's posts, to find within a day what no listing shows.
+
+    Examples are bytes that changed without size or time, a post whose date has come, and an import
+    that was given up.
+    """
     at = context.scheduled_execution_time
     authors, lines = readable_authors(settings)
     wanted = launches_at(at, [author.slug for author in authors if author.sources], kind="night")

@@ -1,7 +1,7 @@
-"""The jobs, named by verbs and selected by asset key or group: this floor imports no asset.
+"""Define the jobs, named by verbs and selected by asset key or group, without importing assets.
 
-Scope: which assets run together and how often a step is tried. Out of scope: when
-they run (sensors, schedules) and what they do.
+Scope: the assets that run together and their executors. Out of scope: the times of runs
+(sensors, schedules) and their work.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROUTING_ASSETS = ("interactions", "routing_labels", "routing_policy")
 FEEDBACK_ASSETS = ("interactions", "quality_evidence")
 JUDGED_ASSETS = ("judged_interactions",)
 COMPARED_ASSETS = ("shadow_pairs",)
-# A mart is found by what its project says of it; this floor knows none by name.
+# Marts are found by their group and tag; this package names none of them.
 MARTS = dg.AssetSelection.groups("analytics")
 MARTS_OVER_AUTHORS = MARTS & dg.AssetSelection.tag("twin/partitions", "none")
 
@@ -41,7 +41,7 @@ import_posts = dg.define_asset_job(
     "import_posts",
     selection=dg.AssetSelection.assets(*IMPORT_ASSETS),
     description="Read an author's sources and make the change searchable.",
-    # One process: the four steps take seconds, and a process each would cost 3 s to start.
+    # A single process: the steps take seconds, and a process for each would take 3 s to start.
     executor_def=dg.in_process_executor,
 )
 
@@ -49,7 +49,7 @@ retrain_twin = dg.define_asset_job(
     "retrain_twin",
     selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
     description="Dataset, checkpoint, gate, release, policy and report of one author.",
-    # It names no executor: `TWIN_STEPS_APART` says whether its steps share one process.
+    # No executor here: `TWIN_STEPS_APART` determines whether its steps share a process.
 )
 
 train_reference = dg.define_asset_job(
@@ -75,7 +75,7 @@ collect_feedback = dg.define_asset_job(
 judge_answers = dg.define_asset_job(
     "judge_answers",
     selection=dg.AssetSelection.assets(*JUDGED_ASSETS),
-    # A job of its own: the pool `training` counts runs, and feedback must not wait for a training.
+    # A separate job: the pool `training` counts runs, and feedback must not wait for a training.
     description="Judges' scores for new answers of one author's twin.",
     executor_def=dg.in_process_executor,
 )

@@ -1,16 +1,16 @@
-"""Which runs Dagster can start: one that it cannot is told and kept, and the others start.
+"""Select the runs that Dagster can start; hold back the others with a message.
 
-Scope: the one look at launches before they become Dagster's requests, for every sensor and
-schedule. Out of scope: which runs are wanted (the sensors), what a look at their runs
-amounts to (`twin_resources/idempotent_launch.py`).
+Scope: the check of launches before they become Dagster's requests, for every sensor and schedule.
+Out of scope: the choice of runs (the sensors), the decision from earlier runs
+(`twin_resources/idempotent_launch.py`).
 
-Dagster refuses a tick as a whole when one of its requests names a partition that it does not know
-(`DagsterUnknownPartitionError`), and the next tick names it again.
+Dagster rejects a whole tick if one of its requests names an unknown partition
+(`DagsterUnknownPartitionError`), and the next tick would name it again.
 
-Dagster starts a run key once a sensor and code location, so two code locations of one home would
-start everything twice. What a tick asks for is claimed in the state store: for a minute no other
-process asks for the same job and author, and after that its look at the runs finds what was
-started. A retraining is claimed by its own row (`retrainings.offer`).
+Dagster starts a run key once per sensor and code location, so two code locations of one home would
+start everything twice. Each tick's requests are therefore claimed in the state store: for a minute
+no other process requests the same job and author, and after that its check of the runs finds what
+was started. A retraining is claimed in its own row (`retrainings.offer`).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _HERE = uuid.uuid4().hex  # a code location evaluates all its ticks in one proce
 
 @dataclass(frozen=True)
 class LaunchClaims:
-    """Who asks for runs of one job.
+    """Claims of one process on the runs of one job.
 
     Attributes:
-        holder: of the claims that are taken; a claim of its own keeps nobody back.
+        holder: the owner of the claims; its own earlier claims do not block it.
     """
 
     state: State
@@ -45,14 +45,14 @@ class LaunchClaims:
     holder: str = field(default_factory=lambda: _HERE)
 
     def take(self, author: str) -> bool:
-        """Claim the job for an author; False: another process did so within `CLAIMED_S`."""
+        """Claim the job for an author; return False if another process did within `CLAIMED_S`."""
         mine = (launch_claims.c.job == self.job) & (launch_claims.c.author == author)
         with self.state.transaction() as connection:
             at = self.state.now(connection)
             known = connection.execute(sa.select(launch_claims).where(mine)).one_or_none()
             if known is not None and known.holder != self.holder:
                 waited_s = at - known.claimed_at
-                if 0 <= waited_s < CLAIMED_S:  # below 0: the clock was set back
+                if 0 <= waited_s < CLAIMED_S:  # negative if the clock was set back
                     return False
             connection.execute(sa.delete(launch_claims).where(mine))
             connection.execute(
@@ -70,11 +70,11 @@ def launchable(
     added: Collection[str] = (),
     claims: LaunchClaims | None = None,
 ) -> tuple[list[RunLaunch], list[str]]:
-    """The launches that Dagster can start, and a line for each of the others.
+    """Return the launches that Dagster can start, and a line for each of the others.
 
     Args:
-        added: authors whose partitions the same tick asks for.
-        claims: by which each is claimed; None: by its row, or by a later call.
+        added: authors whose partitions the same tick requests.
+        claims: claims to take for each launch, or None if its row or a later call does that.
     """
     wanted = list(launches)
     unknown = set(unknown_partitions(instance, wanted)) - {*added}
@@ -98,13 +98,13 @@ def launchable(
 
 
 def unknown_partitions(instance: dg.DagsterInstance, launches: Iterable[RunLaunch]) -> list[str]:
-    """Authors of the launches who are no partition yet, by slug."""
+    """Return the slugs of the launches' authors who are not yet a partition."""
     known = {"", *instance.get_dynamic_partitions(PARTITIONS)}
     return sorted({launch.author for launch in launches} - known)
 
 
 def request_of(launch: RunLaunch) -> dg.RunRequest:
-    """A launch as Dagster's daemon takes it."""
+    """Return a launch as a request for Dagster's daemon."""
     return dg.RunRequest(
         run_key=launch.run_key,
         run_config=dict(launch.config),

@@ -1,9 +1,9 @@
-"""Learning who answers, by the clock: each night for each author, where there is something to do.
+"""Schedule the learning of routing: each night, for each author with something to learn.
 
-Scope: the shell between Dagster and `router/learning_decision.py`.
-Out of scope: the decision, what the job does (`jobs.py`).
+Scope: the code between Dagster and `router/learning_decision.py`.
+Out of scope: the decision, the work of the job (`jobs.py`).
 
-Only a home with a paid model has this schedule, as `routing_policy` shows its routing only there.
+Only a home with a paid model has this schedule; `routing_policy` also shows routing only there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from twin_sensors.schedules import launches_at, requested
 
 @dg.schedule(
     job=learn_routing,
-    cron_schedule="15 4 * * *",  # after the night's imports, and before anybody asks much
+    cron_schedule="15 4 * * *",  # after the night's imports, and before most questions
     description="Starts `learn_routing` for each author for whom labels are missing and this "
     "month's money buys some, or whose routing policy is of another version, paid model or "
     "embedder. Buys nothing without TWIN_LABEL_BUDGET_PER_MONTH, nor where it would not pay.",
@@ -49,7 +49,7 @@ def learn_routing_every_night(
     registry: dg.ResourceParam[Registry],
     tables: dg.ResourceParam[Tables],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Labels and a policy for each author for whom a run would find something to do."""
+    """Start `learn_routing` for each author for whom a run would find something to do."""
     at = context.scheduled_execution_time
     if not settings.has_paid_route:
         yield dg.SkipReason("no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one")
@@ -84,7 +84,7 @@ def learn_routing_every_night(
 
 
 def schedules_of(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
-    """The schedule, where there is a paid model."""
+    """Return the schedule if there is a paid model."""
     return [learn_routing_every_night] if settings.has_paid_route else []
 
 
@@ -133,7 +133,7 @@ def _decided(
 
 
 def _newest_question(models: Registry, author: str) -> float:
-    """When it was asked, seconds since 1970; 0: nobody has."""
+    """Return the time of the author's newest question, in seconds since 1970; 0 without one."""
     with models.state.reading() as connection:
         newest = connection.execute(
             sa.select(sa.func.max(ledger.traces.c.started_ms)).where(

@@ -1,6 +1,6 @@
-"""The sensors `retraining_requested` and `new_material`: retrainings that no alarm asks for.
+"""Define the sensors `retraining_requested` and `new_material`: retrainings without an alarm.
 
-Scope: the shells between Dagster and `loop.other_causes`.
+Scope: the code between Dagster and `manual_triggers`.
 Out of scope: counting, deciding, storing (`twin_resources/quality/retraining`).
 """
 
@@ -19,7 +19,7 @@ from twin_sensors.quality_dropped import opened, result_of
 
 
 def status_by_settings() -> dg.DefaultSensorStatus:
-    """Running where automatic retraining was asked for, by the home or by one of its authors."""
+    """Return RUNNING if the home or one of its authors has automatic retraining enabled."""
     settings = load_settings()
     wanted = settings.auto_retrain or any(_asks_for_it(path) for path in _author_files(settings))
     return dg.DefaultSensorStatus.RUNNING if wanted else dg.DefaultSensorStatus.STOPPED
@@ -30,8 +30,11 @@ def _author_files(settings: Settings) -> list[Path]:
 
 
 def _asks_for_it(path: Path) -> bool:
-    """Read without `read_author`: a file with a mistake in it must not keep every other author's
-    assets from loading; whoever uses that author is told."""
+    """Return whether an author's file enables automatic retraining.
+
+    The file is read without `read_author`, because a mistake in it must not keep the code location
+    from loading for all authors; it is reported when that author is used.
+    """
     try:
         return tomllib.loads(path.read_text("utf-8")).get("auto_retrain") is True
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
@@ -43,7 +46,7 @@ def _asks_for_it(path: Path) -> bool:
     description="Starts `retrain_twin` when a person asked for it (`twin retrain`), or when "
     "something that a model was trained on is to be forgotten.",
     minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,  # a duty and an order wait for no setting
+    default_status=dg.DefaultSensorStatus.RUNNING,  # obligations and orders ignore the settings
 )
 def retraining_requested(
     context: dg.SensorEvaluationContext,
@@ -51,7 +54,7 @@ def retraining_requested(
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
-    """A person asked for a retraining, or something a model was trained on is to be forgotten."""
+    """Start a retraining that a person requested or that an erasure of training data requires."""
     with opened(settings, registry, training_inputs, context.instance) as loop:
         done = tick_requests(loop, now=datetime.now(UTC))
     return result_of(context, done)
@@ -61,7 +64,7 @@ def retraining_requested(
     job=retrain_twin,
     description="Starts `retrain_twin` when enough posts or pairs have come since the stable "
     "version was trained. Runs where automatic retraining was asked for.",
-    minimum_interval_seconds=600,  # tables are read, and posts do not come by the minute
+    minimum_interval_seconds=600,  # each tick reads tables, and posts do not arrive every minute
     default_status=status_by_settings(),
 )
 def new_material(
@@ -70,7 +73,7 @@ def new_material(
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
-    """Enough posts or pairs have come since the stable version was trained."""
+    """Start a retraining if enough posts or pairs arrived after the stable version's training."""
     with opened(settings, registry, training_inputs, context.instance) as loop:
         done = tick_growth(loop, now=datetime.now(UTC))
     return result_of(context, done)

@@ -1,11 +1,11 @@
-"""The sensor `new_posts`: what comes, changes or goes at an author's sources is imported by itself.
+"""Start an import when posts are added, changed or removed at an author's sources.
 
-Scope: the shell between Dagster and `sources.arrivals`, one look a tick.
-Out of scope: listing, deciding (`twin_resources/storage/sources`), reading posts
-(`raw_posts`), feeds (`import_schedules.py`). Whether new posts are worth a retraining:
-`new_data_trigger.py`.
+Scope: the code between Dagster and `sources.arrivals`, one check per tick.
+Out of scope: listing and deciding (`twin_resources/storage/sources`), reading posts
+(`raw_posts`), feeds (`import_schedules.py`), whether new posts justify a retraining
+(`new_data_trigger.py`).
 
-A listing that fails decides nothing and keeps what was known: a failed read is not an empty one.
+A failed listing changes nothing and keeps the known state: a failed read is not an empty one.
 """
 
 import json
@@ -36,14 +36,14 @@ from twin_sensors.launchable_runs import (
 )
 
 LOOKING_S = 30.0
-"""A tick lists for at most this long, and the next one goes on; Dagster ends a tick after 60 s."""
+"""Maximum listing time of a tick; the next tick continues. Dagster ends a tick after 60 s."""
 
 _AUTHORS = dg.DynamicPartitionsDefinition(name=PARTITIONS)
 
 
 @dataclass(frozen=True)
 class PostsCursor:
-    """The cursor: when it began, whose turn is next, what is known of each author."""
+    """The cursor: its start time, the next author to list, and the known state of each author."""
 
     epoch: int
     turn: str
@@ -74,11 +74,11 @@ def new_posts(
     settings: dg.ResourceParam[Settings],
     state: dg.ResourceParam[State],
 ) -> dg.SensorResult:
-    """Imports an author's posts once for each change at their folders and S3 prefixes."""
+    """Import an author's posts once for each change at their folders and S3 prefixes."""
     now = time.time()
     memory = PostsCursor.read(context.cursor, now=now)
     try:
-        find_prepared(settings)  # the import ends in `embeddings`
+        find_prepared(settings)  # an import ends with `embeddings`, which needs the embedder
     except TwinError as error:
         return dg.SensorResult(skip_reason=f"waits: {error.found}", cursor=memory.written())
     runs = ImportRuns(context.instance)
@@ -129,7 +129,7 @@ def new_posts(
 
 
 def _in_turn(slugs: Sequence[str], turn: str) -> Iterator[str]:
-    """All authors once, those first that the last tick did not come to."""
+    """Yield all authors once, beginning with those that the last tick did not reach."""
     yield from (slug for slug in slugs if slug >= turn)
     yield from (slug for slug in slugs if slug < turn)
 
@@ -143,7 +143,7 @@ def _launch(
     *,
     since: float,
 ) -> RunLaunch:
-    """A run that names the files and object keys for which it was started."""
+    """Return a run that names the files and object keys that caused it."""
     arrived = [name for listing in listings for name in listing.arrived_since(since)]
     stored = _imported_paths(home, state, author.slug)
     deleted = [name for listing in listings for name in listing.missing(stored)]
@@ -153,7 +153,7 @@ def _launch(
 
 
 def _imported_paths(home: Settings, state: State, author: str) -> list[str]:
-    """Paths and object addresses of the posts that the last import found."""
+    """Return paths and object addresses of the posts that the last import found."""
     from twin_resources.storage.tables.tables import Tables
 
     tables = Tables(home.tables_base, state=state)

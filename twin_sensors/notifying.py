@@ -1,7 +1,7 @@
-"""The sensor `notices_waiting`: what people are to be told is sent.
+"""Define the sensor `notices_waiting`, which sends pending notices to people.
 
-Scope: the shell around `notifications.deliver`. Out of scope: addresses and their
-grammar (`notifications.py`), what is worth a notice (whoever announces it).
+Scope: the code around `notifications.deliver`. Out of scope: addresses and their syntax
+(`notifications.py`), the choice of notices (the modules that announce them).
 """
 
 import time
@@ -22,7 +22,7 @@ from twin_resources.storage.state.state import State
 def notices_waiting(
     settings: dg.ResourceParam[Settings], state: dg.ResourceParam[State]
 ) -> dg.SkipReason:
-    """Sends notices to the addresses in `TWIN_NOTIFY`; what was not reached is tried again."""
+    """Send notices to the addresses in `TWIN_NOTIFY`; failed ones are tried again."""
     ways = channels(settings.notify.split())
     done = deliver(state, ways, now=time.time())
     wrong = [str(way.reason) for way in ways if isinstance(way, WrongAddress)]

@@ -1,6 +1,6 @@
-"""The sensor `quality_dropped`: an alarm of the detector starts at most one retraining.
+"""Define the sensor `quality_dropped`: an alarm of the detector starts at most one retraining.
 
-Scope: the shell between Dagster and `loop.quality.tick`.
+Scope: the code between Dagster and `retraining.quality.tick`.
 Out of scope: reading, deciding, storing (`twin_resources/quality/retraining`).
 Method: deploy/docs/architecture.md, The loop.
 """
@@ -24,7 +24,7 @@ from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin
 from twin_sensors.launchable_runs import launchable, request_of
 
-SHOWN = 25  # authors in the message of a quiet tick; all are in `quality_evidence`
+SHOWN = 25  # maximum authors in a quiet tick's message; `quality_evidence` has all of them
 
 
 @dg.sensor(
@@ -33,7 +33,7 @@ SHOWN = 25  # authors in the message of a quiet tick; all are in `quality_eviden
     "certified for: at most one retraining an alarm, and none where automatic retraining is off: "
     "then a fall is told. Without a run the tick says how far each detector is from its threshold.",
     minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,  # a fall is told, whoever decides about runs
+    default_status=dg.DefaultSensorStatus.RUNNING,  # a drop is reported even without automatic runs
 )
 def quality_dropped(
     context: dg.SensorEvaluationContext,
@@ -41,7 +41,7 @@ def quality_dropped(
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
-    """Scores have fallen below what the stable version was certified for."""
+    """Start a retraining if scores fell below the level certified for the stable version."""
     with opened(settings, registry, training_inputs, context.instance) as loop:
         done = tick(loop, now=datetime.now(UTC))
     return result_of(context, done)
@@ -54,7 +54,7 @@ def opened(
     training_inputs: TrainingInputs,
     instance: dg.DagsterInstance,
 ) -> Generator[RetrainingLoop]:
-    """What a tick works with; the connection to the trace store is closed here."""
+    """Yield the inputs of a tick, and close the connection to the trace store afterwards."""
     with LangfuseClient.from_settings(settings) as client:
         yield RetrainingLoop(
             state=registry.state,
@@ -69,7 +69,7 @@ def opened(
 
 
 def result_of(context: dg.SensorEvaluationContext, done: LoopTick) -> dg.SensorResult:
-    """The tick as Dagster shows it: runs to start, or the numbers as the reason for none."""
+    """Return the tick's result for Dagster: runs, or the numbers as the reason for having none."""
     message = message_of(done)
     if not done.launches:
         return dg.SensorResult(skip_reason=message)
@@ -78,7 +78,7 @@ def result_of(context: dg.SensorEvaluationContext, done: LoopTick) -> dg.SensorR
 
 
 def message_of(done: LoopTick) -> str:
-    """Decisions first, then the numbers of up to 25 authors, then what was read."""
+    """Return decisions first, then the numbers of up to 25 authors, then notes on the reading."""
     order = sorted(done.messages, key=lambda author: (author not in done.decisions, author))
     lines = [f"{author}: {done.messages[author]}" for author in order[:SHOWN]]
     if len(order) > SHOWN:

@@ -1,11 +1,11 @@
-"""When the adapter of other authors is trained: hours after a release, and when nothing waits.
+"""Schedule the training of the other-authors adapter: hours after a release, if nothing waits.
 
-Scope: the shell between Dagster and the job `train_reference`, and when it may run.
-Out of scope: whether there is such an adapter (given to `build`: the assets' floor knows),
-training it (`twin_assets/evaluation/other_authors`).
+Scope: the code between Dagster and the job `train_reference`, and the times when it may run.
+Out of scope: whether such an adapter exists (the asset package passes this to `build`), training
+it (`twin_assets/evaluation/other_authors`).
 
-Nobody waits for it, and everybody waits for a retraining, with which it shares a pool. So it comes
-after an author's first release, one author at a time, while no retraining is queued or runs.
+This training is not urgent, but a retraining is, and both share a pool. It therefore runs after an
+author's first release, for one author at a time, while no retraining is queued or running.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from twin_sensors.jobs import retrain_twin, train_reference
 from twin_sensors.launchable_runs import LaunchClaims, launchable
 from twin_sensors.schedules import launches_at, requested
 
-# The first hours are the readers': who has just set up a twin asks it, imports, trains again.
+# The first hours are left for use: a person who has just set up a twin asks, imports and retrains.
 AFTER_RELEASE = timedelta(hours=3)
-BETWEEN_TRIES = timedelta(days=1)  # what fails each hour would train each hour
+BETWEEN_TRIES = timedelta(days=1)  # otherwise a failing training would run every hour
 
 
 def build(wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
-    """The schedule.
+    """Return the schedule.
 
     Args:
-        wanted: whether the adapter is to be trained for an author and is not there.
+        wanted: function that returns whether an author's adapter is required and missing.
     """
 
     @dg.schedule(
@@ -51,7 +51,7 @@ def build(wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
         settings: dg.ResourceParam[Settings],
         registry: dg.ResourceParam[Registry],
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        """The adapter of the first author who wants one, when nothing waits."""
+        """Start the training for the first author who needs one, if no other training waits."""
         at = context.scheduled_execution_time
         own = DagsterRunRecords(context.instance, job=train_reference.name)
         retraining = DagsterRunRecords(context.instance, job=retrain_twin.name)
@@ -72,7 +72,7 @@ def build(wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
             if own.of_author(author.slug, since=(at - BETWEEN_TRIES).timestamp()):
                 lines.append(f"{author.slug}: tried less than {BETWEEN_TRIES} ago")
                 continue
-            with isolate_failure(author.slug, lines.append):  # a base model that is missing, say
+            with isolate_failure(author.slug, lines.append):  # such as a missing base model
                 if wanted(author, settings):
                     chosen = [launch]
                     break
@@ -85,7 +85,7 @@ def build(wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
 
 
 def _stable_since(registry: Registry, author: str) -> datetime | None:
-    """When the version that answers became stable; None: none does that was trained here."""
+    """Return when the current version became stable, or None without one that was trained here."""
     stable = registry.stable(author)
     if stable is None or stable.is_answer_model:
         return None

@@ -1,7 +1,7 @@
-"""The job `roll_back`: an earlier version answers again, by hand, with a reason.
+"""Define the job `roll_back`, with which a person restores an earlier version and gives a reason.
 
-Scope: the job and what it records. Out of scope: which versions may come back
-(`registry.rollback`); the same as the command `twin rollback`.
+Scope: the job and its records. Out of scope: which versions may be restored (`registry.rollback`);
+the command `twin rollback`, which does the same.
 """
 
 import dagster as dg
@@ -14,11 +14,11 @@ ACTOR = "job:roll_back"
 
 
 class RollbackConfig(dg.Config):
-    """What to roll back to, and why.
+    """The version to restore, and the reason.
 
     Attributes:
-        version: number of a retired version; 0: the one that was stable last.
-        reason: kept for ever in the history.
+        version: number of a retired version; 0 for the version that was last stable.
+        reason: reason, kept in the history forever.
     """
 
     version: int = 0
@@ -29,7 +29,7 @@ class RollbackConfig(dg.Config):
 def bring_back(
     context: dg.OpExecutionContext, config: RollbackConfig, registry: dg.ResourceParam[Registry]
 ) -> None:
-    """The registry's move, told to Dagster as a materialization of `released_model`."""
+    """Roll back in the registry, and record it in Dagster as a materialization."""
     if not config.reason.strip():
         raise dg.Failure("give a reason: it is the only trace of why the version was taken back")
     author = context.partition_key
@@ -53,5 +53,5 @@ def bring_back(
     executor_def=dg.in_process_executor,
 )
 def roll_back() -> None:
-    """One step."""
+    """Run one step."""
     bring_back()

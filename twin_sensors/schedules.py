@@ -1,7 +1,6 @@
-"""What happens by the clock: feedback and judgements every hour, costs are compared every day.
+"""Run feedback, judgements and version comparisons every hour, and the cross-author marts daily.
 
-Scope: times. Out of scope: what the jobs do (`jobs.py`), what an event starts
-(the sensors).
+Scope: times. Out of scope: the work of the jobs (`jobs.py`), runs started by events (the sensors).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +22,7 @@ from twin_sensors.jobs import (
 )
 from twin_sensors.launchable_runs import LaunchClaims, launchable, request_of
 
-# Longer than the distance of two ticks: an answer that the ledger read late is not passed over.
+# Longer than the interval between ticks, so that an answer read late by the ledger is not missed.
 LOOKED_BACK = timedelta(hours=3)
 
 
@@ -37,7 +36,7 @@ LOOKED_BACK = timedelta(hours=3)
 def collect_feedback_every_hour(
     context: dg.ScheduleEvaluationContext, state: dg.ResourceParam[State]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Interactions, evidence and marts of each author who has answered lately."""
+    """Start `collect_feedback` for each author who has answered recently."""
     at = context.scheduled_execution_time
     wanted = launches_at(at, _answered_lately(at, state), kind="feedback")
     otherwise = f"nobody was asked in the {LOOKED_BACK} before {at:%H:%M}"
@@ -55,9 +54,9 @@ def collect_feedback_every_hour(
 def judge_answers_every_hour(
     context: dg.ScheduleEvaluationContext, state: dg.ResourceParam[State]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Judgements of each author who has answered lately and has no such run waiting.
+    """Start `judge_answers` for each author with recent answers and no such run in progress.
 
-    Judging shares a pool with trainings: behind a long one, each hour's run would pile up.
+    Judging shares a pool with trainings: behind a long training, hourly runs would accumulate.
     """
     at = context.scheduled_execution_time
     waiting = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight()
@@ -77,10 +76,10 @@ def judge_answers_every_hour(
 def compare_versions_every_hour(
     context: dg.ScheduleEvaluationContext, registry: dg.ResourceParam[Registry]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """More pairs for each undecided trial, unless such a run waits behind a training.
+    """Start `compare_versions` for each undecided trial without such a run in progress.
 
-    The retraining that made a version makes its first pairs; without this, a trial that they left
-    undecided had no end, and later candidates waited behind it.
+    The retraining that made a version makes its first pairs. Without this schedule, a trial that
+    they left undecided would never end, and later candidates would wait behind it.
     """
     at = context.scheduled_execution_time
     trying = [
@@ -107,7 +106,7 @@ compare_authors_every_day = dg.ScheduleDefinition(
 
 
 def launches_at(at: datetime, slugs: Iterable[str], *, kind: str) -> list[RunLaunch]:
-    """A run for each author, the same one when the tick of this time is repeated."""
+    """Return a run for each author, with the same key if the tick of this time is repeated."""
     return [RunLaunch(slug, f"{kind}:{slug}:{at.isoformat()}") for slug in slugs]
 
 
@@ -118,10 +117,10 @@ def requested(
     *,
     otherwise: str,
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """The runs that Dagster can start; the others are told, and wanted again by the next tick.
+    """Yield the runs that Dagster can start; report the others, which the next tick requests again.
 
     Args:
-        otherwise: why there is none, where nobody is wanted.
+        otherwise: the reason if no run is wanted.
     """
     ready, held = launchable(context.instance, wanted, claims=claims)
     yield from map(request_of, ready)
@@ -132,7 +131,7 @@ def requested(
 
 
 def _answered_lately(at: datetime, state: State) -> Sequence[str]:
-    """Authors with an answer in the last `LOOKED_BACK`."""
+    """Return the authors with an answer in the last `LOOKED_BACK`."""
     open_tables(state)
     with state.reading() as connection:
         return authors_answering(connection, since=at - LOOKED_BACK)

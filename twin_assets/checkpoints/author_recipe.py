@@ -1,7 +1,7 @@
-"""The recipe that an author's trainings use, why it is that one, and how many ranks train by it.
+"""Choose the recipe for an author's trainings, with the reason, and the number of ranks.
 
-Scope: what an author's file leaves open. Out of scope: the rule by parameters and
-device (`model_fit.choose_recipe`), reading a recipe (`recipe.py`).
+Scope: choices that an author's file leaves open. Out of scope: the rule by parameters and device
+(`model_fit.choose_recipe`), reading a recipe (`recipe.py`).
 """
 # pyright: strict
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AuthorRecipe:
-    """A recipe and how it came to be this one, as the first line of a training's log."""
+    """A recipe and the reason for it, which is the first line of a training's log."""
 
     recipe: Recipe
     because: str
@@ -33,14 +33,14 @@ class AuthorRecipe:
 
 
 def recipe_of(author: Author, settings: Settings) -> AuthorRecipe:
-    """The recipe that the author names, else the one for base model and device.
+    """Return the recipe that the author's file names, or the one for base model and device.
 
-    Whether the processor has bf16 does not enter it: `twin up` writes that into a new author's
-    file, so that the machine that a run happens to be on does not change what is trained.
+    The CPU's bf16 support is not considered here: `twin up` writes the resulting recipe into a new
+    author's file, so that the machine of a particular run does not change what is trained.
 
     Raises:
-        TwinError: no such recipe; nothing is named, and neither the base model's name nor a
-            prepared copy tells its size.
+        TwinError: the recipe does not exist; or none is named, and the size of the base model is
+            known neither from its name nor from a prepared copy.
     """
     if author.recipe:
         return AuthorRecipe(load_recipe(author.recipe), "named in the author's file")
@@ -53,15 +53,15 @@ def recipe_of(author: Author, settings: Settings) -> AuthorRecipe:
 
 
 def cards_of(settings: Settings) -> list[Card]:
-    """The cards that a training uses here; none where it runs on other machines, which are not
-    seen from here."""
+    """Return the GPUs that a training uses here; none if it runs on other machines."""
     return usable_gpus() if settings.train_backend == "local" else []
 
 
 def ranks_of(recipe: Recipe, settings: Settings) -> int:
-    """Processes that train by it: `TWIN_TRAIN_RANKS` where it is set and on processors.
+    """Return the number of training processes.
 
-    On cards of this machine otherwise one without DeepSpeed, else as many as can share a step.
+    It is `TWIN_TRAIN_RANKS` if that is set, and on CPUs. On this machine's GPUs it is otherwise 1
+    without DeepSpeed, and with it the largest number that can share a step.
     """
     launch = load_launch(recipe.launch)
     cards = cards_of(settings)

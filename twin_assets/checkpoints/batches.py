@@ -1,4 +1,4 @@
-"""Which samples are trained on, in which order, by which rank.
+"""Plan which samples are trained on, in which order and by which rank.
 
 Scope: the plan of a whole training, made before its first step from lengths alone, so that a
 resumed training continues the same plan. Out of scope: tokens and tensors (`train.py`).
@@ -15,7 +15,7 @@ from typing import Protocol
 
 
 class Plannable(Protocol):
-    """What a plan knows of a sample or a pair; `length`: tokens that pass the model."""
+    """The fields of a sample or a pair that a plan uses; `length` is in tokens."""
 
     @property
     def sample_id(self) -> str: ...
@@ -25,20 +25,19 @@ class Plannable(Protocol):
     def length(self) -> int: ...
 
 
-NEIGHBOURS = 6  # steps whose samples are exchanged
-GENERAL = "general"  # document of a general instruction set's samples (`general_set.GENERAL`)
+NEIGHBOURS = 6  # number of consecutive steps that exchange samples
+GENERAL = "general"  # document_id of a general instruction set's samples (`general_set.GENERAL`)
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Every step of a training.
+    """All steps of a training.
 
     Attributes:
         steps: for each step the indices of its samples, longest first.
-        tokens: what passes the model over all steps, padding left out.
-        epochs: that, as a share of one pass over all samples of the posts that are asked about;
-            without the raw posts.
-        raw_steps, raw_tokens: of them on raw posts.
+        tokens: tokens processed by the model over all steps, without padding.
+        epochs: tokens as a share of one pass over the samples in the plan, without raw posts.
+        raw_steps, raw_tokens: the steps and tokens that are on raw posts.
     """
 
     steps: tuple[tuple[int, ...], ...]
@@ -59,16 +58,16 @@ def plan_training(
     """Fill the budget with whole steps.
 
     The order covers the author's documents evenly: each document gives one sample before any gives
-    its second. A general set is no such document: its samples stand evenly between the author's, so
-    that their share is the dataset's in whatever part of an epoch the budget pays for. Order and
-    therefore weights follow from the samples' ids and the seed alone.
+    its second. A general set does not count as a document: its samples are spread evenly among the
+    author's, so that any part of an epoch has the dataset's share of them. The order, and therefore
+    the weights, depend on the samples' ids and the seed alone.
 
     Args:
-        token_budget: tokens; at least one step is planned, the last one may reach past it by less
-            than half a step.
+        token_budget: tokens; at least one step is planned, and the last one may exceed the budget
+            by up to half a step.
 
     Raises:
-        ValueError: fewer samples than one step takes.
+        ValueError: there are fewer samples than one step takes.
     """
     if len(samples) < samples_per_step:
         raise ValueError(f"{len(samples)} samples do not fill one step of {samples_per_step}")
@@ -96,20 +95,21 @@ def plan_stages(
     samples_per_step: int,
     seed: int,
 ) -> BatchPlan:
-    """`plan_training` of raw posts and of samples, in one run, evenly mixed; a step has either.
+    """Plan raw posts and samples in one run, evenly mixed; each step has only one of the two kinds.
 
-    Posts are dealt: `raw_share` of them are read as they are and the others asked about, so that
-    no sentence is learnt from two sides (one that was, with a number that stands once in a post,
-    was exposed by 10.7 bits). Blocks take `raw_share` of the budget, or as much as `max_epochs` of
-    the dealt ones are; the samples have the rest. A step takes as many blocks as samples: the ranks
-    share either, and DeepSpeed counts the micro-batches of a step once for a training. Where few
-    posts fill no step of one stage or the other, all of them are asked about and none is read.
+    Posts are divided: `raw_share` of them are read in full and questions are asked about the
+    others, so that no sentence is learned in both ways (one that was, with a number that occurs
+    once in a post, was exposed by 10.7 bits). Blocks take `raw_share` of the budget, or as much as
+    `max_epochs` over the chosen ones need; the samples take the rest. A step has as many blocks as
+    samples, because the ranks share both and DeepSpeed fixes the micro-batches per step once per
+    training. If there are too few posts to fill a step of each kind, all are asked about and none
+    is read.
 
     Args:
-        blocks: of raw posts; their indices in a step come behind those of the samples.
+        blocks: blocks of raw posts; their indices in a step follow those of the samples.
 
     Raises:
-        ValueError: fewer samples than one step takes.
+        ValueError: there are fewer samples than one step takes.
     """
     terms = {"max_epochs": max_epochs, "samples_per_step": samples_per_step, "seed": seed}
     to_read = _read_as_they_are(samples, blocks, raw_share=raw_share, seed=seed)
@@ -140,8 +140,10 @@ def plan_stages(
 def _read_as_they_are(
     samples: Sequence[Plannable], blocks: Sequence[Plannable], *, raw_share: float, seed: int
 ) -> frozenset[str]:
-    """The documents that the raw stage has, by lot among those that have a block; one at least,
-    and not all that there are."""
+    """Return the randomly chosen documents of the raw stage, among those that have a block.
+
+    The result has at least one document, and not all documents if there are several.
+    """
     readable = {block.document_id for block in blocks}
     documents = readable.union(sample.document_id for sample in samples) - {GENERAL}
     lots = sorted(readable, key=lambda name: _lot(seed, 0, f"raw/{name}"))
@@ -151,13 +153,14 @@ def _read_as_they_are(
 def micro_batches(
     step: Sequence[int], *, rank: int, ranks: int, micro_batch_size: int
 ) -> tuple[tuple[int, ...], ...]:
-    """The batches of one rank in one step.
+    """Return the batches of one rank in one step.
 
-    Neighbours in length are dealt to different ranks at the same time, because ranks wait for each
-    other after every micro-batch.
+    Samples of similar length are dealt to different ranks at the same time, because ranks wait for
+    each other after every micro-batch.
 
     Args:
-        step: sample indices, longest first; a multiple of ranks × micro_batch_size.
+        step: sample indices, longest first; their number is a multiple of
+            ranks × micro_batch_size.
     """
     at_once = ranks * micro_batch_size
     return tuple(
@@ -169,10 +172,10 @@ def micro_batches(
 def _levelled(
     steps: Sequence[tuple[int, ...]], samples: Sequence[Plannable], *, seed: int
 ) -> Iterator[tuple[int, ...]]:
-    """The same samples in steps of like lengths, longest first in each.
+    """Yield the same samples in steps of similar lengths, longest first in each.
 
-    Ranks wait for the longer of two samples after every micro-batch: with steps as they are drawn
-    they were idle for a third of the time. Only neighbours are exchanged, so that documents stay
+    After every micro-batch, ranks wait for the longest sample: with the steps as drawn, they were
+    idle for a third of the time. Only neighbouring steps exchange samples, so that documents stay
     evenly spread over a training.
     """
     for start in range(0, len(steps), NEIGHBOURS):
@@ -187,7 +190,7 @@ def _levelled(
 
 
 def padded(length: int, bucket: int) -> int:
-    """The next multiple of `bucket`: few lengths, so that kernels are prepared once for each."""
+    """Round up to a multiple of `bucket`: kernels are prepared once for each distinct length."""
     return -(-length // bucket) * bucket
 
 
@@ -208,7 +211,7 @@ def _order(samples: Sequence[Plannable], *, max_epochs: int, seed: int) -> Itera
 
 
 def _spread(own: Sequence[int], general: Sequence[int]) -> Iterator[int]:
-    """Both in their order, each evenly over the whole."""
+    """Merge both sequences, each in its own order and evenly over the whole."""
     places = [
         ((place + 0.5) / len(side), turn, index)
         for turn, side in enumerate((own, general))
@@ -222,7 +225,7 @@ def _lot(seed: int, epoch: int, sample_id: str) -> bytes:
 
 
 def _groups(order: Iterator[int], size: int) -> Iterator[list[int]]:
-    """Whole groups; a rest that does not fill one is left out."""
+    """Yield full groups; an incomplete last one is left out."""
     group: list[int] = []
     for index in order:
         group.append(index)

@@ -1,19 +1,19 @@
-"""The job that a training is handed: one JSON file, and the folder it works in.
+"""Define the job that a training receives: one JSON file and its working folder.
 
-Scope: what `train.py` reads and where it writes. Out of scope: how its processes are
-started (`training_launcher/`), what is done with its output (`fine_tuning.py`).
+Scope: the files that `train.py` reads and writes. Out of scope: starting its processes
+(`training_launcher/`), using its output (`fine_tuning.py`).
 
-    <folder>/job.json             this
+    <folder>/job.json             the job itself
     <folder>/samples.json         sample_id, document_id, messages; dpo: rejected, rejected_ended
-    <folder>/posts.json           sample_id, document_id, text; only where raw posts come first
+    <folder>/posts.json           sample_id, document_id, text; only with raw posts
     <folder>/reference.json       dpo: log-probabilities of each pair's answers before step 1
-    <folder>/weight_hashes.json   of the base; only where its weights are shared out (ZeRO-3)
-    <folder>/state/step-000010/   the last complete checkpoint; a killed training goes on from it
-    <folder>/failure.json         why it stopped for good: nothing that a retry would mend
-    <folder>/output/              adapter/ and result.json; there only when the training is complete
+    <folder>/weight_hashes.json   hashes of the base; only if its weights are sharded (ZeRO-3)
+    <folder>/state/step-000010/   the last complete checkpoint, from which a killed training resumes
+    <folder>/failure.json         the reason for a final stop that no retry would fix
+    <folder>/output/              adapter/ and result.json; exists only after a complete training
 
-The rows are JSON, which a rank reads with what Python brings: no library of tables is needed where
-a job's folder is trained.
+Rows are stored as JSON, which a rank reads with the standard library alone, so the training
+environment needs no table library.
 """
 # pyright: strict
 
@@ -39,15 +39,17 @@ class Job:
     """One training.
 
     Attributes:
-        folder: as the module's docstring shows; absolute.
-        base_name: how the adapter names its base model.
+        folder: absolute path of the folder described in the module docstring.
+        base_name: the name of the base model in the adapter's configuration.
         base_folder: transformers folder of the base model.
-        ranks: processes; the training refuses to run with another number.
+        ranks: number of processes; the training refuses to run with any other number.
         recipe: effective hyper-parameters.
         stage: `sft` on samples, `dpo` on pairs.
-        start: PEFT folder of the adapter to go on from; None: a fresh one. It is dpo's reference.
-        launch: how its processes are started; None: as the recipe names it.
-        because: which recipe and why, the first line of the log; empty: nobody chose one.
+        start: PEFT folder of the adapter to continue from and dpo's reference, or None for a fresh
+            adapter.
+        launch: launch configuration, or None to use the one that the recipe names.
+        because: the recipe and the reason for it, the first line of the log; empty if the job
+            gives none.
     """
 
     folder: Path
@@ -117,10 +119,10 @@ def write_job(job: Job) -> Path:
 
 
 def read_job(path: Path) -> Job:
-    """Read a `job.json`; the folder is the one it lies in.
+    """Read a `job.json`; its parent becomes the job's folder.
 
     Raises:
-        TwinError: a newer schema than this code knows.
+        TwinError: the schema differs from this code's schema.
     """
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if document["schema"] != SCHEMA:
@@ -138,22 +140,22 @@ def read_job(path: Path) -> Job:
         stage=document["stage"],
         start=Path(document["start"]) if document["start"] else None,
         launch=Launch.model_validate(document["launch"]),
-        because=document.get("because", ""),  # a job that an older release had begun
+        because=document.get("because", ""),  # missing in a job started by an older release
     )
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write `Job.samples` or `Job.posts`: a list of rows, complete whenever the file exists."""
+    """Write `Job.samples` or `Job.posts`: a list of rows; the file is complete once it exists."""
     write_json(path, list(rows), indent=None)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """What `write_rows` wrote, in its order."""
+    """Return the rows that `write_rows` wrote, in the same order."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def rows_hash(rows: Iterable[Mapping[str, Any]]) -> str:
-    """SHA-256 of the rows that a job trains on, whatever their order and the file's own bytes."""
+    """Return the SHA-256 of a job's training rows, independent of order and file encoding."""
     digest = hashlib.sha256()
     for row in sorted(rows, key=lambda row: row["sample_id"]):
         digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
@@ -162,26 +164,25 @@ def rows_hash(rows: Iterable[Mapping[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a complete training says about itself (`output/result.json`).
+    """The outcome of a complete training (`output/result.json`).
 
     Attributes:
         steps: optimizer steps.
-        tokens: tokens that passed the model, padding left out.
-        epochs: that as a share of one pass over all samples.
+        tokens: tokens processed by the model, without padding.
+        epochs: tokens as a share of one pass over all samples.
         samples: samples (or pairs) that could be trained on.
-        left_out: how many could not, by reason.
-        tokens_per_second: over the steps, start and checkpoints left out.
+        left_out: number of samples that could not be used, by reason.
+        tokens_per_second: throughput of the steps, without start-up and checkpoints.
         seconds: wall time of the steps, summed over all attempts.
         rss_mb: resident memory of all ranks at the end, in MB.
         precision: `bf16` or `fp32`.
-        resumed_at: the steps at which a killed training went on.
+        resumed_at: the steps at which a killed training resumed.
         history: for each step `step, loss, lr, tokens_per_s, grad_norm`; loss is the mean negative
-            log-likelihood of an answer token. dpo: the
-            mean loss of a pair, with `margin`, `accuracy` and `reward_chosen`
-            (`losses.Preference`).
-        effective: what really ran, read from model, optimizer and ranks (`resolved_config.py`).
-        gpu_peak_mb: most memory of a rank's tensors on its GPU, in MB; None without GPUs.
-        raw: blocks, block_tokens, steps, tokens and left_out of raw posts; empty: none came first.
+            log-likelihood per answer token. For dpo it is the mean loss per pair, with `margin`,
+            `accuracy` and `reward_chosen` (`losses.Preference`).
+        effective: the actual settings, read from model, optimizer and ranks (`resolved_config.py`).
+        gpu_peak_mb: peak tensor memory of any rank on its GPU, in MB; None without GPUs.
+        raw: blocks, block_tokens, steps, tokens and left_out of raw posts; empty without raw posts.
     """
 
     steps: int
@@ -211,5 +212,5 @@ def read_result(path: Path) -> TrainingResult:
 def write_json(
     path: Path, document: dict[str, Any] | list[Mapping[str, Any]], *, indent: int | None = 2
 ) -> None:
-    """Write a file that is complete whenever it exists; two ranks may write it at once."""
+    """Write a file that is complete once it exists; two ranks may write it at the same time."""
     replace_file(path, json.dumps(document, indent=indent, sort_keys=True) + "\n")

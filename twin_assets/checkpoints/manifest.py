@@ -1,12 +1,12 @@
-"""What a checkpoint says about itself, its hash, and the pointers to it.
+"""Describe a checkpoint by its manifest, its hash and the pointers to it.
 
-Scope: the manifest's schema, the checkpoint hash, publishing a folder under it.
+Scope: the manifest's schema, the checkpoint hash, publishing a folder under that hash.
 Out of scope: training (`train.py`), the model registry (`registry/`), verdicts.
 
     <checkpoints_dir>/<author>/<checkpoint>/manifest.json
                                             adapter/adapter_model.safetensors, adapter_config.json
                                             adapter.gguf
-                                            model/, model.gguf in their place: every weight trained
+                                            model/, model.gguf instead, if all weights were trained
     <checkpoints_dir>/<author>/fine_tuned.json, candidate.json    {checkpoint, folder, …}
 """
 # pyright: strict
@@ -27,7 +27,7 @@ SCHEMA = 1
 FILE = "manifest.json"
 ADAPTER = "adapter"
 ADAPTER_GGUF = "adapter.gguf"
-MODEL = "model"  # in place of the adapter, where every weight was trained
+MODEL = "model"  # replaces the adapter if all weights were trained
 MODEL_GGUF = "model.gguf"
 
 
@@ -37,28 +37,29 @@ class Manifest:
 
     Attributes:
         checkpoint: hash over adapter weights, adapter shape, base revision and template.
-        training: hash of all that decided these weights; the same hash is not trained again.
+        training: hash of all inputs that determine the weights; the same hash is not trained again.
         stage: `sft`, or `dpo` on top of it.
         base: name, revision, folder, gguf of the base model.
-        template: hash of the prompt template of the samples.
-        dataset: asset, data_version, lance_version, tag, samples, left_out (by reason), spoil,
-            rows_sha256 (of what was trained on, `job.rows_hash`); of the supervised stage. raw,
-            where raw posts came first: asset, data_version, lance_version, tag, share, posts,
-            rows_sha256, and of `TrainingResult.raw`. conversations, where samples were joined:
-            `TrainingResult.conversations`; they hold the same samples and follow from the rows.
+        template: hash of the samples' prompt template.
+        dataset: of the supervised stage: asset, data_version, lance_version, tag, samples, left_out
+            (by reason), spoil, rows_sha256 (of the rows trained on, `job.rows_hash`). With raw
+            posts, raw: asset, data_version, lance_version, tag, share, posts, rows_sha256, and the
+            fields of `TrainingResult.raw`. In older manifests with joined samples, conversations,
+            which hold the same samples and follow from the rows.
         recipe: effective hyper-parameters.
         launch: ranks, precision, launch configuration.
-        code: hash of the training code; `versions`: of the libraries under it.
-        tokens, epochs, steps: what was trained; epochs is the share of one pass over all samples
-            (or pairs).
+        code: hash of the training code.
+        versions: versions of the libraries that the training code uses.
+        tokens, epochs, steps: the amount of training; epochs is the share of one pass over all
+            samples (or pairs).
         metrics: first_loss, last_loss, tokens_per_second, seconds, rss_mb, resumed_at;
             on GPUs gpu_peak_mb.
         history: step, loss, lr, tokens_per_s, grad_norm; dpo also margin, accuracy, reward_chosen.
         created_at: ISO 8601, UTC.
         preferences: empty for `sft`; asset, data_version, lance_version, tag, pairs, left_out (by
-            reason), rows_sha256, answers_of (checkpoint whose answers were rejected; empty: none)
-            and parent (the supervised checkpoint).
-        effective: hyper-parameters as they really ran (`resolved_config.py`); empty in older
+            reason), rows_sha256, answers_of (checkpoint whose answers were rejected; empty if
+            none) and parent (the supervised checkpoint).
+        effective: hyper-parameters as they actually ran (`resolved_config.py`); empty in older
             manifests.
     """
 
@@ -84,14 +85,14 @@ class Manifest:
 
 
 def checkpoint_hash(weights: Path, *, base_revision: str, template: str) -> str:
-    """Identity of a model's answers: its weights, the base they sit on, the prompt they expect.
+    """Return the identity of a model's answers: its weights, their base and the expected prompt.
 
     Args:
         weights: folder with `adapter_model.safetensors` and `adapter_config.json`, or with the
             `model.safetensors` of a fully trained model.
 
     Returns:
-        SHA-256, hex. Machine, time and folder do not enter it.
+        SHA-256, hex, independent of machine, time and folder.
     """
     whole = weights / "model.safetensors"
     if whole.is_file():
@@ -120,7 +121,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a checkpoint folder.
 
     Raises:
-        TwinError: there is none, or its schema is newer than this code.
+        TwinError: the manifest is missing, or its schema is newer than this code.
     """
     path = folder / FILE
     tried = f"read the checkpoint in {folder}"
@@ -143,7 +144,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def find_trained(checkpoints: Path, training: str) -> Path | None:
-    """The checkpoint folder of one author that these very inputs gave, if it is there."""
+    """Return the author's checkpoint folder trained from exactly these inputs, or None."""
     for path in sorted(checkpoints.glob(f"*/{FILE}")):
         if read_manifest(path.parent).training == training:
             return path.parent
@@ -153,8 +154,8 @@ def find_trained(checkpoints: Path, training: str) -> Path | None:
 def publish(made: Path, checkpoints: Path, manifest: Manifest) -> Path:
     """Write the manifest into `made` and rename that folder to its hash.
 
-    The same weights trained again keep the first folder: versions and verdicts point to it. Its
-    manifest then names the newer training.
+    If a new training gives the same weights, the first folder stays, because versions and verdicts
+    point to it. Its manifest then names the newer training.
 
     Returns:
         The published folder.
@@ -171,7 +172,7 @@ def publish(made: Path, checkpoints: Path, manifest: Manifest) -> Path:
 
 
 def write_pointer(checkpoints: Path, name: str, values: dict[str, Any]) -> Path:
-    """Write `<checkpoints>/<name>.json`: checkpoint, folder, and what the pointer's asset adds."""
+    """Write `<checkpoints>/<name>.json`: checkpoint, folder, and the asset's own fields."""
     path = checkpoints / f"{name}.json"
     write_json(path, values)
     return path
@@ -181,7 +182,7 @@ def read_pointer(checkpoints: Path, name: str) -> dict[str, Any]:
     """Read `<checkpoints>/<name>.json`.
 
     Raises:
-        TwinError: nothing was trained for this author yet.
+        TwinError: nothing has been trained for this author yet.
     """
     path = checkpoints / f"{name}.json"
     try:

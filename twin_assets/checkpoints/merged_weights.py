@@ -1,9 +1,8 @@
-"""An adapter added to its base: one transformers folder.
+"""Merge an adapter into its base and write one transformers folder.
 
-Scope: merging. Out of scope: what is done with the folder (`published_weights.py`,
-`serving/export`).
-The adapter is added in float32 and rounded once: added in bfloat16, served log-probabilities are
-five times further off.
+Scope: merging. Out of scope: using the folder (`published_weights.py`, `serving/export`).
+The adapter is added in float32 and rounded once: if it is added in bfloat16, the error of served
+log-probabilities is five times larger.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ def write_merged(
     """Write a transformers folder: weights in `dtype`, tokenizer and chat template of the base.
 
     Args:
-        whole: transformers folder that the adapter sits on.
-        adapter: PEFT folder; None: `whole` is written in `dtype`.
+        whole: transformers folder of the model under the adapter.
+        adapter: PEFT folder, or None to write `whole` in `dtype`.
         into: an existing folder.
 
     Raises:

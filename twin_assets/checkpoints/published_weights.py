@@ -1,8 +1,7 @@
-"""The weights in a checkpoint's folder: an adapter beside its base, or a whole model.
+"""Store and find the weights in a checkpoint's folder: an adapter or a whole model.
 
-Scope: which of the two a folder holds, putting them there, and the files by which they are
-served. Out of scope: the manifest and the folder's name (`manifest.py`), formats for others
-(`exporting.py`).
+Scope: which of the two a folder holds, copying them there, and the files for serving them. Out of
+scope: the manifest and the folder's name (`manifest.py`), other export formats (`exporting.py`).
 """
 # pyright: strict
 
@@ -23,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Where the weights of a checkpoint lie.
+    """The locations of a checkpoint's weights.
 
     Attributes:
-        model: transformers folder that is loaded: the base, or the fully trained model.
-        adapter: PEFT folder on top of it; None: there is none.
-        model_gguf: what llama.cpp loads: the base, or a file of this checkpoint's own; empty where
-            another server serves.
-        adapter_gguf: the adapter as llama.cpp loads it; None: there is none, or `model_gguf` holds
-            it already.
+        model: transformers folder to load: the base, or the fully trained model.
+        adapter: PEFT folder to load on top of it, or None without an adapter.
+        model_gguf: the file for llama.cpp: the base, or the checkpoint's own file; empty if
+            another server is used.
+        adapter_gguf: the adapter's file for llama.cpp, or None if there is none or `model_gguf`
+            already includes it.
     """
 
     model: Path
@@ -41,15 +40,15 @@ class PublishedWeights:
 
 
 def weights_of(checkpoint: Path, *, base: str | Path, base_gguf: str | None) -> PublishedWeights:
-    """The weights in a published checkpoint's folder.
+    """Return the weights in a published checkpoint's folder.
 
     Args:
-        base, base_gguf: of the base model, as the manifest names them.
+        base, base_gguf: paths of the base model from the manifest.
     """
     whole, alone = checkpoint / MODEL, checkpoint / MODEL_GGUF
     if whole.is_dir():
         return PublishedWeights(whole, None, str(alone) if alone.is_file() else "", None)
-    if alone.is_file():  # the adapter merged: llama.cpp takes none beside this base
+    if alone.is_file():  # a merged adapter: llama.cpp supports no separate one for this base
         return PublishedWeights(Path(base), checkpoint / ADAPTER, str(alone), None)
     file = checkpoint / ADAPTER_GGUF
     adapter_gguf = str(file) if file.is_file() else None
@@ -57,11 +56,11 @@ def weights_of(checkpoint: Path, *, base: str | Path, base_gguf: str | None) -> 
 
 
 def put_weights(output: Path, made: Path, base: BaseModel) -> Path:
-    """Copy what a training made, and write what llama.cpp loads; returns the copied folder.
+    """Copy a training's output, write the files for llama.cpp and return the copied folder.
 
     Args:
-        output: of a complete job.
-        base: without a GGUF file another server serves, and none is written.
+        output: output folder of a complete job.
+        base: the base model; without its GGUF file another server is used and none is written.
     """
     whole = (output / MODEL).is_dir()
     copied = made / (MODEL if whole else ADAPTER)
@@ -81,14 +80,14 @@ def _write_model(model: Path, out: Path, base: BaseModel) -> None:
 
 
 def _write_adapter(adapter: Path, made: Path, base: BaseModel) -> None:
-    """A GGUF adapter where llama.cpp takes one beside this base, else the two as one model."""
+    """Write a GGUF adapter if llama.cpp supports it for this base, else a merged model."""
     from twin_resources.storage.weights.kept_converter import NotExpressible, write_adapter
 
     if base.adapters == "beside":
         try:
             write_adapter(adapter, base.folder, made / ADAPTER_GGUF, wheels=base.wheels)
         except NotExpressible:
-            pass  # of this adapter's layers: merged, it is served all the same
+            pass  # llama.cpp lacks this adapter's layers, so the merged model is served
         else:
             return
     with tempfile.TemporaryDirectory(dir=made.parent, prefix="merged-") as folder:

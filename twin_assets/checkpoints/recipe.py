@@ -1,7 +1,7 @@
-"""Recipes (hyper-parameters) and launch configurations (ZeRO stage, precision), read from YAML.
+"""Read recipes (hyper-parameters) and launch configurations (ZeRO stage, precision) from YAML.
 
-Scope: the two schemas, their validation, and the learning rate that follows from a recipe.
-Out of scope: the loop (`train.py`), starting processes (`training_launcher/`), values
+Scope: the two schemas, their validation, and the learning rate that a recipe defines.
+Out of scope: the training loop (`train.py`), starting processes (`training_launcher/`), values
 (the YAML files in `recipes/` and `launch/`).
 """
 # pyright: strict
@@ -32,37 +32,37 @@ from twin_resources.models.model_fit import RECIPE_OF_SMALL
 
 _HERE = Path(__file__).parent
 DEFAULT_RECIPE = RECIPE_OF_SMALL
-LATER = (  # added after first manifests
+LATER = (  # added after the first manifests were written
     *("attention", "gradient_checkpointing", "packing", "fewest_steps"),
     *("raw_share", "loss_chunk", "without_passages"),
 )
-REMOVED: dict[str, tuple[Any, ...]] = {  # what manifests of before may say, and mean the same
+REMOVED: dict[str, tuple[Any, ...]] = {  # accepted in older manifests: these values had no effect
     "liger": ("auto", False),
     "prompt_weight": (0.0,),
     "raw_order": ("first", "mixed"),
     "questions_a_conversation": (1,),
     "row_tokens": (None,),
 }
-SAMPLES_ALONE: dict[str, Any] = {  # each sample by itself as the dataset has it, and nothing else
+SAMPLES_ALONE: dict[str, Any] = {  # train on each sample exactly as the dataset stores it
     "raw_share": 0.0,
     "without_passages": 0.0,
 }
 
 
 class _Strict(BaseModel):
-    """Values that are checked when read and never change; an unknown name is an error."""
+    """Base of models that are validated on reading, immutable and closed to unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LoraShape(_Strict):
-    """Low-rank adapters: rank, scale alpha / rank, dropout, and the linear layers that get one.
+    """Low-rank adapters: rank, scale alpha / rank, dropout, and the adapted linear layers.
 
     Attributes:
-        target_modules: names of layers; `all-linear`: every linear layer but the output head;
-            `peft`: those of PEFT's own table for the architecture, every one where it has none.
-            Llama's seven names mean every linear layer, whatever a family calls its own (Phi's
-            qkv_proj).
+        target_modules: layer names; or `all-linear` for every linear layer except the output head;
+            or `peft` for the layers in PEFT's table for the architecture, or all linear layers if
+            the table lacks it. Llama's seven names mean every linear layer, whatever a model
+            family calls its own (such as Phi's qkv_proj).
     """
 
     rank: PositiveInt
@@ -72,17 +72,17 @@ class LoraShape(_Strict):
 
 
 class PreferenceRecipe(_Strict):
-    """What preference tuning does otherwise than the supervised one before it.
+    """Settings in which preference tuning differs from the supervised tuning before it.
 
     Attributes:
-        beta: of the loss (`losses.Preference`).
-        learning_rate: the highest.
-        token_budget: tokens that pass the model in both answers of a pair; the reference, one
-            forward pass of each pair, is not counted.
-        fewest_pairs: with fewer there is no preference tuning.
-        answers: how many answers of the stable version are asked for, to be set against the
-            author's own; 0: none.
-        answer_tokens: longest such answer.
+        beta: beta of the loss (`losses.Preference`).
+        learning_rate: peak learning rate.
+        token_budget: tokens processed by the model in both answers of each pair; the reference's
+            single forward pass of each pair is not counted.
+        fewest_pairs: the minimum number of pairs; with fewer, preference tuning is skipped.
+        answers: number of answers to request from the stable version as rejected alternatives to
+            the author's own; 0 requests none.
+        answer_tokens: maximum length of such an answer.
     """
 
     beta: PositiveFloat
@@ -94,33 +94,33 @@ class PreferenceRecipe(_Strict):
 
 
 class Recipe(_Strict):
-    """Hyper-parameters of one supervised fine-tuning, and of the preference tuning after it.
+    """Hyper-parameters of one supervised fine-tuning and the preference tuning after it.
 
     Attributes:
         launch: name of a launch configuration, or a path to one.
-        token_budget: tokens that pass the model, prompts included, padding not.
-        max_epochs: upper bound, whatever the budget.
-        samples_per_step: samples between two optimizer steps, over all ranks.
-        micro_batch_size: sequences that one rank takes at once.
-        max_length: longest sample in tokens; longer ones are left out and counted.
-        bucket: lengths are padded to a multiple of it.
+        token_budget: tokens processed by the model, including prompts but not padding.
+        max_epochs: upper bound on epochs, regardless of the budget.
+        samples_per_step: samples per optimizer step, over all ranks.
+        micro_batch_size: sequences that one rank processes at once.
+        max_length: maximum sample length in tokens; longer samples are left out and counted.
+        bucket: lengths are padded to a multiple of this.
         warmup_share: share of the steps with a linearly rising learning rate.
-        final_learning_rate_share: what the cosine ends at, as a share of `learning_rate`.
-        checkpoint_every_steps: distance of the checkpoints that a killed training resumes from.
-        lora: None: every weight of the model is trained.
-        preference: None: no preference tuning.
-        attention: `auto`: flash attention where it is installed, beside a GPU; else SDPA.
-        gradient_checkpointing: activations are computed again in the backward pass, not kept.
-        packing: the samples of a micro-batch stand behind each other in one row, each with
-            positions and attention of its own, instead of below each other with padding.
-        fewest_steps: a small corpus takes fewer samples a step to have as many
-            (`samples_of_a_step`); 0: it does not.
-        raw_share: of the token budget that the author's training posts take beside the samples, as
-            they are, with the loss on every token (`tokenize_posts`); 0: none.
-        without_passages: share of the samples, by lot, that show the question alone, whatever their
-            prompt shows in the dataset: more answers for as many tokens (`samples.py`).
-        loss_chunk: tokens whose logits are there at once (`chunked_cross_entropy.py`); 0: those of
-            the whole micro-batch.
+        final_learning_rate_share: final value of the cosine, as a share of `learning_rate`.
+        checkpoint_every_steps: interval between checkpoints for resuming a killed training.
+        lora: adapter shape, or None to train all of the model's weights.
+        preference: preference tuning settings, or None to skip it.
+        attention: `auto` uses flash attention if it is installed and there is a GPU, else SDPA.
+        gradient_checkpointing: recompute activations in the backward pass instead of keeping them.
+        packing: concatenate the samples of a micro-batch into one row, each with its own positions
+            and attention, instead of stacking them with padding.
+        fewest_steps: minimum number of steps; a small corpus uses fewer samples per step to reach
+            it (`samples_of_a_step`). 0 disables this.
+        raw_share: share of the token budget spent on the author's unmodified training posts, with
+            the loss on every token (`tokenize_posts`); 0 uses none.
+        without_passages: share of the samples, chosen at random, reduced to the question alone,
+            whatever passages their prompt has: more answers for the same tokens (`samples.py`).
+        loss_chunk: number of tokens whose logits exist at the same time
+            (`chunked_cross_entropy.py`); 0 means the whole micro-batch.
     """
 
     name: str
@@ -150,7 +150,7 @@ class Recipe(_Strict):
 
     @property
     def preferences(self) -> PreferenceRecipe:
-        """The section `preference`.
+        """The `preference` section.
 
         Raises:
             TwinError: the recipe has none.
@@ -165,10 +165,10 @@ class Recipe(_Strict):
 
     @classmethod
     def of_manifest(cls, values: Mapping[str, Any]) -> Recipe:
-        """The recipe of a manifest, which may name hyper-parameters that there are no more.
+        """Return a manifest's recipe, which may name hyper-parameters that no longer exist.
 
         Raises:
-            TwinError: one of these had an effect.
+            TwinError: a removed hyper-parameter had an effect.
         """
         values = _without_removed(values)
         try:
@@ -181,22 +181,22 @@ class Recipe(_Strict):
             ) from error
 
     def supervised(self) -> Recipe:
-        """The recipe as the supervised stage knows it."""
+        """Return the recipe without the preference section."""
         return self.model_copy(update={"preference": None})
 
     def on_preferences(self) -> Recipe:
-        """The effective recipe of the preference stage."""
+        """Return the effective recipe of the preference stage."""
         changed = self.preferences
         values = {"learning_rate": changed.learning_rate, "token_budget": changed.token_budget}
         return self.model_copy(update=SAMPLES_ALONE | values)
 
     def samples_of_a_step(self, samples: int, *, ranks: int) -> int:
-        """The samples of a step for a corpus of so many.
+        """Return the number of samples per step for a corpus of `samples` samples.
 
-        As many as the recipe says where all epochs then have `fewest_steps`; else the largest
-        number that the ranks can share and that leaves so many, and at least one micro-batch a
-        rank. No epoch is added: 100 steps of 2 samples take 100 samples in 2 epochs. What the token
-        budget ends earlier is as the recipe says.
+        Use the recipe's number if all epochs together then have at least `fewest_steps`. Otherwise
+        use the largest number that the ranks can share and that leaves so many steps, but at least
+        one micro-batch per rank. No epoch is added: 100 steps of 2 samples take 100 samples in
+        2 epochs. The token budget may still end the training earlier.
         """
         if not self.fewest_steps:
             return self.samples_per_step
@@ -205,10 +205,10 @@ class Recipe(_Strict):
         return min(self.samples_per_step, max(at_once, shared))
 
     def accumulation(self, ranks: int) -> int:
-        """Micro-batches that one rank adds up before an optimizer step.
+        """Return the number of micro-batches that one rank accumulates per optimizer step.
 
         Raises:
-            TwinError: the samples of a step cannot be dealt evenly.
+            TwinError: the samples of a step cannot be divided evenly.
         """
         at_once = ranks * self.micro_batch_size
         if self.samples_per_step % at_once:
@@ -221,13 +221,13 @@ class Recipe(_Strict):
 
 
 class Launch(_Strict):
-    """How the processes of a training are started.
+    """Settings for starting the processes of a training.
 
     Attributes:
-        threads_per_rank: `auto`: cores / ranks.
-        mixed_precision: `auto`: bf16 where the hardware is faster in it, else fp32.
-        environment: set for every rank.
-        deepspeed: DeepSpeed's own configuration; empty: accelerate alone.
+        threads_per_rank: a number, or `auto` for cores / ranks.
+        mixed_precision: `auto` uses bf16 if the hardware is faster with it, else fp32.
+        environment: variables set for every rank.
+        deepspeed: DeepSpeed's own configuration; empty to use accelerate alone.
     """
 
     name: str
@@ -244,9 +244,9 @@ class Launch(_Strict):
 
 
 def hash_of(recipe: Mapping[str, Any]) -> str:
-    """SHA-256 over every hyper-parameter of a recipe (`model_dump`), or of a manifest's copy.
+    """Return the SHA-256 of all hyper-parameters of a recipe (`model_dump`) or a manifest's copy.
 
-    A hyper-parameter that older manifests lack does not enter it while it has its default value.
+    Hyper-parameters that older manifests lack are left out while they have their default value.
     """
     values: dict[str, Any] = {"preference": None} | _without_removed(recipe)
     for name in LATER:
@@ -256,7 +256,7 @@ def hash_of(recipe: Mapping[str, Any]) -> str:
 
 
 def _without_removed(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest's recipe without what had no effect and there is no more."""
+    """Return a manifest's recipe without the removed hyper-parameters that had no effect."""
     values = {k: v for k, v in recipe.items() if k not in REMOVED or v not in REMOVED[k]}
     preference = values.get("preference")
     if preference and preference.get("rpo_alpha") == 0.0:
@@ -267,10 +267,10 @@ def _without_removed(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def load_recipe(name_or_path: str) -> Recipe:
     """Read a recipe by name (`recipes/<name>.yaml`) or path.
 
-    One that says `extends: <name or path>` changes only what it names, a section as a whole.
+    A recipe with `extends: <name or path>` overrides only what it names, each section as a whole.
 
     Raises:
-        TwinError: no such recipe, or a value that is missing, unknown or of the wrong kind.
+        TwinError: the recipe does not exist, or a value is missing, unknown or of the wrong type.
     """
     return _read(Recipe, name_or_path, folder="recipes")
 
@@ -279,13 +279,13 @@ def load_launch(name_or_path: str) -> Launch:
     """Read a launch configuration by name (`launch/<name>.yaml`) or path.
 
     Raises:
-        TwinError: as `load_recipe`.
+        TwinError: as for `load_recipe`.
     """
     return _read(Launch, name_or_path, folder="launch")
 
 
 def learning_rate(recipe: Recipe, step: int, *, steps: int) -> float:
-    """Learning rate of step 0 … steps−1: linear warm-up, then a cosine to the final share."""
+    """Return the learning rate of a step from 0 to steps−1: linear warm-up, then cosine decay."""
     warmup = max(1, round(recipe.warmup_share * steps))
     if step < warmup:
         return recipe.learning_rate * (step + 1) / warmup

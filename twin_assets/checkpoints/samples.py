@@ -1,10 +1,11 @@
-"""Samples as token sequences with the span of the answer.
+"""Convert samples to token sequences with the span of the answer.
 
-Scope: rendering a sample's messages with the model's chat template and finding the tokens
-that the loss is taken over. Out of scope: the prompt's wording (`prompt/templates.py`
-rendered it into the messages), the order of samples (`batches.py`).
-Method: loss on the answer alone; the mask follows from character offsets in the rendered text, not
-from tokenizing the parts apart, so that what is masked is what the server will see as prompt.
+Scope: rendering a sample's messages with the model's chat template and finding the tokens that
+the loss covers. Out of scope: the prompt's wording (`prompt/templates.py` rendered it into the
+messages), the order of samples (`batches.py`).
+Method: the loss covers the answer alone. The mask follows from character offsets in the rendered
+text, not from tokenizing the parts separately, so the masked part is the prompt as the server
+will see it.
 """
 # pyright: strict
 
@@ -21,7 +22,7 @@ from twin_resources.prompt.templates import question_alone
 
 
 class ChatTokenizer(Protocol):
-    """What is used of a transformers tokenizer."""
+    """The parts of a transformers tokenizer that this module uses."""
 
     def apply_chat_template(
         self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
@@ -37,8 +38,8 @@ class TokenizedSample:
     """One sample.
 
     Attributes:
-        tokens: prompt and answer with its end-of-turn token.
-        answer_start, answer_end: the loss is taken over `tokens[answer_start:answer_end]`.
+        tokens: prompt and answer, including the end-of-turn token.
+        answer_start, answer_end: the loss covers `tokens[answer_start:answer_end]`.
     """
 
     sample_id: str
@@ -56,13 +57,13 @@ class TokenizedSample:
         return self.answer_end - self.answer_start
 
 
-RAW_BLOCK = 512  # tokens of a raw post that pass the model at once
+RAW_BLOCK = 512  # maximum tokens of a raw post per block
 MIN_RAW_BLOCK = 16
 
 
 @dataclass(frozen=True)
 class TokenizedPair:
-    """Two answers to one prompt; the two have the same tokens before `answer_start`."""
+    """Two answers to one prompt, with the same tokens before `answer_start`."""
 
     chosen: TokenizedSample
     rejected: TokenizedSample
@@ -83,14 +84,14 @@ class TokenizedPair:
 def tokenize_samples(
     rows: Iterable[Mapping[str, Any]], tokenizer: ChatTokenizer, *, max_length: int
 ) -> tuple[list[TokenizedSample], Counter[str]]:
-    """Tokenize samples; what cannot be trained on is counted by reason.
+    """Tokenize samples; unusable ones are counted by reason.
 
     Args:
-        rows: with `sample_id`, `document_id` and `messages` (the last one is the answer).
+        rows: rows with `sample_id`, `document_id` and `messages` (the last one is the answer).
 
     Returns:
         The samples in the order of `rows`, and how many were left out: `too_long`,
-        `answer_merges_with_prompt` (a token reaches over the border), `empty_answer`.
+        `answer_merges_with_prompt` (a token spans the border), `empty_answer`.
     """
     samples: list[TokenizedSample] = []
     left_out: Counter[str] = Counter()
@@ -107,15 +108,15 @@ def tokenize_samples(
 def tokenize_pairs(
     rows: Iterable[Mapping[str, Any]], tokenizer: ChatTokenizer, *, max_length: int
 ) -> tuple[list[TokenizedPair], Counter[str]]:
-    """Tokenize preference pairs; one of which either side can't be trained on is left out.
+    """Tokenize preference pairs; a pair with an unusable side is left out.
 
     Args:
-        rows: as for `tokenize_samples`, where the last message is the chosen answer, with
-            `rejected` (text) and `rejected_ended`: false for an answer that was cut off, whose
-            end-of-turn token nobody wrote.
+        rows: rows as for `tokenize_samples`, with the chosen answer as the last message, and
+            `rejected` (text) and `rejected_ended`: false for an answer that was cut off before an
+            end-of-turn token.
 
     Returns:
-        As `tokenize_samples`; a further reason is `same_answer`.
+        As for `tokenize_samples`, with the additional reason `same_answer`.
     """
     pairs: list[TokenizedPair] = []
     left_out: Counter[str] = Counter()
@@ -141,18 +142,18 @@ def tokenize_pairs(
 def tokenize_posts(
     rows: Iterable[Mapping[str, Any]], tokenizer: ChatTokenizer, *, block: int = RAW_BLOCK
 ) -> tuple[list[TokenizedSample], Counter[str]]:
-    """Cut posts into blocks whose every token but the first has a loss.
+    """Cut posts into blocks in which every token but the first has a loss.
 
-    A block holds one post's text alone, so that a plan covers posts evenly and what a training saw
-    of a post can be told. Nothing is put around it: no turn begins or ends in a post.
+    Each block holds text of a single post, so that a plan covers posts evenly and the part of a
+    post that a training saw is known. No chat markup is added: no turn begins or ends in a post.
 
     Args:
-        rows: with `document_id` and `text`.
-        block: most tokens of one.
+        rows: rows with `document_id` and `text`.
+        block: maximum tokens per block.
 
     Returns:
         The blocks in the order of `rows`, named `<document_id>#<number>`, and how many were left
-        out: `too_short`, the rest of a post behind its last whole block.
+        out: `too_short`, a post's remainder after its last full block.
     """
     blocks: list[TokenizedSample] = []
     left_out: Counter[str] = Counter()
@@ -174,14 +175,14 @@ def tokenize_posts(
 def without_passages(
     rows: Iterable[Mapping[str, Any]], *, share: float, seed: int
 ) -> Iterator[Mapping[str, Any]]:
-    """The rows, of which a share has the question alone in its prompt.
+    """Yield the rows, reducing the prompts of a share of them to the question alone.
 
-    A prompt with passages is three quarters of a sample's tokens. Which rows lose theirs follows
-    from their ids and the seed alone; one that has none, or is of a general set, is as it was.
+    Passages make up three quarters of a sample's tokens. The choice of rows depends on their ids
+    and the seed alone; a row without passages, or of a general set, is unchanged.
 
     Args:
-        rows: as for `tokenize_samples`.
-        share: of the rows, 0 to 1.
+        rows: rows as for `tokenize_samples`.
+        share: share of the rows, 0 to 1.
     """
     for row in rows:
         lot = hashlib.sha256(f"{seed}/without/{row['sample_id']}".encode()).digest()
@@ -202,10 +203,10 @@ def _answer(text: str) -> dict[str, str]:
 def stripped(
     messages: Sequence[Mapping[str, str]], marks: ControlMarks = FAMILIES
 ) -> list[dict[str, str]]:
-    """Messages with stripped contents: a leading newline would merge with the template's own.
+    """Return messages with stripped contents; a leading newline would merge with the template's.
 
-    Control tokens in them are text, in a post that is the answer as well: a token that ends a turn
-    would end the span of the answer's loss in the middle.
+    Control tokens in the contents are escaped, even in a post used as the answer: a token that ends
+    a turn would otherwise end the span of the answer's loss in the middle.
     """
     return marks.escaped_messages(
         {"role": part["role"], "content": part["content"].strip()} for part in messages
@@ -224,7 +225,7 @@ def _tokenize(
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
     if not text.startswith(prompt):
         return None, "answer_merges_with_prompt"
-    # what the template writes after the end-of-turn token (a newline) is never generated
+    # text that the template adds after the end-of-turn token (a newline) is never generated
     text = text.rstrip()
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     starts = [start for start, _ in encoded["offset_mapping"]]

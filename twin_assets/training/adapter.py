@@ -1,7 +1,7 @@
-"""The LoRA adapter of a training: made or loaded before the first step, written after the last.
+"""Create or load the LoRA adapter before the first training step, and write it after the last.
 
-Scope: PEFT. Out of scope: the base model (`model.py`), the loop (`train.py`), a
-checkpoint of an unfinished training (`training_state.py`).
+Scope: PEFT. Out of scope: the base model (`model.py`), the loop (`train.py`), a checkpoint of an
+unfinished training (`training_state.py`).
 Formats: PEFT's adapter_config.json and safetensors, https://huggingface.co/docs/peft.
 """
 
@@ -24,7 +24,7 @@ LLAMA_LAYERS = frozenset(
 
 
 def with_adapter(base: Any, lora: LoraShape, *, start: Path | None) -> Any:
-    """The base model with an adapter: a fresh one, or the one in the PEFT folder `start`.
+    """Return the base model with a fresh adapter, or with the one in the PEFT folder `start`.
 
     Raises:
         TwinError: the model lacks a target module, or `start` has another shape.
@@ -34,7 +34,7 @@ def with_adapter(base: Any, lora: LoraShape, *, start: Path | None) -> Any:
     linear = linear_names(base)
     targets = targets_of(lora, linear, architecture=base.config.model_type)
     present = {name.rpartition(".")[2] for name, _ in base.named_modules()}
-    # PEFT leaves out what it does not find as long as it finds one of them
+    # PEFT ignores missing modules as long as it finds one of them
     if lacking := sorted(targets - present):
         raise TwinError(
             f"put an adapter on {type(base).__name__}",
@@ -58,7 +58,7 @@ def with_adapter(base: Any, lora: LoraShape, *, start: Path | None) -> Any:
 
 
 def linear_names(model: Any) -> set[str]:
-    """Names of the linear layers that an adapter may sit on, or sits on: all but the head."""
+    """Return the names of the linear layers that can have or have an adapter: all but the head."""
     import torch
     from peft.tuners.lora import LoraLayer
 
@@ -75,7 +75,7 @@ def linear_names(model: Any) -> set[str]:
 
 
 def targets_of(lora: LoraShape, linear: set[str], *, architecture: str) -> set[str]:
-    """Names of the layers that get an adapter.
+    """Return the names of the layers that get an adapter.
 
     Args:
         linear: the model's linear layers (`linear_names`).
@@ -93,7 +93,7 @@ def targets_of(lora: LoraShape, linear: set[str], *, architecture: str) -> set[s
 
 
 def _load(model: Any, adapter: Path) -> None:
-    """Put the weights of another stage's adapter into the fresh one."""
+    """Load the weights of another stage's adapter into the fresh one."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
@@ -116,7 +116,7 @@ def write_adapter(
 
     Args:
         weights: float32 masters by parameter name; the model's own may be rounded to bf16.
-        base_name: what the adapter calls its base; its folder is this machine's business.
+        base_name: the adapter's name for its base model, not a folder of this machine.
     """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file

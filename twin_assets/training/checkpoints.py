@@ -1,8 +1,7 @@
-"""The assets `fine_tuned_checkpoint` and `preference_tuned_checkpoint`.
+"""Define the assets `fine_tuned_checkpoint` and `preference_tuned_checkpoint`.
 
-Scope: the two assets, their metadata and data versions. Out of scope: how a
-checkpoint is made (`fine_tuning.py`) or what is in it (`manifest.py`), whether it is good
-(`checkpoint_evaluation`).
+Scope: the two assets, their metadata and data versions. Out of scope: making a checkpoint
+(`fine_tuning.py`), its contents (`manifest.py`), its quality (`checkpoint_evaluation`).
 """
 
 from collections.abc import Iterator
@@ -28,15 +27,16 @@ from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
 LOSS_ROWS = 24
-GPU = ("gpu_peak_mb",)  # metrics of a training on GPUs alone
+GPU = ("gpu_peak_mb",)  # metrics that only a training on GPUs has
 
 
 class FineTuningConfig(dg.Config):
-    """How a training departs from its recipe.
+    """Deviations of a training from its recipe.
 
     Attributes:
-        spoil: break the data on purpose, to see the gate and the loop catch it: `shuffled_answers`.
-            The checkpoint's manifest names it. Empty: train on the data as they are.
+        spoil: corrupt the data on purpose, to test that the gate and the loop catch it:
+            `shuffled_answers`. The checkpoint's manifest names it. Empty to use the data as they
+            are.
     """
 
     spoil: str = ""
@@ -59,7 +59,7 @@ def fine_tuned_checkpoint(
 ) -> dg.MaterializeResult:
     """LoRA adapter trained on the author's instruction dataset (accelerate + DeepSpeed).
 
-    With the same data, recipe, base model and code nothing is trained again.
+    If data, recipe, base model and code are the same, nothing is trained again.
     """
     author = read_author(settings, context.partition_key)
     with without_retry():
@@ -91,7 +91,7 @@ def preference_tuned_checkpoint(
     training: dg.ResourceParam[TrainingLauncher],
     registry: dg.ResourceParam[Registry],
 ) -> dg.MaterializeResult:
-    """The candidate: preference tuning (DPO) on top where there are pairs, else the supervised one.
+    """The candidate: preference-tuned (DPO) if there are pairs, else the supervised checkpoint.
 
     The same inputs are not trained on again.
     """
@@ -123,7 +123,7 @@ def _point_at(candidate: TunedCandidate, folder: Path) -> Path:
 def _register(
     candidate: TunedCandidate, author: str, registry: Registry, settings: Settings
 ) -> ModelVersion:
-    """Enter the candidate as a version, once other hosts can fetch it."""
+    """Register the candidate as a version, after sharing its weights with other hosts."""
     manifest, folder = candidate.manifest, candidate.folder
     weights = weights_of(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
     share_weights(settings, str(folder), weights.model_gguf)
@@ -141,7 +141,7 @@ def _register(
 
 @contextmanager
 def without_retry() -> Iterator[None]:
-    """Only processes that died are worth a retry: everything else would fail the same way."""
+    """Allow retries only after a process died: any other error would occur again."""
     try:
         yield
     except TrainingDied:
@@ -165,7 +165,7 @@ def _of_version(version: ModelVersion, candidate: TunedCandidate, pointer: Path)
 def _of_preferences(
     candidate: TunedCandidate,
 ) -> dict[str, dg.MetadataValue | str | int | float | bool]:
-    """What preference tuning adds; empty when there was none."""
+    """Return the metadata of preference tuning; empty if there was none."""
     manifest = candidate.manifest
     if not manifest.preferences:
         return {}
@@ -185,9 +185,9 @@ def _of_preferences(
 def training_metadata(
     folder: Path, manifest: Manifest
 ) -> dict[str, dg.MetadataValue | str | int | float | bool]:
-    """What the asset of a training tells: numbers and links.
+    """Return the metadata of a training's asset: numbers and links.
 
-    No text of a post, because the event log keeps it for ever.
+    It contains no text of a post, because the event log keeps metadata forever.
     """
     return {
         "checkpoint": manifest.checkpoint,
@@ -210,7 +210,7 @@ def training_metadata(
 
 
 def _loss_table(manifest: Manifest) -> dg.MetadataValue:
-    """At most `LOSS_ROWS` steps, evenly spaced, the last one among them."""
+    """Return at most `LOSS_ROWS` steps, evenly spaced and including the last one."""
     history = manifest.history
     every = -(-len(history) // LOSS_ROWS)
     chosen = [row for row in history if (len(history) - row["step"]) % every == 0]

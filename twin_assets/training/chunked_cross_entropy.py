@@ -1,11 +1,11 @@
-"""Losses of tokens from the model's output layer, its logits never there for all tokens at once.
+"""Compute token losses from the model's output layer without all logits in memory at once.
 
-Scope: the output layer taken in chunks of rows, and the check that the model does nothing
-with logits that this would pass by. Out of scope: which tokens are learnt (`losses.py`).
+Scope: running the output layer in chunks of rows, and the check that the model does nothing with
+logits that this would bypass. Out of scope: the choice of tokens (`losses.py`).
 
-Logits are tokens × vocabulary in float32, and as many again for their gradient: 4,096 tokens of a
-vocabulary of 128,256 are 4.2 GB. A chunk's logits are made, turned into its losses and forgotten;
-the backward pass makes them again.
+Logits take tokens × vocabulary in float32, and their gradient as much again: 4,096 tokens with a
+vocabulary of 128,256 take 4.2 GB. A chunk's logits are computed, converted to losses and discarded;
+the backward pass computes them again.
 Method: checkpointing, Chen et al. 2016, https://arxiv.org/abs/1604.06174, of the output layer.
 """
 
@@ -20,11 +20,11 @@ from twin_resources.errors import TwinError
 if TYPE_CHECKING:
     import torch
 
-NO_LOSS = -100  # label of a token that is prompt or padding
+NO_LOSS = -100  # label of a prompt or padding token
 
 
 class ChunkedHead:
-    """The forward pass of an output layer, which gives losses while it is told their targets."""
+    """The forward pass of an output layer, which returns losses while targets are set."""
 
     def __init__(self, layer: Callable[[torch.Tensor], torch.Tensor], rows: int) -> None:
         self._layer = layer
@@ -33,7 +33,7 @@ class ChunkedHead:
 
     @contextmanager
     def learning(self, targets: torch.Tensor) -> Iterator[None]:
-        """Within it the layer gives losses of these targets, in their shape."""
+        """Make the layer return losses for these targets, in their shape, inside the block."""
         self._targets = targets
         try:
             yield
@@ -58,15 +58,15 @@ class ChunkedHead:
 
 
 def chunk_head(model: Any, *, rows: int) -> None:
-    """Let a model's output layer be taken in chunks; `token_losses` does so from then on.
+    """Run a model's output layer in chunks from now on, through `token_losses`.
 
     Args:
-        model: of transformers or PEFT, not yet prepared. Parameters keep their names.
-        rows: tokens of a chunk.
+        model: model of transformers or PEFT, not yet prepared; its parameters keep their names.
+        rows: tokens per chunk.
 
     Raises:
-        TwinError: its logits are not what the output layer gives (Gemma 2 caps them, Granite
-            divides them), so losses taken there would be others.
+        TwinError: the model changes the output layer's logits (Gemma 2 caps them, Granite divides
+            them), so losses computed from that layer would differ.
     """
     head = model.get_output_embeddings()
     layer = head.forward
@@ -75,14 +75,14 @@ def chunk_head(model: Any, *, rows: int) -> None:
 
 
 def _require_no_more_than(head: Any, model: Any) -> None:
-    """Let the model hand on planted logits, around a body and a layer that compute nothing."""
+    """Check that planted logits pass unchanged, with a body and a layer that compute nothing."""
     import torch
     from transformers.modeling_outputs import MoeModelOutputWithPast
 
     bare = model.get_base_model() if hasattr(model, "get_base_model") else model
     body: Any = getattr(bare, bare.base_model_prefix)
     own = [(part, part.__dict__.get("forward")) for part in (head, body)]
-    planted = torch.linspace(-100.0, 100.0, 3)[None, None]  # caps, divisions and cuts all show
+    planted = torch.linspace(-100.0, 100.0, 3)[None, None]  # would reveal caps, divisions and cuts
     hidden: Any = MoeModelOutputWithPast(last_hidden_state=torch.zeros(1, 1, 1))
     head.forward = lambda _hidden: planted
     body.forward = lambda *_, **__: hidden
@@ -104,7 +104,7 @@ def _require_no_more_than(head: Any, model: Any) -> None:
 
 
 def chunked_head_of(model: Any) -> ChunkedHead | None:
-    """That of `chunk_head`, also through PEFT, DDP and DeepSpeed; None without one."""
+    """Return the head set by `chunk_head`, also through PEFT, DDP and DeepSpeed, or None."""
     bare = getattr(model, "module", model)
     find = getattr(bare, "get_output_embeddings", None)
     forward = getattr(find(), "forward", None) if find is not None else None
@@ -112,10 +112,10 @@ def chunked_head_of(model: Any) -> ChunkedHead | None:
 
 
 def token_losses(model: Any, targets: torch.Tensor, **inputs: Any) -> torch.Tensor:
-    """Negative log-likelihood of each target, 0 where it is `NO_LOSS`; shape of `targets`.
+    """Return each target's negative log-likelihood, 0 for `NO_LOSS`; the shape of `targets`.
 
     Args:
-        inputs: the model's, with `logits_to_keep` where not all positions have a target.
+        inputs: the model's inputs, with `logits_to_keep` if not all positions have a target.
     """
     head = chunked_head_of(model)
     if head is None:
@@ -127,7 +127,7 @@ def token_losses(model: Any, targets: torch.Tensor, **inputs: Any) -> torch.Tens
 
 
 def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Of each row of logits, in float32."""
+    """Return the cross-entropy of each row of logits, in float32."""
     from torch.nn import functional
 
     return functional.cross_entropy(logits.float(), targets, ignore_index=NO_LOSS, reduction="none")

@@ -1,7 +1,7 @@
-"""Training data that is broken on purpose, and says so: what gate and loop are shown to catch.
+"""Corrupt training data on purpose, to show that the gate and the loop catch it.
 
-Scope: the way of breaking it. Out of scope: using it for anything else; a
-checkpoint that was trained on it carries the way's name in the data version of its manifest.
+Scope: the method of corruption. Out of scope: any other use of the data; a checkpoint trained on
+them has the method's name in the data version of its manifest.
 """
 # pyright: strict
 
@@ -19,14 +19,14 @@ SHUFFLED_ANSWERS = "shuffled_answers"
 
 
 def with_fault(samples: pl.DataFrame, way: str, *, seed: int) -> pl.DataFrame:
-    """The samples, each question with another document's answer: a join on the wrong column.
+    """Give each question an answer from another document, like a join on the wrong column.
 
     Args:
-        samples: with `sample_id`, `document_id`, `messages` (the last one is the answer).
+        samples: samples with `sample_id`, `document_id`, `messages` (the last is the answer).
         way: `SHUFFLED_ANSWERS`.
 
     Raises:
-        TwinError: an unknown way, or most samples are of one document.
+        TwinError: the method is unknown, or most samples are of one document.
     """
     import polars as pl
 
@@ -37,7 +37,7 @@ def with_fault(samples: pl.DataFrame, way: str, *, seed: int) -> pl.DataFrame:
     lots = random.Random(seed)
     donors = list(range(len(talks)))
     lots.shuffle(donors)
-    # One document after the other, so that half way round the circle stands another's answer.
+    # Samples are grouped by document, so a shift by the largest group reaches another document.
     donors.sort(key=lambda index: documents[index])
     most = max(documents.count(document) for document in set(documents))
     if len(talks) < 2 * most:
@@ -52,7 +52,11 @@ def with_fault(samples: pl.DataFrame, way: str, *, seed: int) -> pl.DataFrame:
 
 
 def check_way(way: str) -> None:
-    """Raises TwinError when there is no such way."""
+    """Require a known method of corruption.
+
+    Raises:
+        TwinError: the method is unknown.
+    """
     if way != SHUFFLED_ANSWERS:
         raise TwinError(
             f"spoil training data by {way!r}",

@@ -1,6 +1,6 @@
-"""From an author's instruction dataset to a published checkpoint.
+"""Train a checkpoint on an author's instruction dataset and publish it.
 
-Scope: what decides a training (and so whether one is needed), and the job. Out of
+Scope: the inputs that determine a training (and so whether one is needed), and the job. Out of
 scope: the loop (`train.py`), processes (`training_launcher/`), publishing (`publishing.py`),
 preferences (`preference_tuning.py`), the assets (`checkpoints.py`).
 """
@@ -38,12 +38,12 @@ DATASET, POSTS = "instruction_dataset", "cleaned_documents"
 MODULE = "twin_assets.training.train"
 AHEAD = "twin_assets.training.worker_preload"
 NOT_GENERAL, TRAINED_ON = "split != 'general'", "split IN ('train', 'general')"  # in SQL
-ROWS = ("sample_id", "document_id", "messages")  # what a job is handed of each sample
+ROWS = ("sample_id", "document_id", "messages")  # columns of a sample that a job receives
 
 
 @dataclass(frozen=True)
 class FineTuned:
-    """A published checkpoint and whether this call trained it (or found it)."""
+    """A published checkpoint, and whether this call trained it or found it."""
 
     folder: Path
     manifest: Manifest
@@ -52,7 +52,7 @@ class FineTuned:
 
 @dataclass(frozen=True)
 class StoredPosts:
-    """The version of `POSTS` whose texts come before the samples."""
+    """The version of `POSTS` whose texts are trained on along with the samples."""
 
     data_version: str
     lance_version: int
@@ -60,7 +60,7 @@ class StoredPosts:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Everything that decides the weights of one author's checkpoint."""
+    """All inputs that determine the weights of one author's checkpoint."""
 
     author: str
     base: BaseModel
@@ -78,16 +78,16 @@ class _Inputs:
 
     @property
     def of_this_corpus(self) -> Recipe:
-        """With the samples of a step that the corpus leaves."""
+        """The recipe with the number of samples per step that suits the corpus."""
         return self.recipe.model_copy(update={"samples_per_step": self.samples_per_step})
 
     @property
     def hash(self) -> str:
-        """Ranks and precision are left out: they move weights by rounding, not by content."""
+        """Hash without ranks and precision, which change weights by rounding, not by content."""
         recipe = self.recipe.supervised().model_dump()
         parts = [self.base.revision, self.data_version, recipe, self.code]
         if self.samples_per_step != self.recipe.samples_per_step:
-            parts.append(self.samples_per_step)  # follows from the ranks as well
+            parts.append(self.samples_per_step)  # depends on the ranks as well
         if self.posts is not None:
             parts.append(self.posts.data_version)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -109,17 +109,19 @@ def fine_tune(
 ) -> FineTuned:
     """Train this author's adapter, or return the checkpoint that the same inputs gave before.
 
-    A training that was killed earlier goes on from its last complete checkpoint, because its folder
-    is named by the hash of its inputs.
+    A training that was killed resumes from its last complete checkpoint, because its folder is
+    named by the hash of its inputs.
 
     Args:
-        spoil: a way of `fault_injection.py` to break the data on purpose; the manifest names it.
-        environment: for every rank (Dagster Pipes).
-        on_message: as `TrainingLauncher.run`.
+        spoil: a method of `fault_injection.py` to corrupt the data on purpose, recorded in the
+            manifest.
+        environment: variables for every rank (Dagster Pipes).
+        on_message: as for `TrainingLauncher.run`.
 
     Raises:
-        TwinError: no dataset, no training samples, base model not prepared, or the training failed.
-        DiskFull: a training that had begun goes on from its last complete checkpoint.
+        TwinError: there is no dataset or no training sample, the base model is not prepared, or
+            the training failed.
+        DiskFull: the disk is full; a started training resumes from its last complete checkpoint.
     """
     with told_when_full(f"fine-tune the model of {author.slug}", settings.home):
         return _fine_tune(
@@ -192,17 +194,17 @@ def _fine_tune(
 
 
 def hand_over_hashes(job: Job, base: BaseModel) -> None:
-    """Leave the hashes of the base's weights where ranks that read it in shares look for them.
+    """Write the hashes of the base's weights for ranks that load the base in shards.
 
     Raises:
-        TwinError: as `hashes_of`.
+        TwinError: as for `hashes_of`.
     """
     if job.launched_by.shares_weights:
         write_json(job.weight_hashes, hashes_of(base))
 
 
 def launched(job: Job, *, name: str) -> TrainingJob:
-    """How a job's processes are started: its recipe's launch configuration, filled in."""
+    """Return a job's description for the launcher, from its recipe and launch configuration."""
     launch = job.launched_by
     accumulation = job.recipe.accumulation(job.ranks)
     deepspeed = dict(launch.deepspeed)
@@ -275,10 +277,10 @@ def _servable(chosen: AuthorRecipe) -> AuthorRecipe:
 
 
 def servable(recipe: Recipe) -> Recipe:
-    """The recipe, when every stage of it can train what it names.
+    """Return the recipe if all of its stages can train what it names.
 
     Raises:
-        TwinError: it trains whole models and then on preferences.
+        TwinError: the recipe trains whole models and then tunes on preferences.
     """
     if recipe.lora is None and recipe.preference is not None:
         raise TwinError(
@@ -292,13 +294,14 @@ def servable(recipe: Recipe) -> Recipe:
 def training_samples(
     author: str, tables: Tables, *, version: int | str, spoil: str, seed: int
 ) -> pl.DataFrame:
-    """The samples of an author's dataset that are trained on, in a version or under a tag.
+    """Return the training samples of an author's dataset, by version or tag.
 
     Args:
-        spoil: as `fine_tune`'s; `seed` is what it draws by.
+        spoil: as for `fine_tune`.
+        seed: seed for `spoil`.
 
     Raises:
-        TwinError: there is none, or they were rendered by several prompt templates.
+        TwinError: there are no samples, or several prompt templates rendered them.
     """
     frame = tables.read(
         DATASET,
@@ -331,14 +334,14 @@ def training_posts(
     dataset_version: int | str,
     version: int | str,
 ) -> pl.DataFrame:
-    """The posts whose text is trained on as it is, in a version of `POSTS` or under a tag.
+    """Return the posts whose text is trained on unchanged, by version or tag of `POSTS`.
 
-    Those with a sample in the split `train` of the dataset and none in another: a post of which a
-    passage was left out, because it is like a held-out one, is left out as a whole. So what is said
-    of the samples' posts (held-out ones, forgotten ones) holds for these as well.
+    These are the posts with a sample in the dataset's split `train` and none in another split. A
+    post with a passage left out for its similarity to a held-out one is left out entirely.
+    Rules for the samples' posts (held-out ones, forgotten ones) therefore apply to these as well.
 
     Returns:
-        `sample_id` and `document_id` (both the post's), `text`; sorted. There may be none.
+        `sample_id` and `document_id` (both the post's), `text`; sorted, possibly empty.
     """
     import polars as pl
 

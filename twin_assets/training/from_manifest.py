@@ -1,10 +1,10 @@
-"""A training again from its manifest alone: `twin-train --from-manifest MANIFEST`.
+"""Repeat a training from its manifest alone: `twin-train --from-manifest MANIFEST`.
 
-Scope: the job that a manifest describes, the proof that tables and weights are the ones that
-it names by hash, and the comparison of what comes out. Out of scope: a training from an
-author's present data (`fine_tuning.py`, `preference_tuning.py`), publishing (`publishing.py`).
+Scope: the job that a manifest describes, the proof that tables and weights match the hashes in
+the manifest, and the comparison of the results. Out of scope: a training from an author's
+current data (`fine_tuning.py`, `preference_tuning.py`), publishing (`publishing.py`).
 
-The weights are compared by the checkpoint's hash, so they are the same to the last bit or the
+The weights are compared by the checkpoint's hash: they are identical to the last bit, or the
 repetition has failed. Nothing is published and no pointer is moved.
 """
 
@@ -42,14 +42,15 @@ NOT_THE_SAME, FAILED = 1, 3  # exit codes
 
 @dataclass(frozen=True)
 class ManifestSources:
-    """Where a repetition finds what its manifest names by hash; None: where the manifest says.
+    """Locations of a repetition's inputs; None uses the manifest's own location.
 
     Attributes:
         base: transformers folder of the base model.
-        rows: file of the rows that were trained on, Parquet or a job's JSON; else the author's
-            table is read.
-        parent: PEFT folder of the supervised checkpoint that a preference tuning went on from.
-        posts: file of the raw posts that came before the samples, as `rows`; else the table.
+        rows: file of the rows that were trained on (Parquet or a job's JSON), or None to read the
+            author's table.
+        parent: PEFT folder of the supervised checkpoint that a preference tuning started from.
+        posts: file of the raw posts of the training, in the formats of `rows`, or None to read
+            the table.
     """
 
     base: Path | None = None
@@ -60,12 +61,13 @@ class ManifestSources:
 
 @dataclass(frozen=True)
 class RepeatedTraining:
-    """What came out.
+    """The result of a repetition.
 
     Attributes:
-        checkpoint: hash of these weights; `wanted`: the manifest's.
-        output: folder `output` of the job.
-        otherwise: what runs here otherwise than when the manifest was written, in words.
+        checkpoint: hash of the new weights.
+        wanted: the manifest's hash.
+        output: the job's `output` folder.
+        otherwise: differences from the environment of the original training, in words.
     """
 
     checkpoint: str
@@ -87,15 +89,15 @@ def repeat(
     sources: ManifestSources | None = None,
     on_message: Callable[[Message], None] | None = None,
 ) -> RepeatedTraining:
-    """Train what the manifest in `folder` describes, and compare.
+    """Repeat the training that the manifest in `folder` describes, and compare the weights.
 
     Args:
-        folder: of a checkpoint, with its manifest.
-        work: where the training works; a killed repetition goes on there.
+        folder: folder of a checkpoint with its manifest.
+        work: the training's working folder, from which a killed repetition resumes.
 
     Raises:
-        TwinError: data or weights are not the ones that the manifest names, `work` holds something
-            else than a training, or the training failed.
+        TwinError: data or weights differ from those that the manifest names, `work` contains
+            something other than a training, or the training failed.
     """
     manifest = read_manifest(folder)
     job = job_of(manifest, folder, work=work, sources=sources or ManifestSources())
@@ -103,7 +105,7 @@ def repeat(
     posts = posts_of(manifest, tables, sources or ManifestSources())
     make_room(job, rows, posts)
     write_job(job)
-    if job.launched_by.shares_weights:  # `job_of` has held the folder against its revision
+    if job.launched_by.shares_weights:  # `job_of` has checked the folder's revision
         write_json(job.weight_hashes, weight_hashes(job.base_folder))
     write_rows(job.samples, rows.iter_rows(named=True))
     if posts is not None:
@@ -122,16 +124,16 @@ def repeat(
 
 
 def job_of(manifest: Manifest, folder: Path, *, work: Path, sources: ManifestSources) -> Job:
-    """The job that a manifest describes.
+    """Return the job that a manifest describes.
 
     Args:
-        folder: the manifest's; a preference tuning's parent lies beside it.
+        folder: the manifest's folder; a preference tuning's parent is in a sibling folder.
 
     Raises:
-        TwinError: the base model or the parent is another one than the manifest names.
+        TwinError: the base model or the parent is not the one that the manifest names.
     """
     recipe = Recipe.of_manifest(manifest.recipe)
-    # of a small corpus fewer than the recipe says; an older manifest has no other
+    # a small corpus has fewer than the recipe says; an older manifest has no separate value
     shared = manifest.effective.get("samples_per_step", recipe.samples_per_step)
     recipe = recipe.model_copy(update={"samples_per_step": shared})
     start = None
@@ -151,14 +153,14 @@ def job_of(manifest: Manifest, folder: Path, *, work: Path, sources: ManifestSou
 
 
 def make_room(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -> None:
-    """Leave in the job's folder what a repetition of this very training goes on from, or nothing.
+    """Keep the job's folder if a repetition of this training can resume from it; else remove it.
 
     Args:
-        rows: what the job trains on.
-        posts: what comes before them; None: nothing does.
+        rows: rows that the job trains on.
+        posts: raw posts that the job trains on, or None.
 
     Raises:
-        TwinError: the folder holds something else than a training; it is left as it is.
+        TwinError: the folder contains something other than a training; it is left unchanged.
     """
     if not job.folder.is_dir() or not any(job.folder.iterdir()):
         return
@@ -175,7 +177,7 @@ def make_room(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -
         if wanted is not None:
             same = same and path.is_file()
             same = same and rows_hash(read_rows(path)) == rows_hash(wanted.iter_rows(named=True))
-    # an earlier repetition's output would prove nothing, another training's state still less
+    # neither an earlier repetition's output nor another training's state would prove anything
     if job.output.is_dir() or not same:
         shutil.rmtree(job.folder)
 
@@ -185,7 +187,7 @@ def _hash(rows: pl.DataFrame) -> str:
 
 
 def launch_of(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch:
-    """The launch configuration with what was found out then in the place of each `auto`."""
+    """Return the launch configuration with the values recorded for each `auto`."""
     values = {name: value for name, value in launch.items() if name in Launch.model_fields}
     values["mixed_precision"] = launch["precision"]
     threads = effective.get("threads_per_rank", values["threads_per_rank"])
@@ -193,7 +195,7 @@ def launch_of(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch
 
 
 def differences(manifest: Manifest) -> tuple[str, ...]:
-    """What runs here otherwise than when the manifest was written: code, libraries."""
+    """Return the differences in code and libraries since the manifest was written."""
     differences_found: list[str] = []
     if manifest.code != training_code():
         differences_found.append("the training's code is another one")
@@ -294,10 +296,10 @@ def _rows_in(file: Path) -> pl.DataFrame:
 
 
 def posts_of(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl.DataFrame | None:
-    """The raw posts that came before the samples; None: there were none.
+    """Return the raw posts of the training, or None if there were none.
 
     Raises:
-        TwinError: they are not the ones that the manifest names by hash.
+        TwinError: the posts are not the ones that the manifest names by hash.
     """
     described = manifest.dataset.get("raw")
     if manifest.stage != "sft" or not described:
@@ -324,7 +326,7 @@ def posts_of(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command `twin-train`; exit code 1: other weights, 3: it could not be repeated."""
+    """Run the command `twin-train`; exit code 1 means other weights, 3 that repeating failed."""
     parser = argparse.ArgumentParser(
         prog="twin-train",
         description="Repeat a training from its manifest and compare the weights bit for bit.",

@@ -1,11 +1,11 @@
-"""What a training says while it runs: into the Dagster run.
+"""Report the progress of a running training to the Dagster run.
 
 Scope: the launcher that passes messages on. Out of scope: launching itself
 (`twin_resources/models/training_launcher`), the assets (`checkpoints.py`).
 Method: Dagster Pipes, https://docs.dagster.io/guides/build/external-pipelines
 
-Rank 0 speaks each step into the run's log through Pipes. The numbers also come as observations of
-the asset, whose plots Dagster draws while the run lasts.
+Rank 0 reports each step to the run's log through Pipes. The numbers are also recorded as
+observations of the asset, which Dagster plots during the run.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import dagster as dg
 
 from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
 
-OBSERVE_EVERY_S = 15.0  # the event log keeps each for ever: four a minute
-NAMES = {  # in a message → in Dagster
+OBSERVE_EVERY_S = 15.0  # four per minute, because the event log keeps each of them forever
+NAMES = {  # name in a message → name in Dagster
     "step": "step",
     "steps": "steps",
     "loss": "loss",
@@ -38,7 +38,7 @@ NAMES = {  # in a message → in Dagster
 
 
 class SpeakingLauncher:
-    """A launcher whose training can be watched in Dagster while it runs."""
+    """A launcher that shows a training's progress in Dagster while it runs."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class SpeakingLauncher:
 
         def tell(message: Message) -> None:
             text = message.get("text", "")
-            if text and not text.startswith("resuming "):  # rank 0 says this itself, and its steps
+            if text and not text.startswith("resuming "):  # rank 0 reports this itself
                 self._context.log.info(text)
             if "pipes" in message and isinstance(reader, _LauncherReader):
                 reader.take(message["pipes"])
@@ -101,7 +101,7 @@ class SpeakingLauncher:
 
 
 class _LauncherReader(dg.PipesMessageReader):
-    """Pipes messages that rank 0 printed on another machine and the launcher passed on."""
+    """Reader of Pipes messages that rank 0 printed elsewhere and the launcher passed on."""
 
     def __init__(self) -> None:
         self._handler: dg.PipesMessageHandler | None = None
@@ -120,7 +120,7 @@ class _LauncherReader(dg.PipesMessageReader):
 
 
 def _sentence(figures: Mapping[str, Any]) -> str:
-    """What is left is told as soon as it is known: after the first step nobody knows it."""
+    """Describe a step, with the remaining time once it is known (not after the first step)."""
     left = figures.get("seconds_left")
     return (
         f"step {figures['step']} of {figures['steps']}: loss {figures['loss']:.3f}, "

@@ -1,6 +1,6 @@
-"""What one training step minimises: the answers' tokens, or a preference against a reference.
+"""Compute the loss of a training step: supervised on answers, or preference against a reference.
 
-Scope: log-probabilities of answers, the two losses and what is reported beside them.
+Scope: log-probabilities of answers, the two losses and the values reported with them.
 Out of scope: the output layer (`chunked_cross_entropy.py`), optimizer, ranks and steps
 (`train.py`), tokens (`samples.py`).
 Method: direct preference optimization, Rafailov et al. 2023, https://arxiv.org/abs/2305.18290,
@@ -26,7 +26,7 @@ class Objective(Protocol):
     """A loss over numbered samples.
 
     Attributes:
-        names: of the values that are reported beside the loss, means over a step.
+        names: names of the values reported with the loss, each a mean over a step.
     """
 
     @property
@@ -35,17 +35,17 @@ class Objective(Protocol):
     def names(self) -> tuple[str, ...]: ...
 
     def weight(self, chosen: Sequence[int]) -> float:
-        """What the sums over the samples of one step are divided by."""
+        """Return the divisor for the sums over the samples of one step."""
         ...
 
     def sums(self, model: Any, batch: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Summed loss of one micro-batch (with gradient), and one sum for each of `names`."""
+        """Return one micro-batch's summed loss (with gradient), and one sum for each of `names`."""
         ...
 
 
 @dataclass(frozen=True)
 class Supervised:
-    """Mean negative log-likelihood of an answer token; every token of a step weighs the same."""
+    """Mean negative log-likelihood per answer token; all tokens of a step have equal weight."""
 
     samples: Sequence[TokenizedSample]
     bucket: int
@@ -63,12 +63,12 @@ class Supervised:
 
 @dataclass(frozen=True)
 class Preference:
-    """Mean loss of a pair; `margin` and `accuracy` are the reward's, as the paper names them.
+    """Mean loss per pair; `margin` and `accuracy` are the reward's, as the paper names them.
 
     Attributes:
         reference: log-probabilities (chosen, rejected) of the model before the first step, by
             `sample_id`.
-        beta: how far the model is held to the reference; larger holds it closer.
+        beta: strength of the pull towards the reference.
     """
 
     samples: Sequence[TokenizedPair]
@@ -96,7 +96,7 @@ class Preference:
 def preference_loss(
     policy: torch.Tensor, reference: torch.Tensor, *, beta: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """DPO's loss and the implicit rewards β·(log π − log π_ref).
+    """Return the DPO loss and the implicit rewards β·(log π − log π_ref).
 
     Args:
         policy, reference: log-probabilities of whole answers, shape (pairs, 2): chosen, rejected.
@@ -113,7 +113,7 @@ def preference_loss(
 def pair_log_probabilities(
     model: Any, pairs: Sequence[TokenizedPair], bucket: int, *, packing: bool = False
 ) -> torch.Tensor:
-    """Log-probability of each pair's two answers, shape (pairs, 2): chosen, rejected."""
+    """Return the log-probabilities of each pair's answers, shape (pairs, 2): chosen, rejected."""
     answers = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
     if packing:
         import torch
@@ -135,14 +135,14 @@ def measure_reference(
     *,
     packing: bool = False,
 ) -> dict[str, list[float]]:
-    """Log-probabilities of the untouched start, which is the reference; ranks share the pairs.
+    """Measure log-probabilities of the starting model, the reference; ranks share the pairs.
 
     Args:
-        model: prepared; left in training mode.
-        before_each: called before each forward pass.
+        model: the prepared model; it is left in training mode.
+        before_each: function called before each forward pass.
 
     Returns:
-        For each pair's `sample_id` those of its chosen and its rejected answer, on every rank.
+        For each pair's `sample_id`, those of its chosen and its rejected answer, on every rank.
     """
     import torch
 
@@ -150,7 +150,7 @@ def measure_reference(
     losses = torch.zeros(len(pairs), 2, device=accelerator.device)
     model.eval()
     with torch.no_grad():
-        # every rank takes part as often, because ZeRO-3 gathers weights in each forward pass
+        # every rank runs equally many passes, because ZeRO-3 gathers weights in each of them
         for turn in range(-(-len(pairs) // ranks)):
             before_each()
             index = turn * ranks + accelerator.process_index
@@ -164,9 +164,9 @@ def measure_reference(
 
 
 def answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> torch.Tensor:
-    """Negative log-likelihood of each answer token, 0 elsewhere; shape (batch, answer positions).
+    """Return the negative log-likelihood per answer token, 0 elsewhere; (batch, answer positions).
 
-    Padding stands on the right, where a causal model never looks at it, so no attention mask is
+    Padding is on the right, where a causal model never attends to it, so no attention mask is
     needed. Logits are computed from the first answer on: the vocabulary is a fifth of the model.
     """
     import torch
@@ -192,11 +192,11 @@ def answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> 
 
 
 def packed_answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> torch.Tensor:
-    """Negative log-likelihood of each answer token of samples that share one row, shape (tokens,).
+    """Return the negative log-likelihood of each answer token in a packed row, shape (tokens,).
 
-    Positions begin again with each sample. From that transformers makes the attention of each
-    sample its own: a block-diagonal mask for SDPA, boundaries for flash attention; it does so
-    without a mask and without a cache alone. Padding at the end is a sample of its own.
+    Positions restart with each sample. transformers derives a separate attention for each sample
+    from them: a block-diagonal mask for SDPA, boundaries for flash attention. It does so only
+    without a mask and without a cache. Padding at the end counts as a separate sample.
     Source: `find_packed_sequence_indices` in
     https://github.com/huggingface/transformers/blob/main/src/transformers/masking_utils.py.
     """
@@ -228,7 +228,7 @@ def packed_answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: i
 
 
 def on_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor there; to a GPU by pinned memory, so that nobody waits for the copy."""
+    """Move the tensor to the device; pinned memory keeps a copy to a GPU from blocking."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,10 +1,10 @@
-"""The model of a training: base weights, what is trained of them, attention and kernels.
+"""Load the model of a training: base weights, trained parameters, attention and kernels.
 
-Scope: loading, the switches that cost no exactness (attention, gradient
-checkpointing), and a fully trained model as files. Out of scope: PEFT (`adapter.py`), the
-loop (`train.py`), a checkpoint of an unfinished training (`training_state.py`), the base's weights
-in shares under ZeRO-3 (`sharded_loading.py`); where a model cannot be read so, every rank reads
-all of it and DeepSpeed shares it out afterwards.
+Scope: loading, the options that keep results exact (attention, gradient checkpointing), and
+writing a fully trained model to files. Out of scope: PEFT (`adapter.py`), the loop (`train.py`),
+a checkpoint of an unfinished training (`training_state.py`), shards of the base's weights under
+ZeRO-3 (`sharded_loading.py`). If a model cannot be loaded in shards, every rank reads all of it
+and DeepSpeed shards it afterwards.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ def model_for(
     zero3: Mapping[str, Any] | None,
     report: Callable[[str], None],
 ) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
-    """The model in training mode, and by name the parameters that are trained.
+    """Return the model in training mode, and the parameters to train with their names.
 
     Args:
-        bf16: compute in it. The base of an adapter is then stored in it too.
-        masters_elsewhere: DeepSpeed keeps float32 masters of what is trained; without it the
-            trained weights are their own masters and stay float32.
-        zero3: of `reading_in_shares.zero3_of`; None: the whole model is read.
+        bf16: whether to compute in bf16; the base of an adapter is then stored in bf16 too.
+        masters_elsewhere: whether DeepSpeed keeps float32 masters of the trained weights; without
+            it these weights are their own masters and stay float32.
+        zero3: the section that `sharded_loading.zero3_of` returns, or None to read the whole model.
 
     Raises:
-        TwinError: a switch of the recipe that cannot be had here or with this model, a target
-            module that the model lacks, or a `job.start` that does not fit the recipe.
+        TwinError: an option of the recipe is unavailable here or for this model, the model lacks a
+            target module, or `job.start` does not match the recipe.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     recipe, on_gpu = job.recipe, job.launched_by.device == "cuda"
-    unset_hf_deepspeed_config()  # else from_pretrained makes empty shares (ZeRO-3)
+    unset_hf_deepspeed_config()  # otherwise from_pretrained makes empty shards (ZeRO-3)
     config = AutoConfig.from_pretrained(job.base_folder)
     attention = attention_of(recipe, on_gpu=on_gpu, sdpa=computes_sdpa(config))
     narrow = bf16 and (recipe.lora is not None or masters_elsewhere)
@@ -85,9 +85,9 @@ def model_for(
 
 
 def computes_sdpa(config: Any) -> bool:
-    """Whether transformers computes this architecture by torch's scaled_dot_product_attention.
+    """Return whether transformers supports torch's scaled_dot_product_attention for this model.
 
-    Gemma 2 caps its attention's logits and gpt-oss has sinks, which it has no place for.
+    It does not support the capped attention logits of Gemma 2 or the sinks of gpt-oss.
     """
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -96,13 +96,13 @@ def computes_sdpa(config: Any) -> bool:
 
 
 def attention_of(recipe: Recipe, *, on_gpu: bool, sdpa: bool = True) -> str:
-    """The attention implementation that the recipe asks for, by transformers' name.
+    """Return transformers' name of the attention implementation that the recipe requests.
 
     Args:
-        sdpa: of `computes_sdpa`; without it `auto` is eager where there is no flash attention.
+        sdpa: the result of `computes_sdpa`; if false, `auto` is eager without flash attention.
 
     Raises:
-        TwinError: flash attention is asked for and there is none.
+        TwinError: flash attention is requested but unavailable.
     """
     package, name = FLASH
     there = on_gpu and find_spec(package) is not None
@@ -122,7 +122,8 @@ def write_model(folder: Path, base: Path, weights: dict[str, torch.Tensor]) -> N
 
     Args:
         base: transformers folder; config, tokenizer and chat template are copied from it.
-        weights: float32 masters by parameter name, tied ones once; written in the base's dtype.
+        weights: float32 masters by parameter name, with tied ones once; they are written in the
+            base's dtype.
     """
     from safetensors import safe_open
     from safetensors.torch import save_file

@@ -1,7 +1,7 @@
-"""From an author's supervised checkpoint and preference pairs to the candidate.
+"""Tune an author's supervised checkpoint on preference pairs to make the candidate.
 
-Scope: whether there are enough pairs, what decides this training, and the job. Out of
-scope: the loop (`train.py`), the loss (`losses.py`), pairs (`preference_dataset`), the assets
+Scope: whether there are enough pairs, the inputs that determine this training, and the job. Out
+of scope: the loop (`train.py`), the loss (`losses.py`), pairs (`preference_dataset`), the assets
 (`checkpoints.py`).
 """
 
@@ -50,11 +50,11 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class TunedCandidate:
-    """The checkpoint to be judged.
+    """The checkpoint to evaluate.
 
     Attributes:
         trained: whether this call trained it.
-        reason: why it is this one, a sentence.
+        reason: why it is the candidate, as a sentence.
     """
 
     folder: Path
@@ -72,15 +72,16 @@ def tune_on_preferences(
     environment: Mapping[str, str] | None = None,
     on_message: Callable[[Message], None] | None = None,
 ) -> TunedCandidate:
-    """Train on the author's pairs, starting from the supervised checkpoint, which is the reference.
+    """Train on the author's pairs, from the supervised checkpoint, which is also the reference.
 
-    With too few pairs, or a recipe without a section `preference`, the supervised checkpoint is the
-    candidate. The same inputs are not trained on again; a killed training goes on. The arguments
-    are those of `fine_tune`.
+    With too few pairs, or a recipe without a `preference` section, the supervised checkpoint is
+    the candidate. The same inputs are not trained on again; a killed training resumes. The
+    arguments are those of `fine_tune`.
 
     Raises:
-        TwinError: no supervised checkpoint, or one of another base model; the training failed.
-        DiskFull: a training that had begun goes on from its last complete checkpoint.
+        TwinError: there is no supervised checkpoint, it has another base model, or the training
+            failed.
+        DiskFull: the disk is full; a started training resumes from its last complete checkpoint.
     """
     checkpoints = settings.checkpoints_dir / author.slug
     folder = Path(manifests.read_pointer(checkpoints, "fine_tuned")["folder"])
@@ -129,7 +130,7 @@ def _too_few(pairs: int, fewest: int) -> str:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Everything that decides the weights of one author's preference tuning."""
+    """All inputs that determine the weights of one author's preference tuning."""
 
     author: str
     base: BaseModel
@@ -181,10 +182,10 @@ def _inputs(
 def preference_pairs(
     author: str, tables: Tables, *, template: str, version: int | str | None = None
 ) -> list[dict[str, Any]]:
-    """The pairs in the prompt template that the checkpoint was trained with.
+    """Return the pairs in the prompt template that the checkpoint was trained with.
 
     Args:
-        version: of the table, or a tag; None: the newest.
+        version: version or tag of the table, or None for the newest.
     """
     if not tables.exists(DATASET, author):
         return []
@@ -194,7 +195,7 @@ def preference_pairs(
 
 
 def pair_rows(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Pairs as `train.py` reads them; the plan covers documents (and traces) evenly."""
+    """Return pairs in `train.py`'s format; the plan covers documents (and traces) evenly."""
     return [
         {
             "sample_id": pair["pair_id"],
@@ -208,7 +209,7 @@ def pair_rows(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _usable(pairs: Sequence[Mapping[str, Any]], inputs: _Inputs) -> int:
-    """How many pairs are short enough; known only with the model's tokenizer."""
+    """Return the number of pairs that are short enough, which requires the model's tokenizer."""
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(inputs.base.folder)

@@ -1,8 +1,8 @@
-"""From the output of a training to a published checkpoint with its manifest.
+"""Publish the output of a training as a checkpoint with its manifest.
 
-Scope: the manifest's contents, the hash of the training code. Out of scope: what is
-trained on (`fine_tuning.py`, `preference_tuning.py`), the files (`published_weights.py`), the
-manifest's schema and the renaming (`manifest.py`).
+Scope: the manifest's contents, the hash of the training code. Out of scope: the training data
+(`fine_tuning.py`, `preference_tuning.py`), the files (`published_weights.py`), the manifest's
+schema and the renaming (`manifest.py`).
 """
 
 from __future__ import annotations
@@ -32,22 +32,23 @@ if TYPE_CHECKING:
     from twin_resources.storage.weights.weights import BaseModel
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
-# what decides the weights; a change of any of these files makes a new training
+# files that determine the weights; a change to any of them requires a new training
 CODE = (
     *("training/train.py", "training/model.py", "checkpoints/samples.py"),
     *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
     *("training/chunked_cross_entropy.py", "training/sharded_loading.py"),
 )
-LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, beside the loss
+LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, besides the loss
 
 
 @dataclass(frozen=True)
 class TrainingDescription:
-    """What a manifest says of a training before it ran; the fields are `Manifest`'s.
+    """The fields of a manifest that are known before a training, as in `Manifest`.
 
     Attributes:
-        recipe: the author's whole recipe, as its file says.
-        dataset: of the supervised stage; `preferences`: of the other, empty without it.
+        recipe: the author's whole recipe, as in its file.
+        dataset: the dataset of the supervised stage.
+        preferences: the dataset of preference tuning; empty without it.
     """
 
     author: str
@@ -61,7 +62,7 @@ class TrainingDescription:
 
 
 def training_code() -> str:
-    """Hash of the files that decide the weights."""
+    """Return the hash of the files that determine the weights."""
     here = Path(__file__).parents[1]
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in CODE)).hexdigest()
 
@@ -69,7 +70,7 @@ def training_code() -> str:
 def publish_training(
     described: TrainingDescription, job: Job, output: Path, checkpoints: Path
 ) -> Path:
-    """Publish the weights of a complete job, and as GGUF; returns their folder."""
+    """Publish the weights of a complete job, also as GGUF, and return their folder."""
     made = checkpoints / f"partial-{described.training[:16]}"
     shutil.rmtree(made, ignore_errors=True)
     weights = put_weights(output, made, described.base)

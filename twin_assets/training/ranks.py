@@ -1,10 +1,11 @@
-"""The processes of one training: meeting, speaking, agreeing on an end, ending without an owner.
+"""Coordinate the processes of one training: rendezvous, reporting, stopping and cleaning up.
 
-Scope: what a rank does beside training. Out of scope: the loop (`train.py`),
-starting processes and watching them (`training_launcher/`).
+Scope: the duties of a rank besides training. Out of scope: the loop (`train.py`), starting
+processes and watching them (`training_launcher/`).
 
-Nothing that one rank alone has seen may end a step there: the others would wait in a collective
-for ever. So what a rank finds wrong is added up over the ranks first (`stop_at_no_number`).
+A rank must not end a step because of something that it alone has seen: the others would wait in a
+collective forever. Errors found by a rank are therefore first summed over all ranks
+(`stop_at_no_number`).
 """
 
 from __future__ import annotations
@@ -35,24 +36,24 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Report = Callable[[str], None]
-NAMED = 8  # samples that a message names; the rest is counted
+NAMED = 8  # maximum number of samples named in a message; the rest are only counted
 
 
 class AllRanksStop(TwinError):
-    """Raised on every rank in the same place: they may still wait for each other."""
+    """Raised on every rank at the same point, while ranks may still wait for each other."""
 
 
 UNUSED = ("mlflow", "scipy")
-"""What a rank never uses and others import where it is installed: DeepSpeed's autotuner, and the
-detection losses of transformers. 1.7 of the 5.7 CPU s that the imports of a rank take."""
+"""Packages that a rank never uses but that DeepSpeed's autotuner and transformers' detection losses
+import if installed. Together they take 1.7 of the 5.7 CPU s of a rank's imports."""
 
 
 def leave_out_unused(*, with_deepspeed: bool = True) -> None:
-    """Let the libraries of a rank take `UNUSED` for not installed; before they are imported.
+    """Make the libraries of a rank treat `UNUSED` as not installed; call it before importing them.
 
     Args:
-        with_deepspeed: false where the launch configuration names none: accelerate imports it
-            wherever it is installed, for 1.7 CPU s more.
+        with_deepspeed: false if the launch configuration does not use DeepSpeed, which accelerate
+            imports whenever it is installed, at a cost of 1.7 CPU s more.
     """
     for name in UNUSED if with_deepspeed else (*UNUSED, "deepspeed"):
         if name not in sys.modules:
@@ -60,23 +61,23 @@ def leave_out_unused(*, with_deepspeed: bool = True) -> None:
 
 
 def choose_imports(*, with_deepspeed: bool) -> None:
-    """What a rank on the CPU does without, before it imports transformers and accelerate's parts.
+    """Disable what a CPU rank does not need, before it imports transformers and accelerate.
 
     Args:
-        with_deepspeed: as of `leave_out_unused`.
+        with_deepspeed: as for `leave_out_unused`.
     """
     leave_out_unused(with_deepspeed=with_deepspeed)
     if with_deepspeed:
         import deepspeed.ops
 
-        # DeepSpeed's shared-memory collectives are compiled for 22 s at first use, need gcc,
-        # and leave segments behind when a rank is killed. An adapter's gradients are small:
-        # gloo does.
+        # DeepSpeed's shared-memory collectives compile for 22 s at first use, need gcc and leave
+        # segments behind when a rank is killed. An adapter's gradients are small, so gloo is
+        # sufficient.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def meet(rank: int) -> None:
-    """Join the other ranks through the launcher's file; without one accelerate has its own way."""
+    """Join the other ranks through the launcher's file; without it, accelerate joins them."""
     import torch
 
     path = os.environ.get(RENDEZVOUS_VARIABLE)
@@ -90,11 +91,11 @@ def meet(rank: int) -> None:
 
 
 def require_gpus(job: Job) -> None:
-    """Each rank of this machine has a GPU of its own where the launch configuration asks for one.
+    """Require a GPU for each rank of this machine if the launch configuration asks for GPUs.
 
     Raises:
-        TwinError: there are fewer. accelerate would train on the processor, or die at the second
-            rank's first GPU, after it has loaded a model that no processor can train.
+        TwinError: there are too few GPUs. accelerate would train on the CPU, or crash at the
+            second rank's GPU after loading a model that no CPU can train.
     """
     import torch
 
@@ -110,24 +111,24 @@ def require_gpus(job: Job) -> None:
 
 
 def stop_without_owner() -> None:
-    """End this rank when the process that launched the training is gone (killed, rebooted)."""
+    """End this rank if the process that launched the training is gone (killed, rebooted)."""
     owner = os.environ.get(OWNER_VARIABLE, "")
     if owner and not owner_is_alive(owner):
         raise SystemExit(f"the launcher ({owner}) is gone; stopping")
 
 
 def end_forerunners(job: Job) -> int:
-    """End what is left here of an attempt at this job whose launcher is gone; returns how many.
+    """End local processes of earlier attempts at this job whose launcher is gone; return the count.
 
-    A rank that hangs, or waits for one that does, never comes to look for its owner. It would keep
-    its memory, and could still write into the folder that this attempt works in.
+    A rank that hangs, or waits for one that does, never checks for its owner. It would keep its
+    memory and could still write into the folder of this attempt.
     """
     left: list[psutil.Process] = []
     for process in psutil.process_iter():
         try:
             words, variables = process.cmdline(), process.environ()
         except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-            continue  # ended meanwhile, or another user's
+            continue  # it has ended, or belongs to another user
         owner, mark = variables.get(OWNER_VARIABLE), variables.get(MARK_VARIABLE)
         if not owner or not mark or mark == os.environ.get(MARK_VARIABLE):
             continue
@@ -139,7 +140,7 @@ def end_forerunners(job: Job) -> int:
 
 @contextmanager
 def reporting(*, is_main: bool) -> Iterator[Report]:
-    """Rank 0 speaks: on stdout, and into the Dagster run when one is listening."""
+    """Yield a report function: rank 0 writes to stdout and to a listening Dagster run."""
     if not is_main:
         yield lambda _: None
         return
@@ -163,7 +164,7 @@ def reporting(*, is_main: bool) -> Iterator[Report]:
 
 
 def rss_mb(accelerator: Accelerator) -> int:
-    """Resident memory of all ranks together, in MB; every rank calls it."""
+    """Return the resident memory of all ranks together, in MB; every rank calls it."""
     import torch
 
     own = torch.tensor(psutil.Process().memory_info().rss / 1e6, device=accelerator.device)
@@ -172,8 +173,10 @@ def rss_mb(accelerator: Accelerator) -> int:
 
 
 def gpu_peak_mb(accelerator: Accelerator) -> int | None:
-    """The most memory that a rank's tensors have taken on its GPU so far, in MB, of the rank with
-    the most; None without GPUs. Every rank calls it."""
+    """Return the highest peak of tensor memory on any rank's GPU, in MB, or None without GPUs.
+
+    Every rank calls it.
+    """
     import torch
 
     if accelerator.device.type != "cuda":
@@ -186,17 +189,17 @@ def gpu_peak_mb(accelerator: Accelerator) -> int | None:
 def share_of(
     chosen: Sequence[int], recipe: Recipe, accelerator: Accelerator
 ) -> tuple[tuple[int, ...], ...]:
-    """The micro-batches of this rank in one step."""
+    """Return the micro-batches of this rank in one step."""
     rank, ranks = accelerator.process_index, accelerator.num_processes
     size = recipe.micro_batch_size
     return micro_batches(chosen, rank=rank, ranks=ranks, micro_batch_size=size)
 
 
 def accumulate_over(accelerator: Accelerator, count: int) -> int:
-    """Let the next `count` micro-batches make one step; returns what each loss is divided by.
+    """Make the next `count` micro-batches one step and return the divisor for each loss.
 
-    That is the configured number under DeepSpeed, which is told at each micro-batch whether it is
-    the last.
+    The divisor is the configured number under DeepSpeed, which is informed at each micro-batch
+    whether it is the last.
     """
     accelerator.gradient_accumulation_steps = count
     accelerator.step = 0
@@ -205,7 +208,7 @@ def accumulate_over(accelerator: Accelerator, count: int) -> int:
 
 
 def is_norm(value: float) -> bool:
-    """Whether a gradient's norm is a number; some of DeepSpeed's stages write −1 for none."""
+    """Return whether a gradient norm is valid; some DeepSpeed stages use −1 for an invalid one."""
     return math.isfinite(value) and value >= 0
 
 
@@ -215,12 +218,12 @@ def stop_at_no_number(
     broken: Sequence[str],
     chosen: Sequence[str],
 ) -> NoReturn:
-    """Stop all ranks at a step in which any of them found what is not a number.
+    """Stop all ranks at a step in which any of them found a value that is not a number.
 
-    Every rank calls it, once something is known to be wrong on one of them.
+    Every rank calls it once an error is known on any of them.
 
     Args:
-        step: counted from 1.
+        step: step number, from 1.
         broken: ids of this rank's samples whose micro-batch had a loss that is not a number.
         chosen: ids of all samples of the step.
 
@@ -237,7 +240,7 @@ def stop_at_no_number(
             found=f"a loss that is not a number on {_named(broken_names)}",
             next_step="look at these samples, or lower learning_rate in the recipe",
         )
-    # DeepSpeed has one value for both: −1 or inf, by its version and stage
+    # DeepSpeed uses one value for both, −1 or inf depending on version and stage
     raise AllRanksStop(
         tried,
         found=f"a gradient norm of inf or nan, its samples: {_named(sorted(chosen))}",
@@ -251,10 +254,10 @@ def _named(ids: Sequence[str]) -> str:
 
 
 def write_failure(job: Job, error: TwinError, *, rank: int) -> None:
-    """Leave the reason for the launcher, which then does not retry; see `Job.failure`.
+    """Record the reason for the launcher, which then does not retry; see `Job.failure`.
 
-    The launcher ends the other ranks when one has ended. So where all stop together rank 0 writes
-    and the others wait for that; what one rank alone met, it writes itself.
+    The launcher ends the other ranks as soon as one has ended. If all ranks stop together, rank 0
+    therefore writes and the others wait; a rank that fails alone writes its own reason.
     """
     import torch
 

@@ -1,10 +1,10 @@
-"""Hyper-parameters as they really run, read before the first step and held against the recipe.
+"""Read the hyper-parameters as they actually run, and compare them with the recipe before step 1.
 
 Scope: reading them from the model, the optimizer, the ranks and DeepSpeed's engine, and the
 comparison. Out of scope: the recipe's schema (`recipe.py`), applying it (`train.py`).
 
-A recipe that is read and then not applied trains something else for hours and says nothing, so
-each value is read where it acts and none is copied from the recipe; the manifest keeps them.
+A recipe that is read but not applied would silently train something else for hours. Each value is
+therefore read where it takes effect, none is copied from the recipe, and the manifest keeps them.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def effective(
     job: Job,
     share: Sequence[Sequence[int]],
 ) -> Values:
-    """What is about to run; call it between `prepare` and the first step.
+    """Return the settings that are about to run; call it between `prepare` and the first step.
 
     Args:
-        model, optimizer: as `accelerator.prepare` returned them.
-        job: for what the loop itself applies: the clipping where DeepSpeed does not do it.
+        model, optimizer: the results of `accelerator.prepare`.
+        job: the job, for the gradient clipping that the loop applies if DeepSpeed does not.
         share: this rank's micro-batches of the first step.
 
     Returns:
         JSON values by name; `lora_modules` counts the adapters by the layer's name, and
-        `trained_weights` is the number of single weights.
+        `trained_weights` is the number of individual weights.
     """
     import torch
 
@@ -78,10 +78,10 @@ def effective(
 
 
 def expected(job: Job, model: Any = None) -> Values:
-    """The same values, as far as recipe and launch configuration decide them.
+    """Return the same values as far as recipe and launch configuration determine them.
 
     Args:
-        model: says which linear layers there are; without it the recipe has to name them.
+        model: the model with its linear layers; without it the recipe must name them.
     """
     recipe, launch = job.recipe, job.launched_by
     on_gpu = launch.device == "cuda"
@@ -126,7 +126,7 @@ def expected(job: Job, model: Any = None) -> Values:
 
 
 def fused_of(job: Job) -> bool:
-    """Whether AdamW works by one kernel a step: on a GPU, where it has its state there too."""
+    """Return whether AdamW uses one fused kernel per step: on a GPU that also holds its state."""
     zero: Mapping[str, Any] = job.launched_by.deepspeed.get("zero_optimization", {})
     return job.launched_by.device == "cuda" and "offload_optimizer" not in zero
 
@@ -138,14 +138,15 @@ def _targets(lora: LoraShape, model: Any) -> set[str]:
 def require_as_expected(
     effective: Mapping[str, Any], wanted: Mapping[str, Any], *, recipe: str
 ) -> None:
-    """Hold what runs against what recipe and launch configuration say.
+    """Compare the running settings with those of recipe and launch configuration.
 
     Args:
-        effective: of `effective`.
-        wanted: of `expected`; `lora_modules` names the layers, `effective` counts them.
+        effective: the result of `effective`.
+        wanted: the result of `expected`; its `lora_modules` lists the layers, `effective` counts
+            them.
 
     Raises:
-        TwinError: names each difference; the first step is not taken.
+        TwinError: the settings differ; it names each difference, and the first step is not taken.
     """
     seen = dict(effective) | {"lora_modules": sorted(effective["lora_modules"])}
     wrong = [
@@ -168,7 +169,7 @@ def _equal(actual: Any, wanted: Any) -> bool:
 
 
 def _precision(accelerator: Accelerator, engine: Any) -> str:
-    """What is computed in: the engine's own kind, or autocast's."""
+    """Return the precision of the computation: the engine's, or autocast's."""
     if engine is not None:
         return "bf16" if engine.bfloat16_enabled() else "fp16" if engine.fp16_enabled() else "fp32"
     return {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
@@ -200,7 +201,7 @@ def _of_zero(accelerator: Accelerator, engine: Any) -> Values:
 
 
 def _device(device: Any) -> str:
-    """By its name; DeepSpeed keeps what its JSON said, or a member of its enumeration."""
+    """Return the device's name; DeepSpeed keeps its JSON value or a member of its enumeration."""
     return str(getattr(device, "value", device))
 
 
@@ -222,7 +223,7 @@ def _of_lora(bare: Any) -> Values:
 
 
 def _one(values: set[Any]) -> Any:
-    """The value that all have; where they differ, all of them."""
+    """Return the common value, or all values if they differ."""
     return values.copy().pop() if len(values) == 1 else sorted(values)
 
 

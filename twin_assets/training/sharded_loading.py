@@ -1,15 +1,16 @@
-"""A base model's weights under ZeRO-3: one rank reads one after the other, all keep their shares.
+"""Load a base model under ZeRO-3: rank 0 reads one weight at a time and all keep their shards.
 
-Scope: the empty model, handing its weights out, and the proof that what the ranks keep is
-what the base model was prepared with. Out of scope: the model's switches (`model.py`), the
-shares of what is trained (`training_state.py`), taking the hashes (`weight_hashes.py`).
-Source: DeepSpeed's construction in shares,
+Scope: the empty model, distributing its weights, and the proof that the ranks keep the weights
+that the base model was prepared with. Out of scope: the model's options (`model.py`), the shards
+of trained weights (`training_state.py`), computing the hashes (`weight_hashes.py`).
+Source: DeepSpeed's sharded construction,
 https://deepspeed.readthedocs.io/en/latest/zero3.html#constructing-massive-models.
 
-No rank has more of the model at once than its share and one weight. transformers' own way there has
-open reports of weights that were silently initialised again (transformers#43964, #45313), so it is
-not taken: the model is built of weights that are nowhere (torch's device `meta`), each is handed
-out by name, and gathered again it has the hash of what was read.
+No rank holds more of the model at once than its shard and one weight. transformers' own loading
+under ZeRO-3 is not used because of open reports of weights that were silently reinitialized
+(transformers#43964, #45313). Instead, the model is built from weights without storage (torch's
+device `meta`), each weight is distributed by name, and the hash of the gathered weight must equal
+the hash of the weight that was read.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
-NAMED = 4  # weights that a message names; the rest is counted
+NAMED = 4  # maximum number of weights named in a message; the rest are only counted
 Values = Mapping[str, Any]
 
 
 def zero3_of(accelerator: Accelerator) -> Values | None:
-    """DeepSpeed's section `zero_optimization` as it runs; None without ZeRO-3."""
+    """Return DeepSpeed's active `zero_optimization` section, or None without ZeRO-3."""
     plugin: Any = getattr(accelerator.state, "deepspeed_plugin", None)
     if plugin is None or plugin.zero_stage != 3:
         return None
@@ -52,23 +53,24 @@ def read_in_shares(
     hashes: Path,
     report: Callable[[str], None],
 ) -> Any | None:
-    """The model, of whose weights each rank keeps its share; every rank calls it.
+    """Load the model so that each rank keeps its shard of the weights; every rank calls it.
 
     Args:
         folder: transformers folder with safetensors.
-        config: its configuration.
-        attention: by transformers' name.
-        zero: of `zero3_of`.
-        hashes: file with the hash of each weight, from preparation; where it is missing (a job of
-            an older version) only what the ranks keep is held against what was read.
+        config: the model's configuration.
+        attention: transformers' name of the attention implementation.
+        zero: the section that `zero3_of` returns.
+        hashes: file with the hash of each weight, from preparation; if it is missing (a job of an
+            older version), only the ranks' weights are compared with what was read.
 
     Returns:
-        None when the files do not hold the weights as the model has them (experts that transformers
-        joins while it reads, tied ones stored twice): then each rank has to read all of it.
+        The model, or None if the files do not store the weights as the model has them (experts that
+        transformers joins while reading, tied weights stored twice). Each rank must then read the
+        whole model.
 
     Raises:
-        AllRanksStop: a weight cannot be read, is not what was prepared, or is not what the ranks
-            keep; names it.
+        AllRanksStop: a weight cannot be read, differs from what was prepared, or differs from what
+            the ranks keep; the message names it.
     """
     import torch
 
@@ -86,12 +88,12 @@ def read_in_shares(
     share_out = _Sharing(zero, narrow=dtype == torch.bfloat16)
     places = _places(model)
     wrong: list[str] = []  # known to rank 0 alone until the end
-    for name, empty in list(model.named_parameters()):  # a tied one once
+    for name, empty in list(model.named_parameters()):  # a tied weight occurs once
         value, was = torch.empty(empty.shape, dtype=dtype), ""
         if reads:
             try:
                 value, was = _read(stored[name].file, name, dtype, wanted.get(name))
-            except _WeightError as error:  # the others wait for this weight: they get anything
+            except _WeightError as error:  # the others wait for this weight, so send any value
                 wrong.append(f"{name} ({error})")
         parameter = torch.nn.Parameter(value, requires_grad=empty.requires_grad)
         del value
@@ -108,10 +110,10 @@ def read_in_shares(
 
 
 def narrow_added(model: Any, accelerator: Accelerator) -> None:
-    """Round what was put on a model that is read in shares, as DeepSpeed does to one that is not.
+    """Cast parameters added to a sharded model to bf16, as DeepSpeed does in an unsharded one.
 
-    Adapters are made in float32, and DeepSpeed takes a model that has shares for one of bf16. Of
-    another model nothing is touched. Call it last before `accelerator.prepare`.
+    Adapters are created in float32, but DeepSpeed assumes that a sharded model is in bf16. Other
+    models are unchanged. Call it last before `accelerator.prepare`.
     """
     import torch
 
@@ -123,28 +125,28 @@ def narrow_added(model: Any, accelerator: Accelerator) -> None:
 
 
 class _WeightError(Exception):
-    """What is wrong with a weight as it was read."""
+    """An error in a weight as it was read."""
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """Where a weight lies; its shape."""
+    """The file and the shape of a stored weight."""
 
     file: Path
     shape: tuple[int, ...]
 
 
 class _Sharing:
-    """Rank 0's value of a parameter to all ranks, of which each keeps its share.
+    """Distributor of a parameter's value from rank 0 to all ranks, each of which keeps its shard.
 
     Args:
-        zero: of `zero3_of`.
-        narrow: weights are bf16.
+        zero: the section that `zero3_of` returns.
+        narrow: whether weights are bf16.
     """
 
     def __init__(self, zero: Values, *, narrow: bool) -> None:
         self._config = {
-            "train_micro_batch_size_per_gpu": 1,  # it wants one, and nothing here depends on it
+            "train_micro_batch_size_per_gpu": 1,  # DeepSpeed requires it; nothing depends on it
             "zero_optimization": dict(zero),
             "bf16": {"enabled": narrow},
         }
@@ -157,12 +159,12 @@ class _Sharing:
         if self._first is None:
             zero.Init(module=torch.nn.ParameterList([parameter]), config_dict_or_path=self._config)
             self._first = parameter
-        else:  # as DeepSpeed adds parameters to a model that is in shares already
+        else:  # DeepSpeed's own way to add parameters to a sharded model
             self._first.convert_to_zero_parameters(param_list=[parameter])
 
 
 def _empty(config: Any, *, dtype: torch.dtype, attention: str) -> Any:
-    """The model without weights, with its buffers; no number is drawn by lot."""
+    """Return the model with its buffers but without weights; nothing is initialized randomly."""
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
 
@@ -170,12 +172,12 @@ def _empty(config: Any, *, dtype: torch.dtype, attention: str) -> Any:
         model: Any = AutoModelForCausalLM.from_config(
             config, dtype=dtype, attn_implementation=attention
         )
-    model.tie_weights()  # within, what was tied has become two
+    model.tie_weights()  # init_empty_weights splits tied weights
     return model
 
 
 def _stored(folder: Path) -> dict[str, _Stored]:
-    """The weights of a transformers folder by name; reads headers alone."""
+    """Return the weights of a transformers folder by name, reading headers only."""
     from safetensors import safe_open
 
     found: dict[str, _Stored] = {}
@@ -187,7 +189,7 @@ def _stored(folder: Path) -> dict[str, _Stored]:
 
 
 def _stored_otherwise(model: Any, stored: Mapping[str, _Stored]) -> str:
-    """Why the weights cannot be taken by name; empty: they can."""
+    """Return why the weights cannot be loaded by name; empty if they can."""
     from transformers.conversion_mapping import get_model_conversion_mapping
 
     if get_model_conversion_mapping(model, add_legacy=False):
@@ -205,7 +207,7 @@ def _stored_otherwise(model: Any, stored: Mapping[str, _Stored]) -> str:
 
 
 def _places(model: Any) -> dict[int, list[tuple[Any, str]]]:
-    """By a parameter's id the modules that have it, and what each calls it."""
+    """Map each parameter's id to the modules that have it and its name in each."""
     places: dict[int, list[tuple[Any, str]]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         inside, _, own_name = name.rpartition(".")
@@ -216,7 +218,7 @@ def _places(model: Any) -> dict[int, list[tuple[Any, str]]]:
 def _read(
     file: Path, name: str, dtype: torch.dtype, wanted: str | None
 ) -> tuple[torch.Tensor, str]:
-    """A weight, not in the file's own memory, and its `_hash` in the dtype that it is kept in."""
+    """Read a weight into memory of its own; return it in `dtype`, with its `_hash`."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -231,13 +233,13 @@ def _read(
 
 
 def _in_shares(parameter: Any) -> bool:
-    """Whether it has been shared out; its own data are empty then."""
+    """Return whether the parameter is sharded; its own data are then empty."""
     return hasattr(parameter, "ds_id")
 
 
 @contextmanager
 def _gathered(parameter: Any) -> Iterator[None]:
-    """A parameter in shares, whole on every rank, to be looked at; every rank calls it."""
+    """Gather a sharded parameter on every rank for inspection; every rank calls it."""
     from deepspeed import zero
 
     with zero.GatheredParameters([parameter]):
@@ -252,9 +254,9 @@ def _hash(value: torch.Tensor) -> str:
 
 
 def _give_back() -> None:
-    """Let the kernel have what the last weight took; a share fills only a part of such a hole.
+    """Return the last weight's memory to the kernel; a shard fills only part of the gap it left.
 
-    Without it two ranks that read 200 MB had taken 270 each, to keep 98.
+    Without this, two ranks that read 200 MB had taken 270 MB each to keep 98 MB.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
@@ -263,7 +265,7 @@ def _give_back() -> None:
 
 
 def _stop_at_wrong(folder: Path, wrong: list[str]) -> None:
-    """Stop all ranks where any of them found a weight wrong; every rank calls it."""
+    """Stop all ranks if any of them found an invalid weight; every rank calls it."""
     from accelerate.utils import gather_object
 
     found: list[str] = gather_object(wrong)

@@ -1,15 +1,16 @@
-"""Training of an adapter or a whole model: the loop, and nothing around it.
+"""Train an adapter or a whole model: the training loop alone.
 
-Scope: model, optimizer, steps, and reporting from rank 0. Out of scope: what is
-trained on (`samples.py`, `batches.py`), what is minimised (`losses.py`), starting and retrying
-(`training_launcher/`), publishing (`fine_tuning.py`), Dagster beyond its Pipes protocol.
+Scope: model, optimizer, steps, and reporting from rank 0. Out of scope: training data
+(`samples.py`, `batches.py`), losses (`losses.py`), starting and retrying (`training_launcher/`),
+publishing (`fine_tuning.py`), Dagster beyond its Pipes protocol.
 
-Started as `-m twin_assets.training.train --job job.json`, forked or by a launcher, with or without
-DeepSpeed, on any number of ranks (one alone on the CPU needs neither); everything that decides
-the weights is in the job's folder. It goes on from the last complete checkpoint in that folder.
-A plain loop over accelerate, not TRL's or transformers' Trainer: on two CPU cores a rank imports it
-in 2.3 CPU s, Trainer in 7.3, TRL's trainers in 8.4; and the Trainers' own checkpoints are pickles,
-their steps no plan made beforehand, which a resumption bit for bit rests on here.
+The module is started as `-m twin_assets.training.train --job job.json`, by fork or by a launcher,
+with or without DeepSpeed, on any number of ranks (a single CPU rank needs neither). The job's
+folder holds everything that determines the weights, and training resumes from its last complete
+checkpoint. It is a plain loop over accelerate instead of TRL's or transformers' Trainer: on two CPU
+cores a rank imports it in 2.3 CPU s, Trainer in 7.3, TRL's trainers in 8.4. The Trainers' own
+checkpoints are pickles, and their steps follow no plan made beforehand, which bit-exact resumption
+requires here.
 Method: LoRA, https://arxiv.org/abs/2106.09685; ZeRO, https://arxiv.org/abs/1910.02054.
 """
 
@@ -91,10 +92,10 @@ from twin_resources.storage.storage_faults import DiskFull, told_when_full
 
 
 def train(job: Job, report: Report, accelerator: Accelerator) -> None:
-    """Run or resume a training; on return `job.output` is there.
+    """Run or resume a training; on return `job.output` exists.
 
     Raises:
-        TwinError: what a retry cannot mend: too few samples, a loss that is not a number.
+        TwinError: a retry would not help, as with too few samples or a loss that is not a number.
     """
     torch.manual_seed(job.recipe.seed)
     supervised, left_out = _read_samples(job)
@@ -127,11 +128,11 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
 
 @dataclass
 class _Attempt:
-    """A model on its way through the steps of a plan.
+    """A model in training on the steps of a plan.
 
     Attributes:
-        named: the trained parameters.
-        running: what really runs (`resolved_config.effective`).
+        named: the trained parameters, with their names.
+        running: the actual settings (`resolved_config.effective`).
         position: step, seconds and history; saved with the weights.
     """
 
@@ -156,7 +157,7 @@ class _Attempt:
         report: Report,
         accelerator: Accelerator,
     ) -> _Attempt:
-        """At the last complete checkpoint of the job, else at its beginning."""
+        """Start at the last complete checkpoint of the job, or at the beginning without one."""
         model, named = model_for(
             job,
             bf16=accelerator.mixed_precision == "bf16",
@@ -187,10 +188,10 @@ class _Attempt:
         )  # fmt: skip
 
     def run(self) -> None:
-        """Do the steps that are left, and save the state on the way."""
+        """Take the remaining steps and save the state at intervals."""
         steps, every = len(self.plan.steps), self.job.recipe.checkpoint_every_steps
-        # Of this attempt, from step to step, with what is saved between two: what a former attempt
-        # took tells nothing of this one.
+        # Durations from step to step in this attempt, including saves in between. Those of an
+        # earlier attempt do not predict this one's.
         durations: list[float] = []
         stepped = time.perf_counter()
         for step in range(self.position["step"], steps):
@@ -207,7 +208,7 @@ class _Attempt:
                 )
 
     def _advance(self, step: int) -> None:
-        """One step, and what it took and gave, written into the position."""
+        """Take one step and record its duration and results in the position."""
         started = time.perf_counter()
         rate = learning_rate(self.job.recipe, step, steps=len(self.plan.steps))
         for group in self.optimizer.param_groups:
@@ -228,7 +229,7 @@ class _Attempt:
         )
 
     def _step(self, step: int) -> tuple[dict[str, float], float]:
-        """One optimizer step; returns means (loss, `objective.names`) and the gradient's norm."""
+        """Take one optimizer step; return means (loss, `objective.names`) and the gradient norm."""
         accelerator, objective, recipe = self.accelerator, self.objective, self.job.recipe
         ranks = accelerator.num_processes
         chosen = self.plan.steps[step]
@@ -236,7 +237,7 @@ class _Attempt:
         divisor = accumulate_over(accelerator, len(batches))
         weight = objective.weight(chosen)
         total = torch.zeros(2 + len(objective.names), device=accelerator.device)
-        losses: list[torch.Tensor] = []  # looked at behind the last: a look waits for the GPU
+        losses: list[torch.Tensor] = []  # read after the last batch: reading waits for the GPU
         norm: Any = 0.0
         for batch in batches:
             stop_without_owner()
@@ -244,7 +245,7 @@ class _Attempt:
                 loss, others = objective.sums(self.model, batch)
                 losses.append(loss.detach())
                 total[:-1] += torch.stack([loss.detach(), *others])
-                # ranks and micro-batches are averaged later; each token (or pair) weighs the same
+                # ranks and micro-batches are averaged later; all tokens (or pairs) weigh the same
                 accelerator.backward(loss * (ranks * divisor / weight))
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(
@@ -272,7 +273,7 @@ class _Attempt:
 def _prepared(
     accelerator: Accelerator, model: Any, named: list[tuple[str, torch.nn.Parameter]], job: Job
 ) -> tuple[Any, Any]:
-    """The model as ranks and DeepSpeed compute with it, and its optimizer."""
+    """Return the model and its optimizer, prepared for the ranks and DeepSpeed."""
     optimizer = torch.optim.AdamW(
         [parameter for _, parameter in named],
         lr=job.recipe.learning_rate,
@@ -328,7 +329,7 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
 
 
 def _read_posts(job: Job) -> tuple[Sequence[TokenizedSample], Counter[str]]:
-    """The blocks of raw posts; none where the recipe has no share for them."""
+    """Return the blocks of raw posts; none if the recipe's share for them is 0."""
     if not _reads_posts(job):
         return [], Counter()
     from transformers import AutoTokenizer
@@ -435,7 +436,7 @@ def main(arguments: list[str] | None = None) -> int:
                 report(job.because)
             report("starting the ranks")
             require_gpus(job)
-            # under DeepSpeed accelerate names no backend for CPU ranks, and takes each for alone
+            # under DeepSpeed accelerate names no backend for CPU ranks, so each would run alone
             gloo = job.launched_by.deepspeed and job.launched_by.device == "cpu"
             accelerator = Accelerator(
                 gradient_accumulation_steps=job.recipe.accumulation(job.ranks),
@@ -452,7 +453,7 @@ def main(arguments: list[str] | None = None) -> int:
             accelerator.end_training()
         except TwinError as error:
             if isinstance(error, DiskFull):
-                # what is half written is of no use, and the reason needs a little room
+                # half-written output is useless, and writing the reason needs a little space
                 shutil.rmtree(job.state / PARTIAL, ignore_errors=True)
                 shutil.rmtree(_partial_output(job), ignore_errors=True)
             write_failure(job, error, rank=rank)

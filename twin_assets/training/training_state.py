@@ -1,11 +1,11 @@
-"""The complete state of a training between two steps: written, found again, put back.
+"""Save, find and restore the complete state of a training between two steps.
 
 Scope: master weights, optimizer moments, random number generators and position, as
 safetensors and JSON. Out of scope: the adapter that is published (`train.py`).
 Source: DeepSpeed's accessors of partitioned state,
-https://deepspeed.readthedocs.io/en/latest/zero3.html#debugging. Its own checkpoints are pickles,
-which this project neither writes nor reads; and tensors by parameter name do not depend on the
-number of ranks.
+https://deepspeed.readthedocs.io/en/latest/zero3.html#debugging. DeepSpeed's own checkpoints are
+pickles, which this project neither writes nor reads. Tensors stored by parameter name also do not
+depend on the number of ranks.
 """
 
 from __future__ import annotations
@@ -26,32 +26,33 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Named = list[tuple[str, "torch.nn.Parameter"]]
-PARTIAL = "partial"  # a checkpoint that is being written
-MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps for each weight, beside the step count
+PARTIAL = "partial"  # folder of a checkpoint that is being written
+MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's state for each weight, besides the step count
 
 
 def master_weights(
     named: Iterable[tuple[str, torch.nn.Parameter]], *, keep: bool = True
 ) -> dict[str, torch.Tensor]:
-    """The float32 weights that the optimizer updates, whole, on the CPU; every rank calls it.
+    """Return the optimizer's whole float32 weights on the CPU; every rank calls it.
 
     Args:
-        keep: false on a rank that has no use for them: it takes part and keeps nothing.
+        keep: false on a rank that only takes part and needs no weights itself.
     """
     weights: dict[str, torch.Tensor] = {}
     for name, parameter in named:
         whole = _whole_master(parameter)
         if keep:
-            # without DeepSpeed the parameter is its own master
+            # without DeepSpeed the parameter is its own master weight
             value = parameter if whole is None else whole
             weights[name] = value.detach().float().cpu().contiguous()
     return weights
 
 
 def set_master_weights(named: Named, weights: dict[str, torch.Tensor]) -> None:
-    """Set the float32 weights that the optimizer updates; after `accelerator.prepare`.
+    """Set the float32 weights that the optimizer updates, after `accelerator.prepare`.
 
-    DeepSpeed makes its own from the bf16 weights; without DeepSpeed the parameter is the master.
+    DeepSpeed makes its own master weights from the bf16 ones; without DeepSpeed the parameter is
+    the master.
     """
     import torch
 
@@ -66,13 +67,13 @@ def set_master_weights(named: Named, weights: dict[str, torch.Tensor]) -> None:
 def save_state(
     accelerator: Accelerator, named: Named, optimizer: Any, folder: Path, position: dict[str, Any]
 ) -> None:
-    """Write a complete checkpoint and drop the one before; every rank calls it.
+    """Write a complete checkpoint and delete the previous one; every rank calls it.
 
     Args:
         named: trainable parameters by name.
-        optimizer: as `accelerator.prepare` returned it, at least one step old.
-        folder: holds one `step-<n>` folder.
-        position: JSON values; `step` is the number of steps done.
+        optimizer: the optimizer that `accelerator.prepare` returned, after at least one step.
+        folder: folder that holds one `step-<n>` folder.
+        position: JSON values; `step` is the number of completed steps.
     """
     from safetensors.torch import save_file
 
@@ -104,14 +105,14 @@ def save_state(
 
 
 def last_complete(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint whose files are the ones its manifest names, and that manifest."""
+    """Return the newest checkpoint whose files match its manifest, and the manifest, or None."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         manifest = path / "state.json"
         if not manifest.is_file():
             continue
         try:
             position: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
-        except ValueError:  # the power failed before it reached the disk
+        except ValueError:  # a power failure prevented the file from reaching the disk
             continue
         present = {file.name: _digest(file) for file in path.glob("*.safetensors")}
         if present == position["files"]:
@@ -120,7 +121,7 @@ def last_complete(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def load_weights(named: Named, checkpoint: Path) -> None:
-    """Put the weights of a checkpoint into the model, before `accelerator.prepare`."""
+    """Load the weights of a checkpoint into the model, before `accelerator.prepare`."""
     import torch
     from safetensors.torch import load_file
 
@@ -131,16 +132,16 @@ def load_weights(named: Named, checkpoint: Path) -> None:
             share: Any = getattr(parameter, "ds_tensor", None)
             if share is None:
                 parameter.copy_(weights[name])
-            else:  # read in shares
+            else:  # sharded under ZeRO-3
                 share.copy_(_own_share(share, weights[name]))
 
 
 def load_optimizer(
     accelerator: Accelerator, named: Named, optimizer: Any, checkpoint: Path, *, step: int
 ) -> None:
-    """Put master weights, moments and random state back, after `accelerator.prepare`.
+    """Restore master weights, moments and random state, after `accelerator.prepare`.
 
-    The masters are set again because DeepSpeed makes them from the bf16 weights.
+    The master weights are set again because DeepSpeed makes them from the bf16 weights.
     """
     import torch
     from safetensors.torch import load_file
@@ -151,14 +152,14 @@ def load_optimizer(
     zero: Any = _zero_optimizer(optimizer)
     fused = bool(inner.param_groups[0].get("fused"))
     for flat in _updated(zero, inner):
-        # one kernel for all counts the steps beside the weights; the other way counts on the CPU
+        # the fused kernel keeps the step count beside the weights; otherwise it is on the CPU
         where = flat.device if fused else torch.device("cpu")
         inner.state[flat] = {
             "step": torch.tensor(float(step), device=where),
             **{key: torch.zeros_like(flat) for key in MOMENTS},
         }
     if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):  # stages 1 and 2
-        # DeepSpeed does this after its first step; a resumed training has that step behind it
+        # DeepSpeed does this after its first step, which a resumed training has already passed
         zero._lazy_init_hp_params_optimizer_state()
     for name, parameter in named:
         if zero is None:
@@ -169,12 +170,12 @@ def load_optimizer(
             for key in MOMENTS:
                 _set(parameter, moments[key][name], key)
     generator = checkpoint / f"generator-{accelerator.process_index}.safetensors"
-    if generator.is_file():  # absent when resumed with more ranks; it drives dropout alone
+    if generator.is_file():  # absent when resumed with more ranks; it affects dropout alone
         set_generator_states(load_file(generator), accelerator.device)
 
 
 def generator_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """States of the generators that dropout draws from: the processor's, and the device's own."""
+    """Return the states of the generators that dropout uses: the CPU's and the device's own."""
     import torch
 
     states = {"torch": torch.get_rng_state()}
@@ -184,7 +185,7 @@ def generator_states(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_generator_states(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Put `generator_states` back; a checkpoint of another kind of device has none of this one."""
+    """Restore `generator_states`; a checkpoint from another kind of device lacks this device's."""
     import torch
 
     torch.set_rng_state(states["torch"])
@@ -193,7 +194,7 @@ def set_generator_states(states: dict[str, torch.Tensor], device: torch.device) 
 
 
 def torch_optimizer(optimizer: Any) -> torch.optim.Optimizer:
-    """The optimizer that does the arithmetic, under accelerate's and DeepSpeed's wrappers."""
+    """Return the innermost optimizer, without accelerate's and DeepSpeed's wrappers."""
     zero = _zero_optimizer(optimizer)
     return optimizer.optimizer if zero is None else zero.optimizer
 
@@ -210,8 +211,8 @@ def _moments(named: Named, optimizer: Any, key: str, *, keep: bool) -> dict[str,
 
 
 def _whole_master(parameter: torch.nn.Parameter) -> torch.Tensor | None:
-    """DeepSpeed's float32 master of a parameter; None: the parameter is its own."""
-    if sys.modules.get("deepspeed") is None:  # a rank without it never imports it, 1.7 CPU s
+    """Return DeepSpeed's float32 master of a parameter, or None if the parameter is its own."""
+    if sys.modules.get("deepspeed") is None:  # importing it would take a rank 1.7 CPU s
         return None
     from deepspeed.utils import safe_get_full_fp32_param
 
@@ -219,7 +220,7 @@ def _whole_master(parameter: torch.nn.Parameter) -> torch.Tensor | None:
 
 
 def _whole_moment(parameter: torch.nn.Parameter, key: str) -> torch.Tensor | None:
-    """DeepSpeed's moment of a parameter; None: the optimizer has it."""
+    """Return DeepSpeed's moment of a parameter, or None if the optimizer has it."""
     if sys.modules.get("deepspeed") is None:
         return None
     from deepspeed.utils import safe_get_full_optimizer_state
@@ -228,7 +229,7 @@ def _whole_moment(parameter: torch.nn.Parameter, key: str) -> torch.Tensor | Non
 
 
 def _set(parameter: torch.nn.Parameter, value: torch.Tensor, key: str | None = None) -> None:
-    """Set a parameter's float32 master, or the moment `key`, under ZeRO; `value` is whole."""
+    """Set a parameter's float32 master, or the moment `key`, under ZeRO from the whole `value`."""
     from deepspeed import utils
 
     share: Any = getattr(parameter, "ds_tensor", None)
@@ -238,7 +239,7 @@ def _set(parameter: torch.nn.Parameter, value: torch.Tensor, key: str | None = N
         else:
             utils.safe_set_full_optimizer_state(parameter, value, key)
         return
-    # stage 3: DeepSpeed's own setter of the whole fails where ranks do not divide the size
+    # stage 3: DeepSpeed's own setter of whole values fails if the size is not a multiple of ranks
     own = _own_share(share, value)
     if key is None:
         utils.safe_set_local_fp32_param(parameter, own)
@@ -247,7 +248,7 @@ def _set(parameter: torch.nn.Parameter, value: torch.Tensor, key: str | None = N
 
 
 def _own_share(share: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """What of a whole value is this rank's, flat and as long as its share under ZeRO-3."""
+    """Return this rank's part of a whole value, flat and as long as its shard under ZeRO-3."""
     import torch
 
     size, rank = share.numel(), torch.distributed.get_rank()
@@ -258,14 +259,14 @@ def _own_share(share: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 
 
 def _updated(zero: Any, inner: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """The tensors whose state the optimizer keeps; under ZeRO this rank's shares, flat."""
-    if hasattr(zero, "fp32_partitioned_groups_flat"):  # stage 3 lends them for the step alone
+    """Return the tensors whose state the optimizer keeps; under ZeRO this rank's flat shards."""
+    if hasattr(zero, "fp32_partitioned_groups_flat"):  # stage 3 sets param_groups only in a step
         return list(zero.fp32_partitioned_groups_flat)
     return [flat for group in inner.param_groups for flat in group["params"]]
 
 
 def _zero_optimizer(optimizer: Any) -> Any | None:
-    """DeepSpeed's optimizer under accelerate's wrapper; None without DeepSpeed."""
+    """Return DeepSpeed's optimizer inside accelerate's wrapper, or None without DeepSpeed."""
     wrapped = optimizer.optimizer
     return wrapped if hasattr(wrapped, "optimizer") else None
 

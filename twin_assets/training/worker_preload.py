@@ -1,10 +1,11 @@
-"""What every rank of a training imports, for the process that ranks are forked from.
+"""Import what every rank of a training needs, in the process that ranks are forked from.
 
-Scope: the libraries, and the model's own modules by its architecture. Out of scope:
-forking (`training_launcher/forked_ranks.py`), anything that computes, reads weights or starts a
-thread: it would be copied into every rank, a thread would be lost.
+Scope: the libraries, and the model's own modules by its architecture. Out of scope: forking
+(`training_launcher/forked_ranks.py`), and anything that computes, reads weights or starts a
+thread: its memory would be copied into every rank, and a thread would be lost.
 
-What is missing here is imported by each rank, for its CPU time; nothing else depends on it.
+Each rank imports anything missing here itself, at the cost of its own CPU time; nothing else
+depends on this module.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from twin_assets.training.ranks import choose_imports
 
 
 def import_ahead(job: Path) -> None:
-    """Import what the ranks of a job will, with the same parts left out.
+    """Import what the ranks of a job will import, leaving out the same parts.
 
     Args:
-        job: its `job.json`.
+        job: path of its `job.json`.
 
     Raises:
-        TwinError: a job of a newer schema.
+        TwinError: the job has another schema.
     """
     described = read_job(job)
     with_deepspeed = bool(described.launched_by.deepspeed)
     choose_imports(with_deepspeed=with_deepspeed)
-    import torch.distributed  # noqa: F401 - before accelerate, as `train.py` has it
+    import torch.distributed  # noqa: F401 - before accelerate, as in `train.py`
     from accelerate import Accelerator  # noqa: F401
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: F401
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     config = AutoConfig.from_pretrained(described.base_folder)
-    # looked up, it is imported; a remote or unknown architecture fails in the rank, with its reason
+    # an unknown or remote architecture is left out: it fails in the rank, which reports the reason
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
         model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
         import_module(model_class.__module__)

@@ -1,9 +1,10 @@
-"""A backup's bytes: a tar file, or objects under a prefix; each content once, by its SHA-256.
+"""Write and read a backup's bytes: a tar file, or objects under a prefix, named by SHA-256.
 
-Scope: writing and reading both forms. Out of scope: what is in them.
+Scope: writing and reading both forms. Out of scope: the contents.
 
-The record comes last and the tar file gets its name last, so a backup is whole or is none. Under a
-prefix that has an earlier backup only new contents are written.
+Each content is stored once. The record is written last, and the tar file gets its name last, so a
+backup is either complete or absent. Under a prefix with an earlier backup, only new contents are
+written.
 """
 # pyright: strict
 
@@ -30,41 +31,41 @@ _FOLDER = "contents"
 
 
 class BackupWriter(Protocol):
-    """Takes contents."""
+    """A target for saved files."""
 
     def add(self, file: Path, path: str, *, mode: int = 0) -> SavedFile:
-        """Save a file that does not change meanwhile.
+        """Save a file that does not change while it is saved.
 
         Args:
-            path: as the record names it.
+            path: the file's path in the record.
 
         Raises:
-            TwinError: it changed, or there is no room for it.
+            TwinError: the file changed, or there is no space for it.
         """
         ...
 
 
 class BackupReader(Protocol):
-    """Gives them back."""
+    """A source of saved files."""
 
     @property
     def record(self) -> BackupRecord: ...
 
     def write(self, saved: SavedFile, into: Path) -> None:
-        """Write a content to a file, whose folder is made.
+        """Write a content to a file and create its folder.
 
         Raises:
-            TwinError: the backup has it no longer, or has other bytes.
+            TwinError: the backup no longer has the content, or its bytes differ.
         """
         ...
 
 
 @contextmanager
 def written_backup(place: str) -> Generator[tuple[BackupWriter, list[BackupRecord]]]:
-    """Write a backup; it is there once the block has put its record into the list.
+    """Write a backup; it is complete once the block has put its record into the list.
 
     Raises:
-        TwinError: there is a file of that name already, or it cannot be written.
+        TwinError: a file of that name exists, or the backup cannot be written.
     """
     records: list[BackupRecord] = []
     if is_object_address(place):
@@ -95,7 +96,7 @@ def written_backup(place: str) -> Generator[tuple[BackupWriter, list[BackupRecor
 
 
 def _name(partial: Path, path: Path) -> None:
-    """Give a whole backup its name; another command may have taken it meanwhile."""
+    """Give a complete backup its name, unless another command has taken it by now."""
     try:
         path.hardlink_to(partial)
     except FileExistsError as error:
@@ -114,10 +115,10 @@ def _taken(path: Path) -> TwinError:
 
 @contextmanager
 def opened_backup(place: str) -> Generator[BackupReader]:
-    """Read a backup.
+    """Open a backup for reading.
 
     Raises:
-        TwinError: there is none, or not a whole one.
+        TwinError: there is no backup, or it is incomplete.
     """
     if is_object_address(place):
         yield _ObjectsReader(FilePlace(place))
@@ -132,7 +133,7 @@ def opened_backup(place: str) -> Generator[BackupReader]:
 
 
 def sha256_of(file: Path) -> str:
-    """SHA-256 of a file's bytes, hex."""
+    """Return the SHA-256 of a file's bytes, hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -157,7 +158,7 @@ class _TarWriter:
 
 
 class _HashedStream:
-    """A stream whose bytes are hashed as they are read."""
+    """A stream that hashes its bytes as they are read."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream

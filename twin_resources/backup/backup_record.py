@@ -1,4 +1,4 @@
-"""What a backup says of itself: where the home lay, its tables and files, each by hash.
+"""Describe a backup: the original places of its home, and its tables and files with their hashes.
 
 Scope: the record's fields and its JSON. Out of scope: the bytes (`backup_form.py`).
 """
@@ -13,7 +13,7 @@ from typing import Any
 from twin_resources.errors import TwinError
 
 SCHEMA = 1
-NAME = "backup.json"  # written last: a backup without it is none
+NAME = "backup.json"  # written last, so a backup without it is incomplete
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class SavedFile:
     """One file.
 
     Attributes:
-        path: below the home or the table, `/` between parts.
-        sha256: of its bytes, hex; under this name they lie in the backup.
-        mode: permission bits; of a file of a table 0.
+        path: path relative to the home or the table, with `/` between parts.
+        sha256: hash of the bytes, hex; the file's name in the backup.
+        mode: permission bits; 0 for a file of a table.
     """
 
     path: str
@@ -34,10 +34,10 @@ class SavedFile:
 
 @dataclass(frozen=True)
 class SavedTable:
-    """One Lance table as it was while nobody wrote to it.
+    """One Lance table, saved while no process wrote to it.
 
     Attributes:
-        data_version: see `Tables.data_version`; empty: the table had no finished version.
+        data_version: see `Tables.data_version`; empty if the table had no finished version.
     """
 
     author: str
@@ -49,18 +49,18 @@ class SavedTable:
 
     @property
     def folder(self) -> str:
-        """Below the base of the tables."""
+        """Path relative to the base of the tables."""
         return f"{self.author}/{self.asset}.lance"
 
 
 @dataclass(frozen=True)
 class BackupRecord:
-    """A whole backup.
+    """A complete backup.
 
     Attributes:
         made_at: ISO 8601, UTC.
-        home, tables_base: where they lay; paths in files and rows begin with them.
-        state: the state store as a SQLite file, whichever database it was in.
+        home, tables_base: their original places, with which paths in files and rows begin.
+        state: the state store as a SQLite file, from any kind of database.
     """
 
     made_at: str
@@ -73,7 +73,7 @@ class BackupRecord:
 
     @property
     def bytes(self) -> int:
-        """Of all files, each content once."""
+        """Size of all files, counting each content once."""
         sizes = {self.state.sha256: self.state.bytes}
         sizes |= {file.sha256: file.bytes for file in self.files}
         sizes |= {file.sha256: file.bytes for table in self.tables for file in table.files}
@@ -84,10 +84,10 @@ class BackupRecord:
 
     @classmethod
     def from_json(cls, text: bytes, *, place: str) -> BackupRecord:
-        """Read it.
+        """Parse the record.
 
         Raises:
-            TwinError: it is none, or of a newer version.
+            TwinError: the text is not a record, or it has a newer schema.
         """
         tried = f"read the backup {place}"
         try:

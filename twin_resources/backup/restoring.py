@@ -1,10 +1,11 @@
-"""`twin restore`: a backup put into an empty home, its tables and its state where settings say.
+"""Restore a backup into an empty home, with tables and state store at the configured places.
 
-Scope: the order, what must be empty, and the proof that it is the same.
+Scope: the steps of `twin restore`, the places that must be empty, and the proof of equality.
 Out of scope: the form of a backup (`backup_form.py`), rows (`state_rows.py`).
 
-The home is made beside its place and gets its name last. What says where the old home lay names the
-new one afterwards; hashes of tables, checkpoints and datasets do not depend on it.
+The home is built in a folder beside its final place and renamed at the end. Paths to the old home
+are replaced by paths to the new one; hashes of tables, checkpoints and datasets do not depend on
+them.
 """
 # pyright: strict
 
@@ -34,23 +35,23 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
 _TEXTS = frozenset({".json", ".toml", ".yaml", ".yml"})
-# In a home that is being made, and locked: what is not locked a killed one left, and may go.
+# Locked file in a home under construction; an unlocked one is from a killed run.
 _MARK = ".twin-restoring"
 
 Report = Callable[[str], object]
 
 
 def restore(settings: Settings, place: str, *, report: Report = print) -> BackupRecord:
-    """Make the home of these settings from a backup.
+    """Create the home of these settings from a backup.
 
     The home's folder, the place of its tables and its state store must be empty.
 
     Args:
-        report: called with one line a step.
+        report: function called with one line per step.
 
     Raises:
-        TwinError: something is there already, another command restores into it, the backup is not
-            whole, or a table is not the same afterwards. The home is not made then.
+        TwinError: a place is not empty, another command restores into it, the backup is incomplete,
+            or a restored table differs. The home is not created then.
     """
     with opened_backup(place) as reader:
         record = reader.record
@@ -70,10 +71,10 @@ def restore(settings: Settings, place: str, *, report: Report = print) -> Backup
 
 @contextmanager
 def _begun(made: Path) -> Generator[None]:
-    """The folder that becomes the home, empty, for this process alone.
+    """Create the empty folder that becomes the home, for this process alone.
 
     Raises:
-        TwinError: another one fills it.
+        TwinError: another process is filling it.
     """
     try:
         if (made / _MARK).exists():
@@ -103,7 +104,7 @@ def _fill(
     _move_texts(made, moved)
     for database in databases_in(made):
         move_paths(database, moved)
-    # tables that lie in the home go into the one that is being made
+    # tables inside the home are written to the one under construction
     base = settings.tables_base
     final = Path(base)
     inside = "://" not in base and final.is_relative_to(settings.home)
@@ -127,10 +128,10 @@ def _fill(
 
 
 def _put_table(table: SavedTable, reader: BackupReader, place: FilePlace, scratch: Path) -> None:
-    """Write a table's files, and hold every value against the backup's data version.
+    """Write a table's files, and compare every value with the backup's data version.
 
     Raises:
-        Damaged: it is not what was saved.
+        TwinError: the table differs from what was saved.
     """
     for saved in table.files:
         reader.write(saved, scratch)
@@ -150,10 +151,11 @@ def _put_table(table: SavedTable, reader: BackupReader, place: FilePlace, scratc
 
 
 def _check_empty(settings: Settings, record: BackupRecord) -> None:
-    """Do nothing if home, tables and state store are free.
+    """Check that home, tables and state store are empty.
 
     Raises:
-        TwinError: one of them is not; what a restore of this backup left under a prefix is.
+        TwinError: one of them is not. Files that an earlier restore of this backup left are allowed
+            among the tables.
     """
     next_step = "restore into a new home (`--home NEW`), a new prefix and an empty database"
     home = settings.home
@@ -175,13 +177,13 @@ def _check_empty(settings: Settings, record: BackupRecord) -> None:
 
 
 def _moved(settings: Settings, record: BackupRecord) -> dict[str, str]:
-    """Old folder to new one; nothing where they are the same."""
+    """Return old folder → new folder, or nothing if they are the same."""
     pairs = {record.home: str(settings.home), record.tables_base: settings.tables_base}
     return {} if all(old == new for old, new in pairs.items()) else pairs
 
 
 def _move_texts(made: Path, moved: dict[str, str]) -> None:
-    """Let configuration, author files and manifests of the home name the new folders."""
+    """Replace the old folders in the home's configuration, author files and manifests."""
     for path in made.rglob("*"):
         if path.suffix not in _TEXTS or not path.is_file():
             continue

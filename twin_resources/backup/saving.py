@@ -1,10 +1,11 @@
-"""`twin backup`: a home saved while it runs, each part as it was in one moment.
+"""Save a home while it runs, each part as a snapshot of one moment.
 
-Scope: what of a home is saved, and in which order. Out of scope: the form of it
-(`backup_form.py`), databases (`state_rows.py`, `database_files.py`).
+Scope: the parts of a home that `twin backup` saves, and their order. Out of scope: the form of a
+backup (`backup_form.py`), databases (`state_rows.py`, `database_files.py`).
 
-The state store comes first, so that whatever it names is saved after it. A table is saved under its
-lease, whole and verified: every value is hashed again. What a start makes again stays out.
+The state store is saved first, so that everything it names is saved after it. Each table is saved
+under its lease and fully verified: every value is hashed again. Files that the next start creates
+again are left out.
 """
 # pyright: strict
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
 SECRETS = "secrets.json"
-# What the next start writes, what belongs to running processes, and the demo's own home.
+# Files that the next start writes, files of running processes, and the demo's own home.
 _FOLDERS = frozenset({"cache", "chat", "demo", "gateway", "logs", "supervisor", "work"})
 _FILES = frozenset({"endpoints.json", "env", "policy.json", "servers.json"})
 _ENDINGS = (".partial", ".sending", ".lock", "-wal", "-shm", "-journal")
@@ -44,14 +45,14 @@ Report = Callable[[str], object]
 def back_up(
     settings: Settings, place: str, *, secrets: bool = False, report: Report = print
 ) -> BackupRecord:
-    """Save a home to a tar file or under `s3://bucket/prefix`; it may run meanwhile.
+    """Save a home, which may be running, to a tar file or under `s3://bucket/prefix`.
 
     Args:
-        secrets: also `secrets.json`; whoever has the backup then has the keys.
-        report: called with one line a step.
+        secrets: whether to include `secrets.json`, which gives a reader of the backup the keys.
+        report: function called with one line per step.
 
     Raises:
-        TwinError: there is nothing to save, a part is damaged, or there is no room.
+        TwinError: there is nothing to save, a part is damaged, or there is no space.
     """
     file = sqlite_file(settings.state_address)
     if file is not None and not file.exists():
@@ -94,7 +95,7 @@ def _saved_tables(
             with tables.lease(asset, author):
                 table = store.open_table(tables.uri(asset, author), storage_options=None)
                 if table is None:
-                    continue  # a first write that never ended
+                    continue  # its first write never finished
                 check_table(table, every_value=True)
                 stored = store.read_record(table)
                 folder = f"{author}/{asset}.lance"
@@ -112,7 +113,7 @@ def _saved_tables(
 
 
 def _table_names(place: FilePlace) -> list[tuple[str, str]]:
-    """Author and asset of every table."""
+    """Return author and asset of every table."""
     parts = (name.split("/") for name in place.names())
     found = {(part[0], part[1]) for part in parts if len(part) > 2 and part[1].endswith(".lance")}
     return sorted((author, folder.removesuffix(".lance")) for author, folder in found)
@@ -121,7 +122,7 @@ def _table_names(place: FilePlace) -> list[tuple[str, str]]:
 def _saved(
     place: FilePlace, name: str, path: str, writer: BackupWriter, scratch: Path
 ) -> SavedFile:
-    """One file of a table, wherever the tables lie."""
+    """Save one file of a table from a folder or an object store."""
     if "://" not in place.address:
         return writer.add(Path(place.address, name), path)
     file = scratch / "object"
@@ -134,7 +135,7 @@ def _saved(
 def _saved_files(
     settings: Settings, writer: BackupWriter, scratch: Path, *, secrets: bool
 ) -> Iterator[SavedFile]:
-    """The files of the home that no start would make again; databases as of one moment."""
+    """Yield the home's files that no start would create again; databases are snapshots."""
     home = settings.home
     state = sqlite_file(settings.state_address)
     databases = set(databases_in(home, but={home / name for name in _FOLDERS}))

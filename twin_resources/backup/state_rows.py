@@ -1,9 +1,9 @@
-"""The state store as a SQLite file, and back into SQLite or PostgreSQL.
+"""Copy the state store to a SQLite file, and back into SQLite or PostgreSQL.
 
 Scope: rows from one database to another, and paths in them that move with a home.
-Out of scope: what rows mean. Leases are left out: they belong to processes.
-Method: tables are read as they are in the database (SQLAlchemy's reflection), so those of every
-part of the project come along; those that the state store makes itself keep its own definition.
+Out of scope: the meaning of rows. Leases are left out, because they belong to processes.
+Method: tables are read as they are in the database (SQLAlchemy's reflection), which includes those
+of every part of the project. Tables that the state store creates keep their own definition.
 """
 # pyright: strict
 
@@ -24,14 +24,14 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import DAGSTERS_TABLES, leases
 
 _AT_ONCE = 1_000
-_CAST = re.compile(r"::[\w ]+(\(\d+\))?")  # of PostgreSQL, in a default
+_CAST = re.compile(r"::[\w ]+(\(\d+\))?")  # a PostgreSQL cast in a default
 
 
 def save_state(address: str, into: Path) -> None:
-    """Write the state store of a URL to a SQLite file, as it is in one moment.
+    """Write the state store of a URL to a SQLite file, as a snapshot of one moment.
 
     Raises:
-        StorageFault: it cannot be read, or there is no room.
+        StorageFault: the store cannot be read, or there is no space.
     """
     if (file := sqlite_file(address)) is not None:
         copy_database(file, into)
@@ -49,10 +49,10 @@ def save_state(address: str, into: Path) -> None:
 
 
 def put_state(file: Path, address: str) -> None:
-    """Put the rows of a saved state store into the store of a URL, whose own rows go.
+    """Put the rows of a saved state store into the store of a URL, replacing its own rows.
 
     Raises:
-        StorageFault: it cannot be written.
+        StorageFault: the store cannot be written.
     """
     if (into := sqlite_file(address)) is not None:
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -68,13 +68,13 @@ def put_state(file: Path, address: str) -> None:
 
 
 def sqlite_file(address: str) -> Path | None:
-    """The file of a SQLite URL; None: another database."""
+    """Return the file of a SQLite URL, or None for another database."""
     url = sa.make_url(address)
     return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
 def copy_rows(source: sa.Connection, target: sa.Connection) -> None:
-    """Replace all rows of the target by those of the source; tables that it lacks are made."""
+    """Replace all rows of the target with those of the source, creating missing tables."""
     theirs = _reflected(source)
     there = set(sa.inspect(target).get_table_names())
     for table in theirs.sorted_tables:
@@ -100,7 +100,7 @@ def _reflected(connection: sa.Connection) -> sa.MetaData:
 
 
 def _with_nulls(table: sa.Table, row: sa.RowMapping) -> dict[str, object]:
-    """None in a column of JSON is written as NULL, which is how it was stored."""
+    """Return the row with None in JSON columns as NULL, the way it was stored."""
     columns: Any = table.c
     return {
         str(name): sa.null() if value is None and isinstance(columns[name].type, sa.JSON) else value
@@ -109,7 +109,7 @@ def _with_nulls(table: sa.Table, row: sa.RowMapping) -> dict[str, object]:
 
 
 def _without_dialect(table: sa.Table) -> sa.Table:
-    """The table with types and defaults that every database knows."""
+    """Return the table with types and defaults that all databases support."""
     copied = table.to_metadata(sa.MetaData())
     columns: Any = copied.columns
     for column in columns:
@@ -121,7 +121,7 @@ def _without_dialect(table: sa.Table) -> sa.Table:
 
 
 def _default(text: str, *, is_flag: bool) -> sa.DefaultClause | None:
-    """A default as every database writes it; None: a counter, which each has in its own way."""
+    """Return a portable default, or None for a counter, which differs between databases."""
     if text.startswith("nextval("):
         return None
     if is_flag:
@@ -130,7 +130,7 @@ def _default(text: str, *, is_flag: bool) -> sa.DefaultClause | None:
 
 
 def _go_on_counting(connection: sa.Connection, table: sa.Table) -> None:
-    """Numbers that PostgreSQL gives go on behind the largest that was copied."""
+    """Continue PostgreSQL's serial numbers after the largest copied value."""
     for column in table.primary_key:
         name = connection.execute(
             sa.select(sa.func.pg_get_serial_sequence(f'"{table.name}"', column.name))
@@ -145,10 +145,10 @@ def _state_in(file: Path) -> State:
 
 
 def move_paths(file: Path, moved: Mapping[str, str]) -> None:
-    """In a SQLite file, let every text that names an old folder name the new one.
+    """Replace old folders with new ones in all texts of a SQLite file.
 
     Args:
-        moved: old folder to new folder, without a slash at the end.
+        moved: old folder → new folder, without a trailing slash.
     """
 
     def moved_value(text: str) -> str:
@@ -168,9 +168,9 @@ def move_paths(file: Path, moved: Mapping[str, str]) -> None:
 
 
 def moved_text(text: str, moved: Mapping[str, str]) -> str:
-    """A text in which each old folder, alone or with what lies in it, is the new one."""
+    """Return a text with each old folder, alone or in a longer path, replaced by the new one."""
     if not moved:
         return text
-    # the longest first: tables lie in a home
+    # longest first, because tables may be inside a home
     olds = "|".join(re.escape(old) for old in sorted(moved, key=len, reverse=True))
     return re.sub(rf"(?<![\w.-])({olds})(?![\w.-])", lambda match: moved[match[1]], text)

@@ -1,4 +1,4 @@
-"""The chat page: a Gradio page on the endpoint.
+"""Serve the chat page, a Gradio page for the gateway.
 
 Scope: what a browser shows. Out of scope: answering.
 """

@@ -1,4 +1,4 @@
-"""`python -m twin_resources.page`: the process of the chat page, on the loopback.
+"""Run the chat page's process on the loopback interface: `python -m twin_resources.page`.
 
 Scope: reading the home, listening, ending at SIGTERM. Out of scope: the page.
 """
@@ -11,7 +11,7 @@ import sys
 from twin_resources.errors import TwinError
 from twin_resources.settings import load_settings
 
-# before Gradio is imported, which reads them then
+# set before importing Gradio, which reads them at import
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
@@ -38,7 +38,7 @@ def main() -> int:
         port=settings.chat_port,
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=2,  # every open page keeps a connection until it is closed
+        timeout_graceful_shutdown=2,  # an open page keeps its connection until it is closed
     )
     return 0
 

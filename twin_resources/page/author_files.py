@@ -1,7 +1,7 @@
-"""What the page knows of the authors from the home's files: names, titles, plots of their gates.
+"""Read the authors' data for the page from the home's files: names, titles, plots of their gates.
 
-Scope: reading these; a file that is not there yet is no error. Out of scope: asking
-anyone, HTML.
+Scope: reading these files; a missing file is not an error. Out of scope: calling the gateway,
+HTML.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class AuthorFiles:
     settings: Settings
 
     def names(self) -> dict[str, str]:
-        """Slug → name."""
+        """Return slug → name."""
         return {author.slug: author.name for author in readable_authors(self.settings)[0]}
 
     def titles(self, author: str, *, most: int) -> list[str]:
-        """Titles of the author's newest posts that make a short question; none before an import."""
+        """Return titles of the author's newest posts that fit a question; none before an import."""
         from twin_resources.storage.state.state import State
         from twin_resources.storage.tables.tables import Tables
 
@@ -43,10 +43,10 @@ class AuthorFiles:
         return [title for title in titles if 3 <= len(title) <= 60][:most]
 
     def plots(self, author: str) -> list[tuple[str, str]]:
-        """(name, `data:` address) of the plots of the author's newest gate, the voice first.
+        """Return (name, `data:` address) of the plots of the author's newest gate, the voice first.
 
-        A report is `<checkpoint>/evaluation/<gate>.md`, its plots `<gate>-<name>.svg` or `.png`
-        beside it (twin_assets/evaluation/report); the voice is `voice_shown.svg` there.
+        A report is `<checkpoint>/evaluation/<gate>.md`; its plots `<gate>-<name>.svg` or `.png`
+        are beside it (twin_assets/evaluation/report), and so is the voice, `voice_shown.svg`.
         """
         folder = self.settings.checkpoints_dir / author
         plots: dict[str, Path] = {}
@@ -68,5 +68,5 @@ class AuthorFiles:
 
 
 def _as_address(path: Path) -> str:
-    # In an <img> an SVG runs no script and loads nothing.
+    # An SVG in an <img> runs no script and loads nothing.
     return f"data:{KINDS[path.suffix]};base64," + base64.b64encode(path.read_bytes()).decode()

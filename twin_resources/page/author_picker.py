@@ -1,7 +1,7 @@
-"""The head of the page: whose twin it is, and who else may be asked.
+"""Build the head of the page: the author's name, and a choice among several authors.
 
 Scope: the author's name and the choice among authors, which all tabs share.
-Out of scope: what is asked of them (`chat_tab.py`, `comparison_tab.py`).
+Out of scope: the questions to them (`chat_tab.py`, `comparison_tab.py`).
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ UNKNOWN = "LLM Twin"
 
 
 class AuthorPicker:
-    """The head; made inside of a `gr.Blocks`.
+    """The head of the page; create it inside a `gr.Blocks`.
 
     Attributes:
         author: the dropdown; its value is a slug.
@@ -41,31 +41,31 @@ class AuthorPicker:
             )
 
     async def versions(self) -> tuple[dict[str, list[str]], str]:
-        """Slug → aliases that may be asked now, and why that could not be read (a notice)."""
+        """Return slug → aliases available now, and a notice if they could not be read."""
         try:
             return authors_of(await self._endpoint.models()), ""
         except TwinError as error:
             return {}, problem(error)
 
     def name_of(self, author: str | None) -> str:
-        """The author's name; the slug where the home has no file of them."""
+        """Return the author's name, or the slug if the home has no file for the author."""
         return self.files.names().get(author or "", author or "")
 
     def choice(self, slugs: list[str], chosen: str | None) -> Any:
-        """The dropdown with these authors; one alone needs no choice."""
+        """Return the dropdown with these authors; it is hidden if there is only one."""
         names = self.files.names()
         choices = [(names.get(slug, slug), slug) for slug in slugs]
         return gr.Dropdown(choices=choices, value=chosen, visible=len(choices) > 1)
 
 
 def heading(name: str) -> str:
-    """The name as the page's first heading."""
+    """Return the name as the page's main heading."""
     under = "a language model that quotes their posts" if name else ""
     return f'<h1>{as_text(name or UNKNOWN)}</h1><p class="twin-small">{under}</p>'
 
 
 def plots_of(files: AuthorFiles, author: str | None, *, about: str = "") -> str:
-    """The newest report's plots as figures; `about`: only that one."""
+    """Return the newest report's plots as figures, or only the one named `about`."""
     if not author:
         return ""
     return "".join(

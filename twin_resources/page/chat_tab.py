@@ -1,13 +1,12 @@
-"""The tab Talk: one conversation with an author's twin, its sources below it, and feedback on it.
+"""Build the Talk tab: a conversation with an author's twin, with sources and feedback.
 
-Scope: its widgets and what a click on each does. Out of scope: a second version
-beside the first (`comparison_tab.py`), HTML of sources (`footnotes.py`), the gateway
-(`conversation.py`).
+Scope: its widgets and the effect of a click on each. Out of scope: a second version beside the
+first (`comparison_tab.py`), HTML of sources (`footnotes.py`), the gateway (`conversation.py`).
 Source: https://www.gradio.app/docs/gradio/chatbot
 
-The box that is typed into is emptied in the browser and never written by the server: an answer
-that streams for a minute would else erase what is typed meanwhile. What is asked travels in a
-hidden box of its own.
+The browser clears the question box, and the server never writes to it: otherwise an answer that
+streams for a minute would erase what is typed in the meantime. The question is sent in a separate
+hidden box.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -39,25 +38,25 @@ FEEDBACK_NOTE = (
     "Thumbs and your wording are feedback: stored, and used to judge and to train the twin. "
     "The conversation itself is kept in this browser only."
 )
-# written down here: within an event Gradio makes an update, and no component, of `gr.HTML`
+# built once at import: inside an event Gradio turns `gr.HTML` into an update, not a component
 HTML_PROPERTIES: dict[str, Any] = dict(gr.HTML(padding=False, render=False).get_config())
 
 
 class ChatTab:
-    """The tab; made inside of a `gr.Blocks`."""
+    """The tab; create it inside a `gr.Blocks`."""
 
     def __init__(self, endpoint: Endpoint, whom: AuthorPicker, *, cookie_secret: str) -> None:
         self._endpoint, self._whom, self._underway = endpoint, whom, AnswersInProgress()
-        # Known to this home only, and the same after a restart: else the browser forgets.
+        # Known to this home alone and kept across restarts, or the browser would lose its state.
         self.kept = gr.BrowserState({}, storage_key="twin-talk", secret=cookie_secret)
-        self.place = gr.State(None)  # which turn the feedback is about
+        self.place = gr.State(None)  # index of the turn that gets the feedback
         with gr.Column(elem_id="talk"):
             self.talk = gr.Chatbot(
                 label="Conversation",
                 show_label=False,
                 buttons=["copy"],
                 group_consecutive_messages=False,
-                autoscroll=False,  # the question heads its answer instead (page.js)
+                autoscroll=False,  # page.js scrolls the question to the top instead
                 elem_id="conversation",
                 placeholder="Reading who can be asked …",
             )
@@ -86,7 +85,7 @@ class ChatTab:
         self.voted = gr.State({})
 
     def _add_feedback(self) -> None:
-        """Why a vote was given, and another wording."""
+        """Add the fields for a vote's reason and for another wording."""
         with gr.Row(elem_id="why", visible=False) as self.why_row:
             self.why = gr.Textbox(
                 placeholder="Why? One line, if you like",
@@ -111,7 +110,7 @@ class ChatTab:
                 self.leave_wording = gr.Button("Leave it")
 
     def _add_composer(self) -> None:
-        """The question's box with its two buttons."""
+        """Add the question box with its two buttons."""
         with gr.Row(elem_id="composer", equal_height=True):
             self.question = gr.Textbox(
                 placeholder="Reading who can be asked …",
@@ -131,7 +130,7 @@ class ChatTab:
             )
 
     def wire(self, page: gr.Blocks) -> None:
-        """Say what a click does."""
+        """Connect the events to their handlers."""
         author, version = self._whom.author, self.version
         conversation_shown = [self.talk, self.place]
         head = [author, self._whom.name, version, self.notice]
@@ -149,7 +148,7 @@ class ChatTab:
         ).then(self._draft, asking["inputs"][:-1], outputs, **SIDE_BY_SIDE).then(
             None, js="() => twin.done()"
         )
-        # every answer is kept, and so is what a browser brings
+        # also runs after every stored answer and when the browser sends its state
         for changed in (self.kept.change, author.change):
             changed(
                 self._offer_draft, [self.kept, author], [self.draft_row, self.draft_why], **QUICK
@@ -168,7 +167,7 @@ class ChatTab:
                 self._answer, **asking, **SIDE_BY_SIDE
             ).then(None, js="() => twin.done()")
         self.stop.click(self._stop, **QUICK)
-        page.unload(self._stop)  # nobody reads it any more
+        page.unload(self._stop)  # nobody is reading any more
         self.new.click(
             self._new,
             [self.kept, author],
@@ -225,7 +224,7 @@ class ChatTab:
         )
 
     def _welcome(self, author: str | None) -> tuple[Any, Any]:
-        """Name and examples, which need the tables: after what the gateway says at once."""
+        """Set name and examples; they need the tables, so they follow the gateway's data."""
         if not author:
             message = "No author can be asked yet. `twin up` imports posts."
             return gr.Chatbot(placeholder=message), gr.Textbox(
@@ -267,7 +266,7 @@ class ChatTab:
                 return
         model = model_name(author, version or "")
         before = talks.get(author, [])
-        if version == DRAFT:  # of the last answer, from what that one was told
+        if version == DRAFT:  # a draft for the last answer, from the same messages
             spoken, answered = before[:-1], model_name(author, "")
         else:
             spoken, answered = before, model
@@ -293,7 +292,7 @@ class ChatTab:
     async def _draft(
         self, question: str, browser_state: object, author: str | None, request: gr.Request
     ) -> AsyncGenerator[tuple[Any, ...]]:
-        """Prose to the last question, below its answer."""
+        """Yield the page with a draft for the last question, below its answer."""
         async for shown in self._answer(question, browser_state, author, DRAFT, request):
             yield shown
 
@@ -302,7 +301,7 @@ class ChatTab:
         return turns[-1]["question"] if turns else ""
 
     def _offer_draft(self, browser_state: object, author: str | None) -> tuple[Any, str]:
-        """Where the last answer has no prose: why, and a button for a draft."""
+        """If the last answer has no prose, show the reason and a button for a draft."""
         turns = conversation.talks_of(browser_state).get(author or "", [])
         facts = turns[-1]["twin"] if turns else {}
         asks = bool((facts.get("prose") or {}).get("model"))
@@ -339,7 +338,7 @@ class ChatTab:
         talks = conversation.talks_of(browser_state)
         turns = talks.get(author, [])
         place = conversation.place_of(turns, clicked.index)
-        # A thumb that is taken back is neither: the vote stays until another one replaces it.
+        # A removed thumb is neither: the vote stays until another one replaces it.
         if place is None or clicked.liked not in (True, False):
             return (gr.skip(),) * 5
         vote = {"trace_id": _trace(turns, place), "thumb": "up" if clicked.liked else "down"}
@@ -361,7 +360,7 @@ class ChatTab:
         if not _trace(turns, place):
             return gr.skip(), gr.skip(), notice("There is no whole answer yet to improve.")
         answer = turns[place or 0]["answer"]
-        # the author's own sentences need no better wording; what the model added may
+        # the author's own sentences need no better wording, but the model's additions may
         return gr.Column(visible=True), prose_of(answer).strip() or answer, ""
 
     async def _send_wording(
@@ -384,7 +383,7 @@ class ChatTab:
 
 
 def _trace(turns: Sequence[Turn], place: int | None) -> str:
-    """The trace of a turn's answer; empty: it has none that takes feedback."""
+    """Return the trace of a turn's answer; empty if it has none that accepts feedback."""
     if place is None or not 0 <= place < len(turns):
         return ""
     return str(turns[place]["twin"].get("trace_id") or "")
@@ -400,9 +399,9 @@ def _chat(turns: Sequence[Turn]) -> Any:
 
 
 def _html_part(html: str) -> dict[str, Any]:
-    """HTML as a part of a message, as Gradio itself writes a `gr.HTML` down.
+    """Return HTML as a part of a message, in the form in which Gradio stores a `gr.HTML`.
 
-    A component rebuilt for each answer and piece took 50 ms a piece in a talk of 60 turns.
+    Building a component for each answer and piece took 50 ms per piece in a talk of 60 turns.
     """
     return {
         "type": "component",

@@ -1,14 +1,15 @@
-"""The tab Before | after: one question to the base model and to the tuned one, side by side; or to
-the tuned one and the paid one, where the key may ask that.
+"""Build the Before | after tab: one question to two models, side by side.
 
-Scope: its widgets, two conversations that know nothing of each other, the blind comparison
-and its vote. Out of scope: what becomes of a vote (`gateway/api/feedback.py`,
-`twin_assets/instructions/preference_pairs.py`).
+The two are the base model and the tuned one, or the tuned one and the paid one if the key allows
+it.
 
-Blind, the sides are drawn again for each question, each side is asked that question alone, and
-nothing that names a version is shown before the vote: a reader who knows which is tuned votes for
-it. A vote rejects one answer. It never makes the other one a model of how to write: only the
-author's own text, or an edit by their own key, is ever learned from.
+Scope: its widgets, two independent conversations, the blind comparison and its vote. Out of scope:
+the use of a vote (`gateway/api/feedback.py`, `twin_assets/instructions/preference_pairs.py`).
+
+In blind mode the sides are drawn again for each question, each side receives that question alone,
+and no version is named before the vote: readers who know which answer is the tuned model's vote
+for it. A vote rejects one answer. It never makes the other one a model for writing: training
+learns only from the author's own text, or from an edit with the author's own key.
 """
 
 import asyncio
@@ -50,11 +51,11 @@ Side = list[Turn]
 
 
 class ComparisonTab:
-    """The tab; made inside of a `gr.Blocks`."""
+    """The tab; create it inside a `gr.Blocks`."""
 
     def __init__(self, endpoint: Endpoint, whom: AuthorPicker) -> None:
         self._endpoint, self._whom, self._underway = endpoint, whom, AnswersInProgress()
-        # `left` and `right`: turns; `names`: the alias of each side.
+        # `left` and `right` hold turns; `names` holds the alias of each side.
         self.state = gr.State(_fresh(BEFORE, blind=False))
         with gr.Row(elem_id="compare-choice"):
             self.pair = gr.Radio(
@@ -111,7 +112,7 @@ class ComparisonTab:
         self.asked = gr.Textbox(visible=False)
 
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
-        """Say what a click does; `tab`: this one."""
+        """Connect the events to their handlers; `tab` is this tab."""
         shown = [*self.sides, self.state, self.votes, self.notice]
         for event in (self.question.submit, self.send.click):
             event(
@@ -143,14 +144,14 @@ class ComparisonTab:
             button.click(self._voting(place), self.state, shown, **QUICK)
 
     def _voice(self, author: str | None) -> str:
-        """What the gate saw of the author's voice in both, where its report has a plot of it."""
+        """Return the newest report's plot of the author's voice in both models, if any."""
         drawn = plots_of(self._whom.files, author, about="voice")
         title = "<h2>The voice, seen by the newest gate</h2>"
         return f'<section class="twin-figures twin-voice">{title}{drawn}</section>' if drawn else ""
 
     async def _offered(self, author: str | None) -> Any:
-        """The choice of the pair, where there is one for this author."""
-        known, _ = await self._whom.versions()  # what could not be read is said when one asks
+        """Show the choice of the pair if this author has a paid model."""
+        known, _ = await self._whom.versions()  # a failed read is reported when a question is asked
         if PAID in known.get(author or "", []):
             return gr.Radio(visible=True)
         return gr.Radio(visible=False, value=BEFORE)
@@ -164,7 +165,7 @@ class ComparisonTab:
         try:
             return await self._endpoint.answer_models()
         except TwinError:
-            return set()  # the question meets the same, and says so beside its answer
+            return set()  # the question will fail in the same way and report it beside its answer
 
     async def _ask(
         self,
@@ -217,7 +218,7 @@ class ComparisonTab:
             turn["answer"], turn["twin"] = piece.text, dict(piece.facts)
             if piece.facts:
                 turn["how"] = "whole"
-            if not blind:  # the quicker one would give itself away
+            if not blind:  # streaming would reveal which model is quicker
                 yield *_shown(state, is_revealed=True), *skipped[:3], *_busy(True)
         for side in sides:
             side[-1]["how"] = "stopped" if side[-1]["how"] == "writing" else side[-1]["how"]
@@ -252,12 +253,12 @@ class ComparisonTab:
 
 
 def _fresh(pair: str, *, blind: bool) -> dict[str, Any]:
-    """Nothing asked yet; `names`: the alias of each side."""
+    """Return the state before the first question; `names` holds the alias of each side."""
     return {"left": [], "right": [], "names": list(PAIRS[pair]), "pair": pair, "blind": blind}
 
 
 def _shown(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any]:
-    """Both sides; `is_revealed`: who answered, with the facts of it."""
+    """Return both sides; `is_revealed` shows which model answered, with its facts."""
     made: list[Any] = []
     for place, (side, alias) in enumerate(
         zip((state["left"], state["right"]), state["names"], strict=True)
@@ -286,7 +287,7 @@ def _shown(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any]:
 async def _together(
     answers: list[AsyncIterator[PartialAnswer]],
 ) -> AsyncGenerator[tuple[int, PartialAnswer | TwinError]]:
-    """The pieces of all answers as they come, with the number of their answer."""
+    """Yield the pieces of all answers as they arrive, each with the number of its answer."""
     queue: asyncio.Queue[tuple[int, PartialAnswer | TwinError | None]] = asyncio.Queue()
 
     async def read(place: int, answer: Any) -> None:

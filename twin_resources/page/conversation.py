@@ -1,8 +1,8 @@
-"""The page's side of the endpoint: streamed answers with their facts, and feedback on them.
+"""Call the gateway for the page: streamed answers with their facts, and feedback on them.
 
-Scope: calls of the gateway with the page's own key, and ending one that nobody waits for.
+Scope: calls to the gateway with the page's own key, and ending an answer that is no longer needed.
 Out of scope: widgets (`chat_tab.py`, `comparison_tab.py`), retrieval, routing, prompts (the
-gateway has them).
+gateway handles them).
 """
 # pyright: strict
 
@@ -27,10 +27,10 @@ Message = Mapping[str, str]
 
 @dataclass(frozen=True)
 class PartialAnswer:
-    """An answer as far as it has come.
+    """An answer as received so far.
 
     Attributes:
-        text: all of it so far.
+        text: the whole text so far.
         facts: the answer's `twin` field; empty until the last piece.
     """
 
@@ -39,11 +39,11 @@ class PartialAnswer:
 
 
 class Endpoint:
-    """The gateway, asked with one key.
+    """The gateway, called with one key.
 
     Args:
-        url: ends in `/v1`.
-        key: of role `reader`.
+        url: the gateway's address, ending in `/v1`.
+        key: a key of role `reader`.
     """
 
     def __init__(self, url: str, key: str) -> None:
@@ -58,18 +58,18 @@ class Endpoint:
         self._headers = {"Authorization": f"Bearer {key}"}
 
     async def models(self) -> list[str]:
-        """The names that may be asked now: `twin/<author>` and its aliases.
+        """Return the model names available now: `twin/<author>` and its aliases.
 
         Raises:
-            TwinError: the gateway does not answer.
+            TwinError: the gateway does not respond.
         """
         return [model.id for model in await self._listed()]
 
     async def answer_models(self) -> set[str]:
-        """Authors for whom an answer model is stable: no tuned version is released.
+        """Return the authors whose stable version is an answer model, with no tuned one released.
 
         Raises:
-            TwinError: the gateway does not answer.
+            TwinError: the gateway does not respond.
         """
         slugs: set[str] = set()
         for model in await self._listed():
@@ -90,10 +90,10 @@ class Endpoint:
         """Stream the answer to the last message; closing the generator ends the request.
 
         Args:
-            messages: `role` and `content`, oldest first.
+            messages: messages with `role` and `content`, oldest first.
 
         Raises:
-            TwinError: the gateway refuses, or does not answer.
+            TwinError: the gateway refuses or does not respond.
         """
         import httpx
         import openai
@@ -104,7 +104,7 @@ class Endpoint:
             stream = await self._openai.chat.completions.create(
                 model=model, messages=sent, stream=True
             )
-            async with stream:  # else the connection stays open until it is collected
+            async with stream:  # otherwise the connection stays open until garbage collection
                 async for chunk in stream:
                     facts = (chunk.model_extra or {}).get("twin") or facts
                     for choice in chunk.choices:
@@ -115,10 +115,10 @@ class Endpoint:
         yield PartialAnswer(text.strip(), facts)
 
     async def give_feedback(self, trace_id: str, **opinion: str | float) -> None:
-        """Vote, edit or prefer: `thumb="up"`, `edit="a better answer"`, `comment="why"`.
+        """Send a vote, an edit or a preference: `thumb="up"`, `edit="a better answer"` and so on.
 
         Raises:
-            TwinError: it was not taken.
+            TwinError: the feedback was not accepted.
         """
         import httpx
 
@@ -137,22 +137,23 @@ class Endpoint:
 
 
 class AnswersInProgress:
-    """The answers that are being written, by session: each can be ended by who waits for it."""
+    """The answers in progress, by session, so that each session can end its own."""
 
     def __init__(self) -> None:
         self._ends: dict[str, set[asyncio.Event]] = {}
 
     def end(self, session: str) -> None:
-        """End every answer of this session; none is no error."""
+        """End every answer of this session, if any."""
         for event in self._ends.get(session, ()):
             event.set()
 
     async def pieces(
         self, session: str, answer: AsyncGenerator[PartialAnswer]
     ) -> AsyncIterator[PartialAnswer]:
-        """The pieces until the answer ends or is ended; then its request is closed.
+        """Yield pieces until the answer ends or is stopped, then close its request.
 
-        The wait for the next piece is given up as well: a slow model writes nothing for seconds.
+        Stopping also cancels the wait for the next piece: a slow model may write nothing for
+        seconds.
         """
         event = asyncio.Event()
         self._ends.setdefault(session, set()).add(event)
@@ -193,7 +194,7 @@ def _unwell(tried: str, error: Exception) -> TwinError:
 
 
 def authors_of(models: Sequence[str]) -> dict[str, list[str]]:
-    """Author → what may be asked of them: "" (the policy decides), `stable`, `canary`, `base`…"""
+    """Map each author to their aliases: "" (the policy decides), `stable`, `canary`, `base`…"""
     by_author: dict[str, list[str]] = {}
     for name in models:
         author, _, alias = name.removeprefix("twin/").partition("@")
@@ -202,5 +203,5 @@ def authors_of(models: Sequence[str]) -> dict[str, list[str]]:
 
 
 def model_name(author: str, version: str) -> str:
-    """`twin/<author>`, or its alias for a version of that name."""
+    """Return `twin/<author>`, or its alias for the given version."""
     return f"twin/{author}@{version}" if version else f"twin/{author}"

@@ -1,19 +1,19 @@
-"""Dagster's webserver as the stack starts it: its own application behind a check of who asks.
+"""Start Dagster's webserver for the stack, with its application behind an access check.
 
     python -m twin_resources.page.dagster_pages -w WORKSPACE -h HOST -p PORT
 
 Scope: the check, and starting the webserver with it. Out of scope: links and their
-tokens (`links.py`), what Dagster answers.
+tokens (`links.py`), Dagster's own responses.
 
 Dagster itself executes a mutation on GET, for any Host and Origin, without a key: any web page that
-somebody opens could end a sensor or start a run. Here
+a person opens could stop a sensor or start a run. The check prevents this:
 
-- a name that leads to this machine from a foreign page (DNS rebinding) is no host of ours;
-- a browser gets in by a one-time link (`twin open dagster`), and has a cookie from then on; the
-  program's own commands send the home's admin key;
-- a page of another origin gets no answer, and a browser that changes something, or opens a
-  websocket, must name its origin;
-- a query is asked by POST alone: a link or an image can make a browser send GET.
+- A name that resolves to this machine from a foreign page (DNS rebinding) is not an allowed host.
+- A browser gets access through a one-time link (`twin open dagster`) and then has a cookie; the
+  program's own commands send the home's admin key.
+- A page of another origin gets no response. A browser that changes something, or opens a
+  websocket, must send its origin.
+- Queries are accepted by POST alone, because a link or an image can make a browser send GET.
 
 Dagster's own `dagster-webserver` and `dagster dev`, started by name, have no such check.
 Source: https://docs.dagster.io/api/clis/cli, dagster-webserver 1.13
@@ -43,7 +43,7 @@ from twin_resources.page.links import DAGSTER, hosts_of, use_link
 from twin_resources.settings import Settings, load_secrets, load_settings
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
-HEALTH = "/server_info"  # versions alone; asked before anybody is let in
+HEALTH = "/server_info"  # returns only versions, so it needs no access
 CLOSED = (
     "<h1>Dagster's pages open with a link</h1><p>Run <code>twin open dagster</code> on the machine "
     "of the twin: it opens them, or prints a link that works once, within ten minutes.</p>"
@@ -51,14 +51,14 @@ CLOSED = (
 
 
 def guard(app: Starlette, settings: Settings) -> Starlette:
-    """The application of Dagster's webserver, which answers nobody but this home's owner."""
+    """Restrict the application of Dagster's webserver to this home's owner and return it."""
     admin_key = load_secrets(settings).gateway_master_key
-    # Of the home, so that a restart signs nobody out; another key than the chat page's, whose
-    # links may be given to a reader.
+    # The key belongs to the home, so a restart signs nobody out. It differs from the chat page's
+    # key because links to that page may be given to a reader.
     cookie_secret = hmac.new(admin_key.encode(), DAGSTER.encode(), hashlib.sha256).hexdigest()
     opens = partial(use_link, settings, opens=DAGSTER)
     app.add_middleware(DagsterGuard, admin_key=admin_key, use_link=opens)
-    # Added last, so outermost: the cookie is read before it is looked at.
+    # The middleware added last is outermost: the cookie is read before the guard checks it.
     app.add_middleware(
         SessionMiddleware,
         secret_key=cookie_secret,
@@ -70,11 +70,11 @@ def guard(app: Starlette, settings: Settings) -> Starlette:
 
 
 class DagsterGuard:
-    """ASGI middleware: whoever is not let in is refused before Dagster sees the request.
+    """ASGI middleware that refuses unauthorized requests before Dagster sees them.
 
     Args:
-        admin_key: what programs send as `Authorization: Bearer …`.
-        use_link: whether a token opens the pages; it does once.
+        admin_key: key that programs send as `Authorization: Bearer …`.
+        use_link: function that returns whether a token opens the pages; each token does so once.
     """
 
     def __init__(self, app: ASGIApp, *, admin_key: str, use_link: Callable[[str], bool]) -> None:
@@ -96,7 +96,7 @@ class DagsterGuard:
             await answer(scope, receive, send)
 
     def _answer_to(self, asked: HTTPConnection) -> Response | None:
-        """What is answered in Dagster's place; None: Dagster answers."""
+        """Return the response to send instead of Dagster's, or None to let Dagster respond."""
         method: str = asked.scope.get("method", "")  # a websocket has none
         if asked.url.path == HEALTH and method in READS:
             return None
@@ -123,18 +123,18 @@ class DagsterGuard:
             return HTMLResponse(CLOSED, status_code=403)
         asked.session[DAGSTER] = True
         path = asked.query_params.get("path", "/")
-        # A path of these pages: `//host` and `/\\host` are other machines' addresses.
+        # The path must be on these pages: `//host` and `/\\host` are addresses of other machines.
         is_path = path.startswith("/") and path[1:2] not in {"/", "\\"}
         return RedirectResponse(path if is_path else "/", status_code=303)
 
 
 def _is_own(origin: str, asked: HTTPConnection) -> bool:
-    """Whether a page of this origin is one of these pages, by host and port."""
+    """Return whether the origin is that of these pages, by host and port."""
     return urlsplit(origin).netloc == asked.headers.get("host", "")
 
 
 def _unframed(send: Send) -> Send:
-    """Another page must not show these in a frame, and have a person click in it."""
+    """Add a header that keeps other pages from framing these pages to capture clicks."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -145,7 +145,7 @@ def _unframed(send: Send) -> Send:
 
 
 def main() -> None:
-    """Dagster's own command line, with the check before its application."""
+    """Run Dagster's own command line with the check in front of its application."""
     cli: Any = import_module("dagster_webserver.cli")
     settings = load_settings()
     make_app = cli.create_app_from_workspace_process_context

@@ -1,11 +1,11 @@
-"""How the page's clicks are served: what several tabs say of all their events.
+"""Define the options that several tabs share for their events.
 
-Scope: these two kinds. Out of scope: what an event does.
+Scope: these two kinds of event. Out of scope: the handlers.
 """
 
 from typing import Any
 
-# Whoever waits for an answer does not wait for somebody else's (Gradio's default is one at a time).
+# Answers must not wait for each other (Gradio's default is one at a time).
 SIDE_BY_SIDE: dict[str, Any] = {
     "concurrency_limit": 16,
     "show_progress": "hidden",

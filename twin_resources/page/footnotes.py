@@ -1,8 +1,8 @@
-"""What an answer rests on, as footnotes below it: the posts, the marked sentence, the facts.
+"""Render the basis of an answer as footnotes: the posts, the marked sentence and the facts.
 
-Scope: HTML of sources, quotes, nearest posts and the facts of an answer; nothing of it is
-markup of anyone else (`readable.py`). Out of scope: where these come from (the gateway's
-`twin` field), widgets (`chat_tab.py`).
+Scope: HTML of the sources, quotes, nearest posts and facts of an answer; markup from other sources
+is never included (`readable.py`). Out of scope: the origin of these values (the gateway's `twin`
+field), widgets (`chat_tab.py`).
 """
 # pyright: strict
 
@@ -16,10 +16,10 @@ from urllib.parse import quote as percent_encoded
 from twin_resources.page.plain_names import route_name, version_name
 from twin_resources.page.readable import as_text, web_address
 
-AROUND = 160  # characters of the passage that are shown on each side of the quoted words
-SHORT = 280  # of a passage that nothing is quoted from
-LONG_SENTENCE = 12  # words; an address names a longer one by its first and last words
-ENDS = 4  # of these words on each side
+AROUND = 160  # characters of the passage shown on each side of the quoted words
+SHORT = 280  # maximum characters shown of a passage without a quote
+LONG_SENTENCE = 12  # words; a longer sentence is addressed by its first and last words
+ENDS = 4  # number of such words at each end
 
 Facts = Mapping[str, Any]
 Range = tuple[int, int]
@@ -33,7 +33,7 @@ _HEADINGS = {
 
 
 def footnotes(facts: Facts) -> str:
-    """What stands below an answer; empty before its facts are known."""
+    """Return the footnotes of an answer; empty before its facts are known."""
     if not facts:
         return ""
     sources: Sequence[Facts] = facts.get("sources") or ()
@@ -52,7 +52,7 @@ def footnotes(facts: Facts) -> str:
 
 
 def about(facts: Facts) -> str:
-    """Who answered, how and for how much, folded away; the disclosure stands open."""
+    """Return collapsed details (who answered, how, at what cost) below the visible disclosure."""
     trace = str(facts.get("trace_id") or "")
     rows = {
         "Answer": as_text(_form_of(facts)),
@@ -105,7 +105,7 @@ def _written_by(facts: Facts) -> str:
 
 
 def prose_in_words(facts: Facts) -> str:
-    """Why prose is not shown, or how much of it; empty: nothing is to be said."""
+    """Return why prose is not shown, or how much was left out; empty if there is nothing to say."""
     prose: Facts = facts.get("prose") or {}
     if not prose.get("shown"):
         return f"not shown: {prose['why']}" if prose.get("why") else ""
@@ -115,7 +115,7 @@ def prose_in_words(facts: Facts) -> str:
 
 
 def trace_link(trace: str, *, named: str = "") -> str:
-    """A link that opens a trace in the page, under its id or a name; empty without one."""
+    """Return a link to a trace in the page, labelled with its id or `named`; empty if no trace."""
     if not trace:
         return ""
     shown = as_text(named) if named else f"<code>{as_text(trace)}</code>"
@@ -123,12 +123,12 @@ def trace_link(trace: str, *, named: str = "") -> str:
 
 
 def cost(usd: object) -> str:
-    """Dollars, with as many digits as a small amount needs."""
+    """Return dollars to six decimals, because amounts are small."""
     return f"${usd:.6f}" if isinstance(usd, int | float) else "not known"
 
 
 def cost_in_words(usd: object) -> str:
-    """Dollars, and what they come to."""
+    """Return the cost in dollars, in plain words if it is small."""
     if not isinstance(usd, int | float):
         return "not known"
     if usd == 0:
@@ -137,7 +137,7 @@ def cost_in_words(usd: object) -> str:
 
 
 def day(iso: str) -> str:
-    """`2019-05-04T…` → `4 May 2019`; what is no date stays as it is."""
+    """Format `2019-05-04T…` as `4 May 2019`; return any other text cut to 10 characters."""
     try:
         known = date.fromisoformat(iso[:10])
     except ValueError:
@@ -151,7 +151,7 @@ def _heading(quotes: Sequence[Facts], sources: Sequence[Facts]) -> str:
 
 
 def _source_notes(sources: Sequence[Facts], quotes: Sequence[Facts]) -> list[str]:
-    """A note a post: quoted ones first, in the order of their quotes."""
+    """Return one note per post: quoted posts first, in the order of their quotes."""
     by_post: dict[str, list[Facts]] = {}
     for quote in quotes:
         by_post.setdefault(str(quote.get("document_id")), [])
@@ -199,9 +199,9 @@ def _note(post: Facts, *, body: str, sentence: str = "", quoted: bool = False) -
 
 
 def address_of_sentence(url: str, sentence: str) -> str:
-    """The address that opens a page at this sentence, in browsers that know text fragments.
+    """Return an address that opens a page at this sentence in browsers with text fragments.
 
-    Source: https://wicg.github.io/scroll-to-text-fragment/. Others open the page at its top.
+    Source: https://wicg.github.io/scroll-to-text-fragment/. Others open the top of the page.
     """
     words = sentence.split()
     if not words:
@@ -211,13 +211,13 @@ def address_of_sentence(url: str, sentence: str) -> str:
         if len(words) <= LONG_SENTENCE
         else [" ".join(words[:ENDS]), " ".join(words[-ENDS:])]
     )
-    # a hyphen, a comma and an ampersand are the grammar's own
+    # hyphens, commas and ampersands are part of the fragment syntax
     text = ",".join(percent_encoded(part, safe="").replace("-", "%2D") for part in parts)
     return f"{url}{'' if '#' in url else '#'}:~:text={text}"
 
 
 def _passage(source: Facts, quotes: Sequence[Facts]) -> str:
-    """The quoted words with what stands around them; the rest of the passage unfolds."""
+    """Return the quoted words with their context; the rest of the passage unfolds."""
     text = str(source.get("text") or "")
     placed = [(place, quote) for quote in quotes if (place := _place(source, quote)) is not None]
     if not placed:
@@ -229,7 +229,7 @@ def _passage(source: Facts, quotes: Sequence[Facts]) -> str:
     spans = _joined([place for place, _ in placed])
     marks = _joined([_mark(place, quote) for place, quote in placed])
     if marks == [(0, len(text))]:
-        marks = []  # everything is quoted: a mark would say nothing
+        marks = []  # everything is quoted, so a mark would convey nothing
     begin = max(0, spans[0][0] - AROUND)
     end = min(len(text), spans[-1][1] + AROUND)
     if begin:
@@ -247,7 +247,7 @@ def _passage(source: Facts, quotes: Sequence[Facts]) -> str:
 
 
 def marked_range(quote: Facts) -> Range | None:
-    """Where in the quote's text the sentence that answers stands; None: it is not told."""
+    """Return the range of the answering sentence in the quote's text, or None if not given."""
     given = quote.get("marked")
     values = cast("list[object]", list(given)) if isinstance(given, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]
     match values:
@@ -268,7 +268,7 @@ def _quotation(quote: Facts) -> str:
 
 
 def _mark(place: Range, quote: Facts) -> Range:
-    """Of a quotation in a passage, the sentence that answers; without one, all that is quoted."""
+    """Return the range of a quotation's answering sentence in a passage, or of the whole quote."""
     inner = marked_range(quote)
     if inner is None:
         return place
@@ -287,10 +287,10 @@ def _marked(text: str, places: Sequence[Range], begin: int, end: int) -> str:
 
 
 def _place(source: Facts, quote: Facts) -> Range | None:
-    """Where in the passage the quoted words stand; None: elsewhere.
+    """Return the range of the quoted words in the passage, or None if they are not in it.
 
-    By the document's characters where these lead to the words, else by the words: a passage may
-    hold headings that the document does not.
+    Use the document's character positions if they match the words, otherwise search for the words:
+    a passage may contain headings that the document does not.
     """
     text, words = str(source.get("text") or ""), str(quote.get("text") or "").strip()
     if not words or source.get("document_id") != quote.get("document_id"):
@@ -305,7 +305,7 @@ def _place(source: Facts, quote: Facts) -> Range | None:
 
 
 def _joined(places: Sequence[Range]) -> list[Range]:
-    """Ranges in order, those that touch as one."""
+    """Return the ranges in order, merging those that touch."""
     made: list[Range] = []
     for low, high in sorted(places):
         if made and low <= made[-1][1]:

@@ -1,10 +1,10 @@
-"""Who may open a page: whoever holds a link that was made on this machine, once.
+"""Admit a browser to a page through a link that was made on this machine and works once.
 
 Scope: one-time links, the page's own gateway key, the secret that signs its cookies.
 Out of scope: the page (`page.py`), the cookie itself (Starlette's SessionMiddleware).
 
 The folder is readable by its owner only. A link is a file named by the SHA-256 of its token:
-opening it deletes the file, and of two who open it at once only one can.
+opening the link deletes the file, so if two browsers open it at once, only one succeeds.
 """
 # pyright: strict
 
@@ -26,16 +26,16 @@ from twin_resources.settings import Settings
 
 LABEL = "chat page"
 LINK_LIVES_S = 600.0
-DAGSTER = "dagster"  # what a link opens, beside the chat page
+DAGSTER = "dagster"  # another page that a link can open, besides the chat page
 
 
 @dataclass(frozen=True)
 class PageAccess:
-    """What the page's process holds.
+    """The secrets of the page's process.
 
     Attributes:
-        key: of the gateway, role `reader`; never the admin's.
-        cookie_secret: signs the cookies, so that a restart signs nobody out.
+        key: gateway key of role `reader`, never the admin key.
+        cookie_secret: secret that signs the cookies, kept so that a restart signs nobody out.
     """
 
     key: str
@@ -46,16 +46,16 @@ class PageAccess:
 
 
 def folder_of(settings: Settings) -> Path:
-    """Where links and pass of this home lie; made with mode 700."""
+    """Return the folder of this home's links and pass; create it with mode 700 if needed."""
     folder = settings.home / "chat"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
 def load_pass(settings: Settings) -> PageAccess:
-    """The page's pass; a key that was revoked, or never made, is rebuilt.
+    """Load the page's pass; create it again if its key was revoked or never made.
 
-    One person stays one reader over restarts, since a reader is known by the key.
+    A reader is identified by the key, so a person stays the same reader across restarts.
     """
     path = folder_of(settings) / "pass.json"
     if path.exists():
@@ -64,7 +64,7 @@ def load_pass(settings: Settings) -> PageAccess:
             return stored
     with closing(open_keys(settings)) as state:
         label = f"{LABEL} {random_source.token_hex(3)}"  # labels in use are unique
-        # whoever opens the page opened the home: what its own key may, this one may
+        # opening the page requires access to the home, so this key has no limits either
         key = add_key(state, role="reader", authors=[ALL_AUTHORS], label=label, limits=NO_LIMITS)
     made = PageAccess(key, random_source.token_urlsafe(32))
     replace_file(path, json.dumps({"key": made.key, "cookie_secret": made.cookie_secret}))
@@ -82,16 +82,16 @@ def _is_known(settings: Settings, key: str) -> bool:
 
 
 def hosts_of(settings: Settings) -> list[str]:
-    """The names by which a browser may ask for a page of this home."""
+    """Return the host names under which a browser may request a page of this home."""
     return ["127.0.0.1", "localhost", settings.host]
 
 
 def make_link(settings: Settings, page: str, *, view: str = "", opens: str = "chat") -> str:
-    """A link that opens the page at `page` once, within ten minutes.
+    """Return a link that opens the page at `page` once, within ten minutes.
 
     Args:
-        view: what it shows first, as in `/?view=traces`; empty: the conversation.
-        opens: which page; the token opens no other.
+        view: the view to show first, as in `/?view=traces`; empty for the conversation.
+        opens: the kind of page; the token opens no other.
     """
     token = random_source.token_urlsafe(24)
     replace_file(folder_of(settings) / f"link-{opens}-{_digest(token)}", "")
@@ -99,16 +99,16 @@ def make_link(settings: Settings, page: str, *, view: str = "", opens: str = "ch
 
 
 def make_dagster_link(settings: Settings, url: str, *, path: str = "/") -> str:
-    """A link that lets a browser into Dagster's pages at `url` once, within ten minutes.
+    """Return a link that admits a browser to Dagster's pages at `url` once, within ten minutes.
 
     Args:
-        path: what they show first, with its query.
+        path: the path to show first, with its query.
     """
     return f"{make_link(settings, url, opens=DAGSTER)}&path={quote(path, safe='')}"
 
 
 def use_link(settings: Settings, token: str, *, opens: str = "chat") -> bool:
-    """Whether this token opens the page; it does once."""
+    """Return whether this token opens the page; each token does so once."""
     folder = folder_of(settings)
     now = time.time()
     for link in folder.glob("link-*"):

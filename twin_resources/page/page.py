@@ -1,13 +1,13 @@
-"""The chat page: a Gradio page on the endpoint, and the check of each request in front of it.
+"""Build the chat page, a Gradio page for the gateway, with an access check before each request.
 
-Scope: widgets, what a click does, the session cookie.
-Out of scope: talking to the gateway (`conversation.py`), links and keys (`links.py`).
+Scope: the application, the session cookie, the assembly of the tabs.
+Out of scope: calling the gateway (`conversation.py`), links and keys (`links.py`).
 Source: https://www.gradio.app/docs/gradio/chatbot, mounted in a Starlette application.
 
-Imported by the page's own process alone: Gradio takes four seconds. Its events and FastAPI's routes
-read annotations when they are declared, so these are no strings here.
-Nothing is loaded from elsewhere: fonts are the system's, and the content policy forbids the browser
-to fetch from another host.
+Only the page's own process imports this module, because Gradio takes four seconds. Gradio's events
+and FastAPI's routes read annotations when they are declared, so annotations are not strings here.
+Nothing is loaded from other hosts: fonts are the system's, and the content policy forbids the
+browser to fetch from elsewhere.
 """
 
 from collections.abc import Awaitable, Callable
@@ -45,7 +45,7 @@ CLOSED = (
 
 
 def build_app(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> FastAPI:
-    """The application: `/open?link=…` lets a browser in, everything else asks for its cookie."""
+    """Return the application: `/open?link=…` admits a browser; other paths require its cookie."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/open")
@@ -71,8 +71,8 @@ def build_app(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> 
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
-    # Added last, so outermost: the cookie is read before the check reads it. A name that leads
-    # here from a foreign page (DNS rebinding) is no host of ours.
+    # The middleware added last is outermost: the cookie is read before the check uses it. A name
+    # that resolves here from a foreign page (DNS rebinding) is not an allowed host.
     app.add_middleware(
         SessionMiddleware, secret_key=cookie_secret, session_cookie="twin-chat", same_site="strict"
     )
@@ -100,7 +100,7 @@ def _theme() -> Base:
         font_mono=["ui-monospace", "monospace"],
         radius_size=sizes.radius_lg,
     ).set(
-        body_background_fill="#faf8f4",  # paper, not a screen
+        body_background_fill="#faf8f4",  # the color of paper
         block_background_fill="white",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_700",
@@ -112,7 +112,7 @@ def _theme() -> Base:
 
 
 def build_page(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> gr.Blocks:
-    """The head and the three tabs."""
+    """Build the head and the three tabs."""
     with gr.Blocks(title="LLM Twin", analytics_enabled=False) as page:
         whom = AuthorPicker(endpoint, AuthorFiles(settings))
         with gr.Tabs(elem_id="views") as views:

@@ -1,7 +1,7 @@
-"""One line that tells what happened: below what it is about, never over it, never as markup.
+"""Render a one-line notice for display below its subject, never over it and never as markup.
 
-Scope: that line, and a failure as one. Out of scope: where it stands.
-A toast covers the text, is gone before it is read, and shows `<author>` as an empty tag.
+Scope: the line, for a text or for a failure. Out of scope: its position.
+A toast would cover the text, disappear before it is read, and show `<author>` as an empty tag.
 """
 # pyright: strict
 
@@ -12,7 +12,7 @@ from twin_resources.page.readable import as_text
 
 
 def notice(text: str, *, bad: bool = False) -> str:
-    """HTML of the line, which a screen reader reads out; of an empty text nothing."""
+    """Return the line as HTML that a screen reader announces; empty for an empty text."""
     if not text:
         return ""
     role, kind = ("alert", "twin-bad") if bad else ("status", "twin-good")
@@ -20,5 +20,5 @@ def notice(text: str, *, bad: bool = False) -> str:
 
 
 def problem(error: TwinError) -> str:
-    """A failure: what was found, and what to do."""
+    """Return a notice of a failure: what was found, and what to do."""
     return notice(f"{error.found.rstrip('.')}. Next: {error.next_step}", bad=True)

@@ -1,7 +1,7 @@
-"""Plain names for what the system calls by short ones: versions, routes, scores.
+"""Translate the system's short names of versions, routes and scores into plain ones.
 
-Scope: one table a kind; a name that is not in it stays as it is. Out of scope:
-HTML, and the names themselves (`registry/route_names.py`, `ledger/scores.py`).
+Scope: one table per kind; a name that is not in it is unchanged. Out of scope: HTML, and the
+names themselves (`registry/route_names.py`, `ledger/scores.py`).
 """
 # pyright: strict
 
@@ -37,19 +37,19 @@ _REVISION = re.compile(r"@[0-9a-f]{6,}$")
 
 
 def version_name(version: str) -> str:
-    """`v3` → `version 3`, `base` → `the base model`."""
+    """Translate `v3` to `version 3`, `base` to `the base model`."""
     tuned = _TUNED.fullmatch(version)
     return f"version {tuned[1]}" if tuned else _VERSIONS.get(version, version)
 
 
 def route_name(route: str) -> str:
-    """`stable` → `as released`, `alias:base` → `chosen by the reader`."""
+    """Translate `stable` to `as released`, `alias:base` to `chosen by the reader`."""
     way = next((words for start, words in _WAYS.items() if route.startswith(start)), "")
     return way or _ROUTES.get(route, route)
 
 
 def score_name(name: str) -> str:
-    """`judge:support@26fd8413b998` → `support (judge)`; the revision tells a person nothing."""
+    """Translate `judge:support@26fd8413b998` to `support (judge)`, without the revision."""
     plain = _REVISION.sub("", name)
     judged = plain.startswith("judge:")
     plain = plain.removeprefix("judge:").replace("_", " ")

@@ -1,6 +1,6 @@
-"""What was spent of this home's budgets, as bars.
+"""Show spending against this home's budgets, as bars.
 
-Scope: reading the account, the HTML. Out of scope: where a limit applies
+Scope: reading the account, the HTML. Out of scope: enforcing limits
 (`access/paid_budget.py`).
 """
 
@@ -18,7 +18,7 @@ from twin_resources.storage.state.state import State
 
 @dataclass(frozen=True)
 class BudgetSpending:
-    """What was spent of one budget, US dollars; `budget` None: there is none."""
+    """Spending from one budget, in US dollars; `budget` is None if there is no budget."""
 
     name: str
     spent: float
@@ -26,8 +26,10 @@ class BudgetSpending:
 
 
 def spending(settings: Settings) -> list[BudgetSpending]:
-    """Today's of the paid model, this month's of teacher, judge and all; only what was configured
-    or used."""
+    """Return spending on the paid model today, on teacher and judge this month, and on all.
+
+    Only what was configured or used is included.
+    """
     with closing(State.open(settings.state_address)) as state:
         account = account_of(settings, state)
         lines = (
@@ -45,7 +47,7 @@ def spending(settings: Settings) -> list[BudgetSpending]:
             ("All, today", settings.budget_per_day, account.spent()),
             ("All, this month", settings.budget_per_month, account.spent(period="month")),
         )
-    # of all: where it has a limit of its own, else it says what the lines above say
+    # "All" only with a limit of its own; otherwise it would repeat the lines above
     return [
         BudgetSpending(name, spent.usd, budget)
         for name, budget, spent in lines
@@ -54,14 +56,14 @@ def spending(settings: Settings) -> list[BudgetSpending]:
 
 
 def spending_figures(accounts: Sequence[BudgetSpending]) -> str:
-    """A bar a budget."""
+    """Return one bar per budget as HTML."""
     made = [_bar(account.name, account.spent, account.budget) for account in accounts]
     nothing = '<p class="twin-empty">No paid model and no teacher: nothing can be spent.</p>'
     return f"<section><h2>Spent</h2>{''.join(made) or nothing}</section>"
 
 
 def _bar(name: str, spent: float, budget: float | None) -> str:
-    """What was spent of a budget, in dollars; without a budget the amount alone."""
+    """Return a budget's spending in dollars with a bar; without a budget, the amount alone."""
     if budget is None:
         return f'<p class="twin-bar-name">{as_text(name)}: <strong>${spent:.4f}</strong></p>'
     share = 1.0 if budget <= 0 else min(spent / budget, 1.0)

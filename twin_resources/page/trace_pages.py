@@ -1,6 +1,6 @@
-"""Traces as HTML: the list, and one trace as a tree with its prompt, passages, scores and cost.
+"""Render traces as HTML: the list, and one trace as a tree with prompt, passages, scores and cost.
 
-Scope: how they look; every text of a trace is shown as text (`readable.py`).
+Scope: their appearance; every text of a trace is shown as text (`readable.py`).
 Out of scope: reading them (`langfuse/trace_reading.py`), money (`spending.py`).
 """
 # pyright: strict
@@ -22,10 +22,10 @@ from twin_resources.page.plain_names import route_name, score_name, version_name
 from twin_resources.page.readable import as_text, web_address
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
-SHORT = 150  # characters of a question or an answer in the list
-# Two have columns of their own; the others are how a quotation was found, not how good it was.
+SHORT = 150  # maximum characters of a question or an answer in the list
+# Two of these have their own columns; the others say how a quotation was found, not how good it is.
 _MEASURED = ("latency_s", "cost_usd", "quotations", "quote_score", "quote_threshold")
-_MARKDOWN = re.compile(r"^> ?|\*\*", re.MULTILINE)  # of a quotation; the list is one line of text
+_MARKDOWN = re.compile(r"^> ?|\*\*", re.MULTILINE)  # markup of quotations; the list is plain text
 _OUTCOMES = {
     "thumbs": ("thumbs down", "thumbs up"),
     "comparison": ("lost a comparison", "won a comparison"),
@@ -45,7 +45,7 @@ _FACTS = (
 
 
 def trace_list(rows: Sequence[TraceRow]) -> str:
-    """A list, newest first; a click on a question opens its trace."""
+    """Return a list, newest first; a click on a question opens its trace."""
     if not rows:
         return '<p class="twin-empty">No trace of that kind.</p>'
     listed = "".join(_listed(row) for row in rows)
@@ -74,7 +74,7 @@ def _listed(row: TraceRow) -> str:
 
 
 def moment(at: str) -> str:
-    """`2026-01-02T10:20:30.000Z` → `2 Jan 2026, 10:20` (UTC); what is no time stays as it is."""
+    """Format `2026-01-02T10:20:30.000Z` as `2 Jan 2026, 10:20` (UTC); keep any other text."""
     try:
         known = datetime.fromisoformat(at)
     except ValueError:
@@ -83,7 +83,7 @@ def moment(at: str) -> str:
 
 
 def score_chips(scores: Sequence[Score]) -> str:
-    """What was said of an answer, a word each."""
+    """Return the scores of an answer, one label each."""
     return " ".join(
         f'<span class="twin-chip {_colour(score)}" title="{as_text(score.comment or score.by)}">'
         f"{as_text(_score(score))}</span>"
@@ -95,11 +95,11 @@ def score_chips(scores: Sequence[Score]) -> str:
 def trace_tree(
     tree: TraceTree, explained: Explanation | None = None, *, address: str = "", why: str = ""
 ) -> str:
-    """One trace in full.
+    """Return one trace in full.
 
     Args:
-        explained: its model, checkpoint and posts; None: could not be found (`why`).
-        address: where a real Langfuse shows it; empty: there is none.
+        explained: the trace's model, checkpoint and posts, or None if not found (`why`).
+        address: the trace's address in a real Langfuse; empty without one.
     """
     row = tree.row
     where = (
@@ -135,7 +135,7 @@ def _decided(tree: TraceTree) -> dict[str, str]:
 
 
 def _with_plain(name: str, plain: Callable[[str], str]) -> str:
-    """A plain name, and the system's own where it says something else."""
+    """Return a plain name, and the system's own name if it differs."""
     words = plain(name) if name else ""
     return as_text(words) + (f" <small>({as_text(name)})</small>" if words != name else "")
 
@@ -218,7 +218,7 @@ def _step(step: ObservationNode) -> str:
 
 
 def _definitions(facts: Mapping[str, str]) -> str:
-    """A list of what is known; the values are HTML."""
+    """Return a definition list of the known facts; the values are HTML."""
     listed = "".join(
         f"<dt>{as_text(name)}</dt><dd>{text}</dd>" for name, text in facts.items() if text
     )

@@ -1,12 +1,12 @@
-"""The tab Look: traces, what became of them, and what they cost; one trace as a click.
+"""Build the Look tab: traces, their outcomes and costs, and a single trace after a click.
 
-Scope: its widgets and what a click does. Out of scope: reading traces
-(`langfuse/trace_reading.py`), following one to its posts (`explanation.py`), HTML (`spending.py`,
+Scope: its widgets and the effect of a click. Out of scope: reading traces
+(`langfuse/trace_reading.py`), resolving a trace's posts (`explanation.py`), HTML (`spending.py`,
 `trace_pages.py`).
 
-The same is read from the embedded store and from a real Langfuse, over their common API. `/?trace=`
-and `/?view=traces` are addresses of their own: a click writes them, and the browser's Back leads
-back.
+The embedded store and a real Langfuse are read through their common API. `/?trace=` and
+`/?view=traces` are separate addresses: a click sets them, and the browser's Back button returns to
+the previous one.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ from twin_resources.registry.explanation import Explanation, follow
 from twin_resources.settings import Settings
 
 PAGE = 12
-VERSIONS = ("base", "paid", "quotes")  # a tuned one is typed: v3
+VERSIONS = ("base", "paid", "quotes")  # a tuned version is typed, such as v3
 ROUTES = {
     "as released": "stable",
     "on trial": "canary",
@@ -58,15 +58,15 @@ ALL = "all"
 
 
 class TracesTab:
-    """The tab; made inside of a `gr.Blocks`.
+    """The tab; create it inside a `gr.Blocks`.
 
     Args:
-        views: the page's tabs, of which an address opens one.
+        views: the page's tabs; an address can select one of them.
     """
 
     def __init__(self, settings: Settings, whom: AuthorPicker, views: gr.Tabs) -> None:
         self._settings, self._whom, self._views = settings, whom, views
-        self.cursors = gr.State([""])  # where each page that was shown begins; the last is shown
+        self.cursors = gr.State([""])  # start of each page so far; the last one is shown
         self.notice = gr.HTML("", padding=False, elem_id="look-notice")
         with gr.Column(elem_id="traces") as self.listed:
             with gr.Row(elem_id="filters", equal_height=True):
@@ -104,20 +104,20 @@ class TracesTab:
         self.place = gr.Textbox(visible=False)
 
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
-        """Say what a click does.
+        """Connect the events to their handlers.
 
         Args:
-            tab: this one; it is read when it is opened, not with the page.
+            tab: this tab, whose data are read when it is opened, not when the page loads.
         """
         author = self._whom.author
         filters = [author, self.version, self.route, self.score]
         shown = [self.table, self.cursors, self.newer, self.older, self.notice]
         opened = [self._views, self.listed, self.trace, self.notice]
-        # the address decides, which a click has written (page.js)
+        # the address, which a click has set (page.js), determines the view
         here = {"js": "() => location.search"}
         go = gr.Button(visible="hidden", elem_id="go-to")
         drawn = {"inputs": [author], "outputs": [self.figures], **QUICK}
-        # the tab that an address opens is not "selected"; with the gateway away no author is known
+        # an address opens this tab without a "select" event; without the gateway there is no author
         looking = {"js": "(place, ...rest) => [location.search, ...rest]", **QUICK}
         page.load(self._open, self.place, opened, **here, **QUICK).then(
             self._first_if_looking, [self.place, *filters], shown, **looking
@@ -135,7 +135,7 @@ class TracesTab:
         tab.select(self._first_if_looking, [self.place, *filters], shown, js=clicked, **QUICK).then(
             self._figures, **drawn
         )
-        gr.on(  # of several changes the last one counts, whichever was read first
+        gr.on(  # the last of several changes must win, whichever was read first
             [self.version.change, self.route.change, self.score.change],
             self._first,
             filters,
@@ -148,7 +148,7 @@ class TracesTab:
         self.newer.click(self._newer, [*filters, self.cursors], shown, **QUICK)
 
     def _open(self, place: str) -> tuple[Any, Any, Any, str]:
-        """What an address names: the tabs, the list or a trace, a notice."""
+        """Return the view that an address selects: the tabs, the list or a trace, a notice."""
         parameters = parse_qs((place or "").lstrip("?"))
         trace = (parameters.get("trace") or [""])[0]
         view = (parameters.get("view") or [""])[0]
@@ -172,7 +172,7 @@ class TracesTab:
         why = ""
         try:
             explained = follow(self._settings, trace_found)
-        except TwinError as error:  # another program's trace has no posts here
+        except TwinError as error:  # a trace of another program has no posts here
             why = f"Its posts cannot be shown: {error.found}."
         return trace_tree(tree, explained, address=address, why=why)
 
@@ -180,7 +180,7 @@ class TracesTab:
         return self._page(filters, [""])
 
     def _first_if_looking(self, place: str, *filters: str | None) -> tuple[Any, ...]:
-        """The first page, where one is looked at; it leaves a notice about the address alone."""
+        """Show the first page if this tab is open; leave a notice about the address unchanged."""
         if not _is_look(place):
             return (gr.skip(),) * 5
         *shown, why = self._first(*filters)
@@ -196,7 +196,7 @@ class TracesTab:
         return self._page(asked[:-1], asked[-1][:-2] or [""])
 
     def _page(self, filters: Sequence[str | None], cursors: list[str]) -> tuple[Any, ...]:
-        """The page that begins at the last cursor; the following one is put behind it."""
+        """Return the page that begins at the last cursor, and append the next cursor."""
         author, version, route, score = (text or "" for text in filters)
         try:
             wanted = TraceFilter(author, version, route, score_condition(score))
@@ -210,19 +210,19 @@ class TracesTab:
         return trace_list(page.rows), following, *buttons, ""
 
     def _figures(self, author: str | None) -> str:
-        """Spending, the trace store and the newest report's plots."""
+        """Return spending, the trace store and the newest report's plots."""
         if not author:
             return notice("No author can be looked at yet.")
         spent = spending_figures(spending(self._settings))
         return f'<div class="twin-figures">{spent}{self._store()}{self._plots(author)}</div>'
 
     def _store(self) -> str:
-        """Where traces are read from, with its version; a link where there is a real one."""
+        """Return the source of the traces and its version, with a link if it is a real Langfuse."""
         with LangfuseClient.from_settings(self._settings) as client:
             try:
                 version = str(client.health().get("version", ""))
             except TraceStoreError:
-                return ""  # the list has said that it does not answer
+                return ""  # the list has already reported that the store does not respond
             if not self._settings.has_real_langfuse:
                 what = f"the embedded trace store, a part of the API of Langfuse {version}"
                 return f'<p class="twin-small">Read from {as_text(what)}.</p>'

@@ -1,10 +1,11 @@
-"""A conversation as the browser keeps it: questions, answers, and what is known of each.
+"""Represent a conversation as the browser stores it: questions, answers and their facts.
 
-Scope: the shape of a turn, what a model is told of earlier ones, what the page shows.
-Out of scope: asking (`conversation.py`), widgets (`chat_tab.py`).
+Scope: the fields of a turn, the earlier turns that a model receives, the messages that the page
+shows. Out of scope: asking (`conversation.py`), widgets (`chat_tab.py`).
 
-Plain dictionaries, because they travel as JSON: the browser keeps them (`localStorage`), nobody
-else does. A turn that failed is shown, is no message of anyone, and no model is told of it.
+Turns are plain dictionaries because they are sent as JSON; only the browser stores them
+(`localStorage`). A failed turn is shown, but it does not count as a message and no model receives
+it.
 """
 # pyright: strict
 
@@ -16,17 +17,17 @@ from typing import Any, Literal, TypedDict, cast
 from twin_resources.page.footnotes import marked_range
 from twin_resources.page.readable import as_markdown
 
-MAX_TURNS = 60  # a browser keeps 5 MB a site; a turn with its passages is about 8 KB
+MAX_TURNS = 60  # a browser stores 5 MB per site; a turn with its passages is about 8 KB
 How = Literal["writing", "whole", "stopped", "failed"]
-_MARK = ("\ue000", "\ue001")  # private characters: they outlast the escaping of `<`
+_MARK = ("\ue000", "\ue001")  # private characters, which the escaping of `<` leaves unchanged
 _THUMBS = {"up": "Like", "down": "Dislike"}
 
 
 class Turn(TypedDict):
-    """One question.
+    """One question and its answer.
 
-    `how`: `writing` when the page was left before its end. `twin`: the answer's field, empty
-    unless it is whole. `vote`: `up`, `down` or empty. `why`: the reason of a failure.
+    `how` is `writing` if the page was left before the end. `twin` is the answer's field, empty
+    unless the answer is whole. `vote` is `up`, `down` or empty. `why` is the reason for a failure.
     """
 
     question: str
@@ -42,21 +43,21 @@ Talks = dict[str, list[Turn]]
 
 
 def new_turn(question: str, model: str) -> Turn:
-    """A question that was just asked."""
+    """Return a turn for a question that was just asked."""
     return Turn(question=question, answer="", how="writing", twin={}, model=model, vote="", why="")
 
 
 def talks_of(browser_state: object) -> dict[str, list[Turn]]:
-    """Author → turns of what a browser sends, which may be of an older page or made by hand.
+    """Return author → turns from the browser's state, which may be outdated or made by hand.
 
-    The author who was talked to last is the last.
+    The author of the latest conversation is last.
     """
     talks = cast("dict[str, Any]", browser_state) if isinstance(browser_state, dict) else {}
     return {str(author): _turns(rows) for author, rows in talks.items()}
 
 
 def with_turns(talks: Mapping[str, list[Turn]], author: str, turns: list[Turn]) -> Talks:
-    """The talks with these turns of an author, who was talked to last."""
+    """Return the talks with the author's turns replaced and that author last."""
     others = {other: turns_of_other for other, turns_of_other in talks.items() if other != author}
     return others | {author: turns[-MAX_TURNS:]}
 
@@ -78,9 +79,9 @@ def _turns(rows: object) -> list[Turn]:
 
 
 def messages_for(turns: Sequence[Turn], question: str, *, model: str) -> list[dict[str, str]]:
-    """What a model is sent: the earlier questions that it answered itself, and this one.
+    """Return the messages for a model: earlier questions that it answered itself, and this one.
 
-    Another version's answers stay out: what it is compared with, it must not have read.
+    Answers of other versions are left out, because a model must not read what it is compared with.
     """
     messages: list[dict[str, str]] = []
     for turn in turns:
@@ -92,7 +93,7 @@ def messages_for(turns: Sequence[Turn], question: str, *, model: str) -> list[di
 
 
 def shown(turns: Sequence[Turn]) -> list[dict[str, str]]:
-    """The messages of the page; a question without an answer stands alone."""
+    """Return the messages on the page; a question without an answer has no second message."""
     messages: list[dict[str, str]] = []
     for turn in turns:
         messages.append({"role": "user", "content": as_markdown(turn["question"])})
@@ -102,12 +103,12 @@ def shown(turns: Sequence[Turn]) -> list[dict[str, str]]:
 
 
 def with_answers(turns: Sequence[Turn]) -> list[Turn]:
-    """The turns that have an answer on the page, in its order."""
+    """Return the turns with an answer on the page, in order."""
     return [turn for turn in turns if turn["answer"] or turn["how"] == "writing"]
 
 
 def _answer(turn: Turn) -> str:
-    """The answer as Markdown, with the sentence that answers marked in its quotations."""
+    """Return the answer as Markdown, with the answering sentence marked in its quotations."""
     text, at = turn["answer"], 0
     quotes: object = turn["twin"].get("quotes")
     for row in cast("list[object]", quotes) if isinstance(quotes, list) else []:
@@ -127,7 +128,7 @@ def _answer(turn: Turn) -> str:
 
 
 def thumbs(turns: Sequence[Turn]) -> list[str | None]:
-    """The votes that were given, one entry a part of an answer: its text, and its footnotes."""
+    """Return the votes, one entry per part of an answer: its text and its footnotes."""
     return [
         _THUMBS.get(turn["vote"])
         for turn in with_answers(turns)
@@ -136,10 +137,10 @@ def thumbs(turns: Sequence[Turn]) -> list[str | None]:
 
 
 def place_of(turns: Sequence[Turn], message: object) -> int | None:
-    """Which turn a message of the page belongs to; None: there is no such message.
+    """Return the index of the turn that a message belongs to, or None if there is no such message.
 
     Args:
-        message: its number, or Gradio's `[message, part]`.
+        message: the message's number, or Gradio's `[message, part]`.
     """
     parts = cast("list[object]", list(message)) if isinstance(message, list | tuple) else [message]  # pyright: ignore[reportUnknownArgumentType]
     wanted = parts[0] if parts else None
@@ -152,7 +153,7 @@ def place_of(turns: Sequence[Turn], message: object) -> int | None:
 
 
 def answered(turns: Sequence[Turn]) -> int | None:
-    """The last turn that has a whole answer with a trace: what feedback is given on."""
+    """Return the index of the last turn that can get feedback: a whole answer with a trace."""
     for place in range(len(turns) - 1, -1, -1):
         if turns[place]["twin"].get("trace_id"):
             return place

@@ -1,4 +1,4 @@
-"""Prompts: the templates, and control tokens made harmless in what people write.
+"""Build prompts from templates and make control tokens in people's text harmless.
 
 Scope: text in, text out. Out of scope: choosing passages.
 """

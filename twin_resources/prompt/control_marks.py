@@ -1,16 +1,16 @@
-"""A model's control tokens in what people write: text for the model, never a turn of their own.
+"""Break a model's control tokens in text written by people, so that they stay text.
 
-Scope: which strings a model reads as control tokens (its tokenizer's own list, the marks of
-its chat template, and the families' as a floor under both), and breaking them in a text.
-Out of scope: putting a prompt together (`prompt/templates.py` calls this for every
-content).
+Scope: finding the strings that a model reads as control tokens (its tokenizer's own list, the
+marks of its chat template, and always those of the known model families), and breaking them in
+a text.
+Out of scope: assembling a prompt (`prompt/templates.py` applies this to all content).
 
-A tokenizer takes `<|im_end|>` in any text as the one token that ends a turn, and the server reads
-a prompt with special tokens on: a question could open a system turn of its own (a reader did, and
-the twin answered as a pirate). A space behind a mark's first character makes text of it
-(`< |im_end|>`), for byte-level, SentencePiece and WordPiece tokenizers alike; an invisible
-character would be thrown out again by some normalizers. Text without a mark comes back as the very
-same string, so datasets, checkpoints and templates made before are what they were.
+A tokenizer reads `<|im_end|>` in any text as the single token that ends a turn, and the server
+reads a prompt with special tokens enabled. A question could therefore open its own system turn
+(one reader's did, and the twin answered as a pirate). A space after a mark's first character turns
+it into text (`< |im_end|>`) for byte-level, SentencePiece and WordPiece tokenizers alike; some
+normalizers would remove an invisible character. Text without a mark is returned unchanged, so
+older datasets, checkpoints and templates stay the same.
 
 Files: tokenizer.json, https://huggingface.co/docs/tokenizers/api/added-tokens
 """
@@ -29,9 +29,9 @@ from typing import Any, cast
 
 from twin_resources.settings import Settings
 
-# What the tokenizers of chat models share. It stands under every list because a server elsewhere
-# may answer whose tokenizer is not here. Not `<s>` or `<pad>`: posts about HTML are full of them,
-# and a tokenizer that has them says so.
+# Marks that the tokenizers of chat models share. They are part of every list because a server
+# whose tokenizer is not on this machine may answer. `<s>` and `<pad>` are not included: they are
+# common in posts about HTML, and a tokenizer that has them lists them.
 _FAMILIES = (
     r"<\|[^|<>\n]{1,60}\|>",  # ChatML, Llama 3, Qwen, Phi, Command R
     r"<\uff5c[^\uff5c<>\n]{1,60}\uff5c>",  # DeepSeek
@@ -46,20 +46,20 @@ _TEMPLATE_FILE = "chat_template.jinja"
 
 @dataclass(frozen=True)
 class ControlMarks:
-    """The marks of one or several models; without any, those of the families.
+    """The marks of one or more models, always including those of the families.
 
     Attributes:
-        own: as the tokenizers write them.
+        own: marks as the tokenizers write them.
     """
 
     own: tuple[str, ...] = ()
 
     def escaped(self, text: str) -> str:
-        """The text with every mark broken; the same string where there is none.
+        """Return the text with every mark broken, or the same string if it has none.
 
-        Breaking is repeated until nothing is found, so that no piece of a mark makes another; doing
-        it twice changes nothing. Letters that a normalizer folds (full-width ones) count as what
-        they fold to.
+        Breaking is repeated until no mark is found, so that the pieces of one mark cannot form
+        another; the method is idempotent. Letters that a normalizer folds (full-width ones) count
+        as their folded form.
         """
         folded = _folded(text)
         while positions := [match.start() for match in self._pattern.finditer(folded)]:
@@ -69,7 +69,7 @@ class ControlMarks:
         return text
 
     def escaped_messages(self, messages: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
-        """`escaped` for each content."""
+        """Apply `escaped` to the content of each message."""
         return [
             {"role": message["role"], "content": self.escaped(message["content"])}
             for message in messages
@@ -77,7 +77,7 @@ class ControlMarks:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        # The longest first: of `[INST]` and `[INST]x` the one that is a token.
+        # Longest first, so that the regex tries `[INST]x` before `[INST]`.
         own = sorted({_folded(mark) for mark in self.own}, key=len, reverse=True)
         return re.compile("|".join((*map(re.escape, own), *_FAMILIES)))
 
@@ -86,11 +86,11 @@ FAMILIES = ControlMarks()
 
 
 def _folded(text: str) -> str:
-    """The text with each character as NFKC folds it, where that is one character again."""
+    """Return the text with each character folded by NFKC if the result is a single character."""
     if text.isascii():
         return text
     folded = (unicodedata.normalize("NFKC", one) for one in text)
-    # U+FF5C is DeepSeek's own; folded it would be another mark.
+    # U+FF5C is a character of DeepSeek marks; folded, it would form another mark.
     return "".join(
         other if len(other) == 1 and one != "\uff5c" else one
         for one, other in zip(text, folded, strict=True)
@@ -98,11 +98,11 @@ def _folded(text: str) -> str:
 
 
 def marks_of_folder(folder: Path) -> tuple[str, ...]:
-    """The control tokens of the tokenizer in a transformers folder; none without its files.
+    """Return the control tokens of the tokenizer in a transformers folder; none without its files.
 
-    Tokens that `tokenizer.json` or `tokenizer_config.json` call special, the special tokens that
-    have a role (`eos_token` …), and the marks in the chat template: some models' turns are begun
-    by plain text that is no token.
+    They are the tokens that `tokenizer.json` or `tokenizer_config.json` call special, the special
+    tokens that have a role (`eos_token` …), and the marks in the chat template: in some models
+    plain text that is not a token begins a turn.
     """
     stamps = tuple(_stamp(folder / name) for name in (*_FILES, _TEMPLATE_FILE))
     return _marks_of(folder, stamps)
@@ -134,7 +134,7 @@ def _marks_of(folder: Path, _stamps: tuple[tuple[int, int], ...]) -> tuple[str, 
 
 
 def _usable(marks: Iterable[str]) -> tuple[str, ...]:
-    # One character cannot be broken; no chat model's turn hangs on one.
+    # A single character cannot be broken, and no chat model uses one to mark a turn.
     return tuple(sorted(mark for mark in marks if len(mark) > 1 and not mark.isspace()))
 
 
@@ -165,12 +165,12 @@ def _texts(value: object) -> Iterable[str]:
 
 
 def _template(value: object) -> str:
-    """A template, or several by name, as one text to look through."""
+    """Return a template, or several by name, as one text to search."""
     return value if isinstance(value, str) else json.dumps(value or "", ensure_ascii=False)
 
 
 def marks_of_tokenizer(tokenizer: Any) -> ControlMarks:
-    """The control tokens of a loaded tokenizer (transformers); one that names none has none."""
+    """Return the control tokens of a loaded transformers tokenizer; none if it names none."""
     added = cast("dict[int, Any]", getattr(tokenizer, "added_tokens_decoder", None) or {})
     marks = {str(token.content) for token in added.values() if token.special}
     marks |= set(_texts(list(getattr(tokenizer, "all_special_tokens", None) or [])))
@@ -179,10 +179,10 @@ def marks_of_tokenizer(tokenizer: Any) -> ControlMarks:
 
 
 def marks_of_home(settings: Settings) -> ControlMarks:
-    """The marks of every base model that is prepared in a home, whichever of them answers.
+    """Return the marks of all base models prepared in a home, whichever of them answers.
 
-    A mark of another model's is text to this one: breaking it as well costs nothing, and a fallback
-    of an older base model is covered.
+    Breaking another model's mark as well does no harm, because it is plain text to this model. It
+    also covers a fallback to an older base model.
     """
     own: set[str] = set()
     for record in settings.weights_dir.glob("*/*/base_model.json"):

@@ -1,10 +1,10 @@
-"""Passages as a prompt shows them: pieces of one post that follow each other are one.
+"""Join passages for a prompt: consecutive pieces of one post are shown as one.
 
-Scope: what of a chunk a prompt shows, and putting neighbours together. Out of scope:
-choosing them (`retrieval/selection.py`), the texts around them (`templates.py`).
+Scope: the parts of a chunk that a prompt shows, and joining neighbours. Out of scope: choosing
+chunks (`retrieval/selection.py`), the texts around them (`templates.py`).
 
-Chunks are small, so that a vector stands for one thought; what a reader of the prompt gets is the
-post as far as it was chosen, under one title, not a title over each piece of 128 tokens.
+Chunks are small so that each vector represents one thought. The prompt shows the chosen part of a
+post under a single title, instead of a title above each piece of 128 tokens.
 """
 # pyright: strict
 
@@ -17,7 +17,7 @@ from typing import Protocol
 
 
 class Excerpt(Protocol):
-    """What a prompt shows of a chunk, and its place; `retrieval.Passage` is one."""
+    """The parts of a chunk that a prompt shows, and its position, as in `retrieval.Passage`."""
 
     @property
     def document_id(self) -> str: ...
@@ -41,11 +41,11 @@ SHOWN_COLUMNS = ("document_id", "title", "text", "published_at", "position", "st
 
 @dataclass(frozen=True)
 class ShownPassage:
-    """A chunk as a prompt shows it, or several chunks of one post that follow each other.
+    """A chunk as a prompt shows it, or several consecutive chunks of one post.
 
     Attributes:
-        position: place of the last chunk in its post, from 0.
-        start, end: place in the cleaned document, in characters.
+        position: position of the last chunk in its post, from 0.
+        start, end: range in the cleaned document, in characters.
     """
 
     document_id: str
@@ -58,7 +58,7 @@ class ShownPassage:
 
 
 def joined(passages: Iterable[Excerpt]) -> list[ShownPassage]:
-    """Passages in their order, each put together with the one before where it goes on there."""
+    """Return the passages in order, joining each to the previous one if it continues it."""
     found: list[ShownPassage] = []
     for passage in passages:
         before = found[-1] if found else None
@@ -80,10 +80,10 @@ def _goes_on(before: ShownPassage, passage: Excerpt) -> bool:
 
 
 def _white_space(characters: int) -> str:
-    """What stood between two chunks, of which only the length is known.
+    """Return white space for the gap between two chunks, of which only the length is known.
 
-    One character was a space or a line's end: in Markdown a line's end is as good as a space, and
-    a space no line's end. Several were most often an empty line.
+    One character was a space or a line break: in Markdown a line break can replace a space, but a
+    space cannot replace a line break. Several characters were most often an empty line.
     """
     if characters <= 0:
         return ""

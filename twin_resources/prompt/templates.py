@@ -1,20 +1,19 @@
-"""Versioned prompt templates: the one place where a prompt is put together.
+"""Assemble prompts from versioned templates; prompts are built nowhere else.
 
-Scope: the texts of the templates, their hashes, and `render`, which the gateway, the
-training data and the evaluation call, so that a prompt in training looks like a prompt in
-production.
+Scope: the texts of the templates, their hashes, and `render`. The gateway, the training data and
+the evaluation all call `render`, so that prompts look the same in training and in production.
 Out of scope: choosing passages (`retrieval/retrieval.py`), the model's own chat markup (its
-tokenizer's `chat_template` does that), the author's settings (`authors.Author`).
+tokenizer's `chat_template` adds it), the author's settings (`authors.Author`).
 
-A template that a checkpoint was trained with is never edited: write a new one and keep the old one
-in `TEMPLATES`, because dataset, checkpoint and trace name it by hash. Message format: the
+Never edit a template that a checkpoint was trained with: write a new one and keep the old one in
+`TEMPLATES`, because datasets, checkpoints and traces name it by hash. Message format: the
 `messages` of https://platform.openai.com/docs/api-reference/chat
 
-What people write stays text: control tokens are broken in every content, and where a reader writes
-what only the template writes (the heading of the passages, a numbered passage, `Question:`) the
-line says that the reader wrote it. Both are no part of a template and change no hash: a prompt
-without such a mark is the one that it always was, and a checkpoint that was trained on one with a
-mark is asked something safer than it saw.
+Text written by people stays text. Control tokens are broken in all content. If a reader writes a
+line that only the template should write (the heading of the passages, a numbered passage,
+`Question:`), the line is marked as the reader's. Neither change is part of a template or its hash:
+a prompt without such marks is unchanged, and a checkpoint trained on a prompt with a mark receives
+a safer prompt than it saw.
 """
 # pyright: strict
 
@@ -39,16 +38,16 @@ NOTE = "A note from the reader's program:"
 
 @dataclass(frozen=True)
 class Template:
-    """The texts around a question. Fields in braces are filled by `render`.
+    """The texts around a question; `render` fills the fields in braces.
 
     Attributes:
-        id: a readable name; the hash is what counts.
+        id: a readable name; the hash is the identifier.
         system: the system message; `{author}`.
-        persona, refusal: of earlier releases' settings; the hash that checkpoints name covers them.
-        passages: stands before the passages.
+        persona, refusal: settings of earlier releases, kept because checkpoints' hashes cover them.
+        passages: the heading above the passages.
         passage: one passage; `{number}` from 1, `{title}`, `{date}` (ISO, or `undated`), `{text}`.
-        question: the reader's question below passages; `{question}`.
-        bare_question: the question when no passage was found; `{question}`.
+        question: the reader's question below the passages; `{question}`.
+        bare_question: the question if no passage was found; `{question}`.
     """
 
     id: str
@@ -62,13 +61,13 @@ class Template:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over every text of the template, 16 hexadecimal digits."""
+        """SHA-256 over all texts of the template, 16 hexadecimal digits."""
         canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @cached_property
     def _imitation(self) -> re.Pattern[str]:
-        """Lines that only the template writes, as a reader may imitate them; folded text."""
+        """Pattern, on folded text, of template lines that a reader may imitate."""
         heads = [self.passages, *(text.partition("{")[0] for text in (self.question, self.passage))]
         if "{number}" in self.passage.partition("{title}")[0]:
             heads[-1] = self.passage.partition("{title}")[0].strip()
@@ -80,12 +79,12 @@ class Template:
         return re.compile(rf"[\W_]*?(?:{'|'.join(shapes)})")
 
     def as_readers(self, text: str) -> str:
-        """The text of a reader's, each line that looks like the template's own marked as theirs.
+        """Return a reader's text with each line that imitates the template marked as the reader's.
 
-        The first line of a question stands behind the template's `Question:` anyway; a heading of
-        passages there would still begin a block of them. Doing it twice changes nothing.
+        The first line of a question follows the template's `Question:`, but a passages heading
+        there could still open a block of passages. The method is idempotent.
         """
-        lines = text.splitlines(keepends=True)  # also of the separators that no keyboard has
+        lines = text.splitlines(keepends=True)  # also splits at separators that no keyboard has
         if not any(self._imitation.match(_folded(line)) for line in lines):
             return text
         return "".join(
@@ -95,7 +94,7 @@ class Template:
 
 
 def _folded(line: str) -> str:
-    """For comparing: one form of each letter, no case, nothing invisible."""
+    """Return the line for comparison: normalized letters, no case, no invisible characters."""
     line = unicodedata.normalize("NFKC", line).casefold()
     if line.isascii():
         return line
@@ -103,7 +102,7 @@ def _folded(line: str) -> str:
 
 
 READERS = "(reader) "
-"""Before a line of a reader's that imitates the prompt's own marking."""
+"""Prefix of a reader's line that imitates the prompt's own markup."""
 
 DEFAULT_TEMPLATE = Template(
     id="excerpts-then-question-1",
@@ -125,11 +124,11 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
 
 
 def template_by_hash(template_hash: str) -> Template:
-    """The template that a dataset, a checkpoint or a trace names.
+    """Return the template that a dataset, a checkpoint or a trace names.
 
     Raises:
-        TwinError: this code does not hold the template, so a prompt made with another one would not
-            be what the checkpoint was trained on.
+        TwinError: this code does not have the template, and a prompt from another one would not
+            match what the checkpoint was trained on.
     """
     if template_hash not in TEMPLATES:
         raise TwinError(
@@ -150,24 +149,24 @@ def render(
     note: str = "",
     marks: ControlMarks = FAMILIES,
 ) -> list[Message]:
-    """Put a question, the passages found for it and the author's settings into messages.
+    """Build messages from a question, its passages and the author's settings.
 
     Args:
-        template: which texts to use.
+        template: the texts to use.
         author_name: the author's display name.
         question: the reader's last message.
-        passages: best first; none gives the bare question. Where one goes on where the one before
-            it ends, in the same post, the two are shown as one.
+        passages: passages, best first; none gives the bare question. A passage that continues the
+            one before it in the same post is shown together with it as one.
         history: earlier turns of the conversation (`user` and `assistant` only), oldest first.
-        note: what the reader's program says (its system message); every line of it is marked. It
-            stands with the reader, not in our system message: a program is no author.
-        marks: control tokens of the models that may read it; those of the families are always
-            among them.
+        note: the system message of the reader's program, with every line marked. It is shown on
+            the reader's side and not in our system message, because a program is not an author.
+        marks: control tokens of the models that may read the prompt; those of the model families
+            are always included.
 
     Returns:
-        One `system` message, the history, and one `user` message. Every content is stripped: a
-        leading newline merges with the chat markup of some models and cost 31 of 200 training
-        samples once.
+        One `system` message, the history, and one `user` message. All content is stripped: a
+        leading newline merges with the chat markup of some models and once cost 31 of 200 training
+        samples.
 
     Raises:
         TwinError: a turn of the history has another role.
@@ -181,7 +180,7 @@ def render(
                 found=f"a message of role {turn['role']!r}",
                 next_step="send user and assistant messages only; the system message is ours",
             )
-        content = template.as_readers(turn["content"].strip())  # an assistant's turn is sent too
+        content = template.as_readers(turn["content"].strip())  # clients send assistant turns too
         messages.append({"role": turn["role"], "content": content})
     shown = [
         template.passage.format(
@@ -205,10 +204,10 @@ def render(
 
 
 def question_alone(content: str) -> str:
-    """A user's message of `render` without the passages above its question.
+    """Return a user message of `render` without the passages above its question.
 
-    The last line that begins as a question of a known template is the template's own: those that a
-    reader wrote are marked. A note, which stands between the two, goes with the passages.
+    The last line that begins like a question of a known template is the template's own, because a
+    reader's imitations are marked. A note between passages and question is removed as well.
     """
     for template in TEMPLATES.values():
         head = template.question.partition("{question}")[0]
@@ -220,6 +219,6 @@ def question_alone(content: str) -> str:
 
 
 def _noted(note: str) -> list[str]:
-    """The paragraph of a note; none without. No template's text: no checkpoint learned it."""
+    """Return a note's paragraph, or none. It is in no template because no checkpoint learned it."""
     lines = [f"> {line}".rstrip() for line in note.strip().splitlines()]
     return ["\n".join([NOTE, *lines])] if lines else []
