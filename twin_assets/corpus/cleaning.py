@@ -76,8 +76,8 @@ def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFra
         names: the author's name and aliases; without names, no byline is foreign.
 
     Returns:
-        One row per post (`schema.CleanedDocuments`), in the order of the posts, without the posts
-            that `parted_posts` quarantines.
+        One row per post (`corpus_tables.CleanedDocuments`), in the order of the posts, without the
+        posts that `parted_posts` quarantines.
     """
     return parted_posts(posts, names=names)[0]
 
@@ -92,8 +92,8 @@ def parted_posts(
         names: the author's name and aliases.
 
     Returns:
-        `schema.CleanedDocuments`, and the quarantined rows with `failed_rules`, the claims that a
-            row breaks.
+        `corpus_tables.CleanedDocuments`, and the quarantined rows with `failed_rules`, the claims
+        that a row breaks.
     """
     prepared = prepare_posts(posts)
     candidates = repeating(prepared, names=names)
@@ -152,7 +152,7 @@ def rows_put_aside(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
 
 
 def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
-    """Clean each post by itself: one row per post (`schema.PreparedPosts`), in the same order.
+    """Clean each post by itself; return one row per post (`corpus_tables.PreparedPosts`), in order.
 
     Args:
         posts: `RAW_COLUMNS`.

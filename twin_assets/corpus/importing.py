@@ -55,7 +55,7 @@ _INVENTORY_SCHEMA = {
 
 
 class ErasedPostsFilter(Protocol):
-    """Posts that were forgotten and must not return (`forgetting.journal.ErasedPosts`)."""
+    """Posts that were forgotten and must not return (`erasure.journal.ErasedPosts`)."""
 
     def holds(self, source_id: str) -> bool: ...
 
@@ -133,9 +133,10 @@ def read_rows(
     earlier: Earlier | None = None,
     forgotten: ErasedPostsFilter | None = None,
 ) -> pl.DataFrame:
-    """Read the files, and return rows of `raw_posts` (`schema.RawPosts`) for `inventory_frame`.
+    """Read the files, and return rows of `raw_posts` for `inventory_frame`.
 
-    A bad file affects only its own row, which has the reason in `problem`.
+    The rows are `corpus_tables.RawPosts`. A bad file affects only its own row, which has the reason
+    in `problem`.
 
     Args:
         earlier: finds the text of a record that its export no longer contains, such as a feed's

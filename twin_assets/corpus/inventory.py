@@ -38,7 +38,7 @@ class Inventory:
         exports: the exports by importer's name.
         unchanged: the importers whose exports have not changed since the last import and are not
             parsed.
-        include: the content to import in addition to public posts (`record.OPT_INS`).
+        include: the content to import in addition to public posts (`author_file.OPT_INS`).
         failed: sources that could not be read this time; their posts are kept.
         remarks: the `source_id` of posts by what remains unclear about them (`posts.Post.remark`);
             filled while posts are read.
@@ -145,7 +145,7 @@ def take_inventory(
 
     Args:
         sources: folders, files, exports.
-        include: the author's opt-ins (`record.OPT_INS`).
+        include: the author's opt-ins (`author_file.OPT_INS`).
         imported: the stored `import_sources`; passed only if its rows of `raw_posts` exist.
         scratch: a folder for copies of feeds and of exports in S3, kept until the rows are read;
             needed only for such sources.

@@ -49,7 +49,7 @@ def clean_markdown(text: str, *, title: str = "", mdx: bool = False) -> str:
 
     Returns:
         Markdown: blocks separated by one empty line, one line per paragraph, code and formulas
-            unchanged; "" for a drawing.
+        unchanged; "" for a drawing.
     """
     if "xcalidraw" in text.lower() and _DRAWING.search(text):
         return ""

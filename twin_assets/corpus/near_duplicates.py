@@ -141,7 +141,7 @@ def similar_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
 
     Returns:
         `SIMILAR_SCHEMA`, in the order of `new`. A pair of two new documents is listed for both; a
-            pair of a new and a known document is listed for the new one.
+        pair of a new and a known document is listed for the new one.
     """
     texts = _bodies(new)
     sets = {name: shingles_of(text) for name, text in texts.items()}

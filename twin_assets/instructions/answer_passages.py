@@ -114,10 +114,9 @@ def why_no_passage(text: str) -> str:
 
     Returns:
         `no_prose`: only code, quotations, tables, HTML and lists of links. `too_short`: fewer than
-            40 words of prose with code, a heading or a quotation between them, or fewer than 10.
-            `long_paragraphs`: a paragraph of more than 160 words, and no other passage.
-            `scattered`: headings, quotations, code or tables separate the prose into parts of fewer
-            than 40 words.
+        40 words of prose with code, a heading or a quotation between them, or fewer than 10.
+        `long_paragraphs`: a paragraph of more than 160 words, and no other passage. `scattered`:
+        headings, quotations, code or tables separate the prose into parts of fewer than 40 words.
     """
     if passages_of(text):
         return ""

@@ -73,7 +73,7 @@ def own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         `sample_id`, `chunk_id` (the chunk with the largest part of the answer), `own_chunks` (all
-            of them).
+        of them).
 
     Raises:
         TwinError: an answer is in no chunk.

@@ -39,7 +39,7 @@ def draft_documents(documents: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         `InstructionDrafts`. `sample_id` is derived from the document and the answer, so an edit of
-            one paragraph does not change the other samples' ids.
+        one paragraph does not change the other samples' ids.
     """
     rows: list[dict[str, Any]] = []
     for document in documents.filter(pl.col("kept")).to_dicts():

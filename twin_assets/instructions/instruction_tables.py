@@ -21,7 +21,7 @@ class DocumentSplits(dy.Schema):
 
     `because` is `newest` (of the first import), `hash`, or `like <document_id>` for a duplicate or
     near-duplicate of that document. `sketch` is compared with later documents
-    (`near_duplicates.sketch`).
+    (`similar_keys.sketch`).
     """
 
     document_id = dy.String(primary_key=True, min_length=1)

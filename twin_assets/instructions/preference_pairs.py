@@ -114,8 +114,8 @@ def pairs_of_traces(
 
     Returns:
         The pairs in the order of `traces`, and why the other edited or low-scored traces make none:
-            `other_template`, `masked_edit` (a person's data was removed from it), `no_passage`,
-            `too_many_votes` (each of its readers votes far more than the others), `alike`.
+        `other_template`, `masked_edit` (a person's data was removed from it), `no_passage`,
+        `too_many_votes` (each of its readers votes far more than the others), `alike`.
     """
     rows = list(traces)
     excessive = excessive_voters(Counter(voter for trace in rows for voter in trace.voters))

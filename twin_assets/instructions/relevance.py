@@ -114,7 +114,7 @@ def lexical_overlap(questions: Sequence[str], chunks: Sequence[str]) -> Floats:
 
     Returns:
         (questions, chunks), 0 to 1. The weight of a word is log(chunks / chunks with the word), so
-            a word in all or none of them has no weight.
+        a word in all or none of them has no weight.
     """
     import numpy as np
 

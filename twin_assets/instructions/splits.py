@@ -55,9 +55,8 @@ def draw_splits(documents: Iterable[SplitDocument], *, drawn: Sequence[SplitRow]
 
     Returns:
         The new draws, oldest document first. A document gets the split of an earlier document that
-            it repeats. Otherwise, in the first import, the newest tenth of the dated documents is
-            held out, and at least one of several. Otherwise, a tenth is held out by a hash of the
-            id.
+        it repeats. Otherwise, in the first import, the newest tenth of the dated documents is held
+        out, and at least one of several. Otherwise, a tenth is held out by a hash of the id.
     """
     known = {draw.document_id for draw in drawn}
     new = sorted(

@@ -356,8 +356,8 @@ def usable_question(reply: str, *, passage: str = "") -> str:
 
     Returns:
         The first line that contains words, or an empty text if that line has fewer than three or
-            more than forty words, or quotes eight consecutive words of the passage, which would
-            teach the model to copy from the prompt.
+        more than forty words, or quotes eight consecutive words of the passage, which would teach
+        the model to copy from the prompt.
     """
     lines = [line.strip(" \t\"'“”*#") for line in _THOUGHTS.sub("", reply).splitlines()]
     line = _LABEL.sub("", next((line for line in lines if words_of(line)), "")).strip(" \"'“”*")
