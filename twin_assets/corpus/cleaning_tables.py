@@ -3,11 +3,11 @@
 Scope: the intermediate tables and the order of their updates. Out of scope: the decisions
 (`cleaning`, `cleaning_verdicts`, `near_duplicates`), Dagster.
 
-    raw_posts → prepared_posts       each post cleaned by itself → near_duplicates      bands of
-    each text, and the texts that it is a copy of → document_claims      what each document is
-    measured by, and so which break a claim → cleaned_documents    the verdict over all posts, and
-    the text without repeated lines → cleaned_documents_quarantine    rows that break the contract
-    or a claim, with which
+    raw_posts → prepared_posts       each post cleaned by itself
+              → near_duplicates      bands of each text, and the texts that it is a copy of
+              → document_claims      what each document is measured by, and so which break a claim
+              → cleaned_documents    the verdict over all posts, and the text without repeated lines
+              → cleaned_documents_quarantine    rows that break the contract or a claim, with which
 
 Verdicts use narrow columns of all posts; texts are read only for changed posts. The bands are in a
 list column, one row per document, and a lookup scans it: .14 CPU seconds for 100,000 posts. (A

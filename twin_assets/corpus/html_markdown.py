@@ -1,8 +1,8 @@
 """Convert an HTML tree to Markdown in one walk, keeping every word and leaving code unchanged.
 
 Scope: the meaning of a tag in Markdown. Out of scope: choosing the part of a page that is the post
-(`html_cleaning`), text without tags (`html_fragment`). Tags:
-https://html.spec.whatwg.org/multipage/, Markdown: https://spec.commonmark.org/,
+(`html_cleaning`), text without tags (`html_fragment`).
+Tags: https://html.spec.whatwg.org/multipage/, Markdown: https://spec.commonmark.org/,
 https://github.github.com/gfm/#tables-extension-
 
 White space is collapsed as in a browser. An unknown tag is replaced by its words. The walk keeps

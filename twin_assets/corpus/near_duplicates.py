@@ -11,9 +11,11 @@ The choice of bands: two documents of similarity s share at least one of b bands
 probability 1 - (1 - s^r)^b. The goal is .95 of the pairs at s = .65, the lowest similarity that
 counts.
 
-    b x r      s = .65    s = .75    s = .3     s = .1 14 x 8       .365       .772      .0009
-    .0000 20 x 5       .915       .996      .048      .0002 24 x 4       .991       .9999     .177
-    .0024 48 x 4       .9999     1.0000     .324      .0048
+    b x r      s = .65    s = .75    s = .3     s = .1
+    14 x 8       .365       .772      .0009     .0000
+    20 x 5       .915       .996      .048      .0002
+    24 x 4       .991       .9999     .177      .0024
+    48 x 4       .9999     1.0000     .324      .0048
 
 24 x 4 misses one pair in a hundred at this threshold and almost none above it. Each false candidate
 costs one exact comparison. Pairs of an author's posts that are not copies have an s near 0.

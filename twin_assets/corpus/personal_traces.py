@@ -5,8 +5,8 @@ redaction (`privacy`, whose code is not used here, because a claim that uses the
 only repeat its mistakes).
 
 Values that are nobody's mailbox do not count: domains of documentation (RFC 2606), accounts of
-version control, addresses inside a URL, and handles of the fediverse. Formats: ISO 13616 (IBAN),
-ISO/IEC 7812 (card numbers, Luhn), E.164 (phone numbers).
+version control, addresses inside a URL, and handles of the fediverse.
+Formats: ISO 13616 (IBAN), ISO/IEC 7812 (card numbers, Luhn), E.164 (phone numbers).
 """
 # pyright: strict
 

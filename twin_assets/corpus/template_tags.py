@@ -1,8 +1,8 @@
 """Remove template tags, kramdown attributes and footnote marks, which are not words, from prose.
 
 Scope: removal for both Markdown and HTML posts. Out of scope: template tags that mark code
-(`code_blocks`), tags with words in them (importers). Tags: https://jekyllrb.com/docs/liquid/tags/,
-https://gohugo.io/content-management/shortcodes/,
+(`code_blocks`), tags with words in them (importers).
+Tags: https://jekyllrb.com/docs/liquid/tags/, https://gohugo.io/content-management/shortcodes/,
 https://kramdown.gettalong.org/syntax.html#inline-attribute-lists
 """
 # pyright: strict

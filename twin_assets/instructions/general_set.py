@@ -6,7 +6,8 @@ the author's own samples, storing (`building.py`).
 A set consists of rows of chat messages (`messages`, or ShareGPT's `conversations`), or of two texts
 (`prompt` and `completion`, `instruction`, `input` and `output`, `question` and `answer`), in JSON
 Lines, JSON, CSV or Parquet. Its rows are used unchanged: with their own system prompt and without
-passages. Why: rehearsal against forgetting, Scialom et al. 2022, https://arxiv.org/abs/2205.12393.
+passages.
+Why: rehearsal against forgetting, Scialom et al. 2022, https://arxiv.org/abs/2205.12393.
 """
 # pyright: strict
 

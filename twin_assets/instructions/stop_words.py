@@ -1,7 +1,7 @@
 """Return the function words of a language.
 
-Scope: the lists. Out of scope: uses of the other words. Lists: justext,
-https://github.com/miso-belica/jusText
+Scope: the lists. Out of scope: uses of the other words.
+Lists: justext, https://github.com/miso-belica/jusText
 """
 # pyright: strict
 

@@ -7,8 +7,8 @@ questions (`teacher_questions.py`), spending limits (`access/account.py`), templ
 
 A bad reply loses only its own sample. A failure that every sample meets ends the requests, even if
 it is a useless answer, because each sample pays for that three times. The amount reserved before a
-request is an upper bound: a token of text is at least one byte. API:
-https://docs.litellm.ai/docs/completion/input
+request is an upper bound: a token of text is at least one byte.
+API: https://docs.litellm.ai/docs/completion/input
 """
 # pyright: strict
 
