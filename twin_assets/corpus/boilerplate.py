@@ -30,7 +30,7 @@ FEW_WORDS = 4
 SHORT_LINE_SHARE = 0.02
 LONG_LINE = 8
 OWN_SHARE = 0.25
-"""A post with fewer of its words in its own lines is a copy: a similarity of about .65."""
+"""A post with a smaller share of words in its own lines is a copy: a similarity of about .65."""
 AT_THE_BEGINNING, AT_THE_END = 2, 3
 """Lines at either end of a post that may be boilerplate; when one is removed, the next takes its
 place."""

@@ -4,7 +4,7 @@ Scope: comparing names, and bylines inside a text. Out of scope: the byline fiel
 (importers), the handling of a foreign post (`cleaning_verdicts`).
 
 In doubt, a post is the author's: an empty byline, "admin", a first name alone, two names of which
-one is the author's. A person adds other names of theirs to `aliases` in the author's settings.
+one is the author's. Other names of the author belong in `aliases` in the author's settings.
 
 The owner of an account may sign with a handle, so a handle on most posts of a source is the
 author's if no post there has the author's own name. A full name is somebody's name, however many

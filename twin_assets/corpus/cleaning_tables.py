@@ -5,9 +5,9 @@ Scope: the intermediate tables and the order of their updates. Out of scope: the
 
     raw_posts → prepared_posts       each post cleaned by itself
               → near_duplicates      bands of each text, and the texts that it is a copy of
-              → document_claims      what each document is measured by, and so which break a claim
+              → document_claims      the measurements of each document, and the broken claims
               → cleaned_documents    the verdict over all posts, and the text without repeated lines
-              → cleaned_documents_quarantine    rows that break the contract or a claim, with which
+              → cleaned_documents_quarantine    rows that break the contract or a claim, and its name
 
 Verdicts use narrow columns of all posts; texts are read only for changed posts. The bands are in a
 list column, one row per document, and a lookup scans it: .14 CPU seconds for 100,000 posts. (A

@@ -1,6 +1,7 @@
 """Handle code in a post: its fences, and the template tags with which site generators mark it.
 
-Scope: functions about code for cleaning and language detection. Out of scope: either.
+Scope: functions about code for cleaning and language detection. Out of scope: cleaning and
+detection themselves.
 Tags: https://jekyllrb.com/docs/liquid/tags/, https://gohugo.io/shortcodes/highlight/
 
 All functions take time in proportion to the text: one pattern from a tag to its end tag would take

@@ -100,7 +100,7 @@ def keys_twice(keys: pl.DataFrame) -> int:
 
 
 def version_of(schema: type[dy.Schema]) -> str:
-    """Return a version that changes with the schema's module or the libraries, as rules may then.
+    """Return a version that changes with the schema's module and with the libraries.
 
     dataframely has no public form of a rule to hash, so a comment in that module also changes it.
     """

@@ -37,7 +37,7 @@ class ExportReading:
         excluded: the number of records and parts left out, by reason.
         refused: the number of members of archives that were not even listed (`Archive.refused`), by
             reason.
-        failed: whether a part could not be read, so that missing records may not be deleted.
+        failed: whether a part could not be read, so missing records do not count as deleted.
         unread: whether another try may read such a part completely; a malformed row stays
             malformed.
     """

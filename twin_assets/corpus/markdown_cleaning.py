@@ -85,7 +85,7 @@ def _of_tree(tokens: Sequence[Token], title: str) -> str:
 
 
 def _open_callouts(tokens: Sequence[Token]) -> None:
-    """Replace callouts, which the parser takes for quotations, by plain blocks of the author's."""
+    """Turn callouts, which the parser reports as quotations, into plain blocks by the author."""
     opened: list[bool] = []
     for place, token in enumerate(tokens):
         if token.type == "blockquote_open":

@@ -150,7 +150,7 @@ def preview(
     include: Sequence[str] = (),
     aliases: Sequence[str] = (),
 ) -> Preview:
-    """Import and clean in memory.
+    """Import and clean the posts in memory.
 
     Args:
         sources: folders, files or exports.

@@ -29,7 +29,7 @@ def without_template_tags(text: str) -> str:
 
 
 def without_tags_in_html(source: str) -> str:
-    """HTML without shortcodes, before a parser takes `{{<name>}}` for an element; code stays."""
+    """Remove shortcodes from HTML, as a parser takes `{{<name>}}` for an element; code stays."""
     if "{{<" not in source and "{{%" not in source and "{%" not in source:
         return source
     return "".join(

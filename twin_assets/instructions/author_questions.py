@@ -33,7 +33,7 @@ _STRANGE = re.compile(r"[{}\[\]<>=\\|`*_#@$%^~/“”\"()]|https?:|\.\w|\d{4,}|�
 
 
 def own_question(sentence: str) -> str:
-    """Turn the author's question to the author; return an empty text if it depends on context."""
+    """Return the author's question, readdressed to the author, or "" if it depends on context."""
     bare = _bare(sentence)
     if not bare.endswith("?"):
         return ""

@@ -109,7 +109,7 @@ def every_answer_is_the_authors(
 def no_answer_holds_quoted_text(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """No answer contains words that its post, as it was imported, quotes.
+    """No answer contains words quoted in its post as imported.
 
     Blocking: a model that is trained on quotations imitates somebody else's voice.
     """

@@ -83,7 +83,7 @@ def left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
 
 
 def runs_of(answer: str) -> frozenset[int]:
-    """Return all sequences of `RUN_WORDS` words of an answer, as numbers; a shorter one is one."""
+    """Return the `RUN_WORDS`-word sequences of an answer as numbers; a shorter answer is one."""
     return shingles(answer, width=RUN_WORDS)
 
 

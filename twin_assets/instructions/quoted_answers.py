@@ -1,4 +1,4 @@
-"""Find answers that contain words that their posts, as imported, quote.
+"""Find answers that contain words quoted in their posts as imported.
 
 Scope: reading samples with their sources, and counting. Out of scope: finding the quotations in a
 source (`corpus/source_quotations`), choosing passages (`answer_passages`, which reads the cleaned

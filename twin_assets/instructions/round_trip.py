@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 TABLE = "question_ranks"
 ROUND_TRIP_VERSION = "1"
-FOUND_AMONG = 5  # posts; a prompt shows four, with or without the answer's own
+FOUND_AMONG = 5  # posts; a prompt shows four passages, the answer's own among or beside them
 _AT_ONCE = 64  # questions against all passages: 25 MB at 100,000 passages
 
 

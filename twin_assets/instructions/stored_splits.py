@@ -76,7 +76,7 @@ def _by_document(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def splits_of(tables: Tables, author: str) -> StoredSplits:
-    """Compare the stored dataset with the draws and with its tagged versions."""
+    """Compare the stored dataset with the draws and its tagged versions."""
     table = store.open_table(tables.uri(DATASET, author), storage_options=tables.storage_options)
     versions = sorted(_tagged_versions(table) if table else (), reverse=True)
     columns = ["document_id", "split"]

@@ -169,7 +169,7 @@ class Teacher:
 
         Raises:
             TwinError: the model has a price and no budget, a budget and no known price, or neither
-                and is not a self-hosted server.
+                without being a self-hosted server.
         """
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise it asks GitHub
         if self._priced is None:
