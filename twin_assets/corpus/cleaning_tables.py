@@ -7,7 +7,7 @@ Scope: the intermediate tables and the order of their updates. Out of scope: the
               → near_duplicates      bands of each text, and the texts that it is a copy of
               → document_claims      the measurements of each document, and the broken claims
               → cleaned_documents    the verdict over all posts, and the text without repeated lines
-              → cleaned_documents_quarantine    rows that break the contract or a claim, and its name
+              → cleaned_documents_quarantine    rows that break the contract or a claim, and which
 
 Verdicts use narrow columns of all posts; texts are read only for changed posts. The bands are in a
 list column, one row per document, and a lookup scans it: .14 CPU seconds for 100,000 posts. (A

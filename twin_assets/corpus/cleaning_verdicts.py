@@ -209,9 +209,7 @@ def _copies_of(
     *,
     names: Sequence[str],
 ) -> pl.DataFrame:
-    """Return `document_id`, `verdict` by comparison alone, and `duplicate_of` of posts not yet
-    dropped.
-    """
+    """Return `document_id`, `verdict` by comparison and `duplicate_of` of posts not yet dropped."""
     only = similar.filter(pl.col("words") < MIN_WORDS).select("document_id")
     gone = _collapsed(prepared, similar.join(only, on="document_id", how="anti"))
     alive = _alive(prepared, names)

@@ -162,8 +162,7 @@ def all_claims(
 
 
 def platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
-    """Check that no kept document contains a menu, button or notice, or begins or ends in repeated
-    paragraphs.
+    """Check that no kept document has menus, buttons, notices or repeated paragraphs at its edges.
     """
     accepted = measured.filter("kept")
     least = max(MIN_REPEATS, math.ceil(MIN_SHARE * accepted.height))

@@ -91,9 +91,7 @@ class Inventory:
         return [*(folder.layout for folder in self.folders), *self.exports]
 
     def excluded(self) -> dict[str, int]:
-        """Return the number of export items that an import leaves out, by reason, most frequent
-        first.
-        """
+        """Count the export items that an import leaves out, by reason, most frequent first."""
         total: Counter[str] = Counter()
         for exports in self.exports.values():
             total.update(exports.reading().excluded)

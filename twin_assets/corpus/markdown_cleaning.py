@@ -219,9 +219,7 @@ def _piece(node: SyntaxTreeNode) -> str:
 
 
 def _joined(nodes: Sequence[SyntaxTreeNode]) -> str:
-    """Join inline nodes in order; a line end in the source is a space, but nothing between
-    ideographs.
-    """
+    """Join inline nodes in order; a line end becomes a space, or nothing between ideographs."""
     text = ""
     for position, node in enumerate(nodes):
         if node.type == "softbreak":

@@ -101,9 +101,7 @@ def _parser(beyond: bool) -> MarkdownIt:
 
 
 def _form(state: StateInline, silent: bool) -> bool:
-    """Try every form that may begin here, as one rule, because each rule runs at every mark of a
-    text.
-    """
+    """Try every form that may begin here, in one rule, as each rule runs at every mark."""
     begins = _INLINE.get(state.src[state.pos])
     return begins is not None and begins(state, silent)
 

@@ -127,9 +127,7 @@ def sharing(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, str]]:
 def verified(
     pairs: Iterable[tuple[str, str]], sets: Mapping[str, frozenset[int]]
 ) -> dict[tuple[str, str], float]:
-    """Return the candidate pairs with a Jaccard similarity of at least `SIMILAR`, and the
-    similarity.
-    """
+    """Return the candidate pairs of Jaccard similarity `SIMILAR` or more, with the similarity."""
     similarities = {pair: jaccard(sets[pair[0]], sets[pair[1]]) for pair in pairs}
     return {pair: similarity for pair, similarity in similarities.items() if similarity >= SIMILAR}
 

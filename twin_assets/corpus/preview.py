@@ -110,8 +110,8 @@ class Preview:
             earlier import stored them.
         changes: numbers of posts added, edited and deleted since the stored import, or None if
             there is no stored import.
-        embedder: the embedder that a new home would use for these posts. If the home has started,
-            or a person named an embedder, it is that one.
+        embedder: the embedder that a new home would use for these posts. A started home keeps its
+            embedder, and an embedder named by a person takes precedence.
         unclaimed: full names that are not known as the author's, with their numbers of posts, where
             most of a source has such a byline. The person who runs the preview must say whether
             they are the author's.

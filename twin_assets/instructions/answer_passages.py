@@ -172,9 +172,7 @@ def _last_block(blocks: Sequence[Block], first: int) -> int | None:
 
 
 def _is_prose(block: Block) -> bool:
-    """Return whether a block has a sentence and is mostly letters, unlike a list of links or a
-    formula.
-    """
+    """Return whether a block has a sentence and is mostly letters, unlike links or a formula."""
     complete = _SENTENCE_END.search(block.plain) or _LEADS_ON.search(block.plain)
     return bool(complete) and _is_mostly_letters(block.plain)
 

@@ -176,9 +176,7 @@ class _Post:
                 yield "heading", wording.format(heading=heading, title=self._title)
 
     def _own_questions(self, place: int, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Yield questions that the author asks and then answers, so none from a passage's last
-        sentence.
-        """
+        """Yield questions that the author asks and then answers, so not in a last sentence."""
         before = _sentences(self._passages[place - 1].plain)[-1:] if place else []
         for sentence in [*before, *sentences[:-1]]:
             if not sentence.endswith("?"):

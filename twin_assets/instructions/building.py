@@ -54,9 +54,7 @@ DATASET_VERSION = "1"
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The result of one update: changes to `instruction_dataset`, the teacher's result, and the
-    general samples that were mixed in.
-    """
+    """One update's changes to `instruction_dataset`, teacher result and added general samples."""
 
     done: SyncResult
     taught: TeacherResult | None = None

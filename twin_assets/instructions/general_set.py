@@ -297,8 +297,8 @@ def _messages(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _is_chat(messages: Sequence[tuple[str, str]]) -> bool:
-    """Return whether user and assistant alternate, after an optional system prompt, with no empty
-    text.
+    """Return whether user and assistant alternate after an optional system prompt, with text in
+    each.
     """
     roles = [role for role, _ in messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles

@@ -149,9 +149,7 @@ def pairs_of_traces(
 
 
 def _add(pairs: dict[str, PreferencePair], pair: PreferencePair, left_out: Counter[str]) -> None:
-    """Add one pair for equal question, chosen and rejected texts, however often a trace repeats
-    them.
-    """
+    """Add one pair for equal question, chosen and rejected texts, even if traces repeat them."""
     alike = json.dumps([pair.question, pair.chosen, pair.rejected])
     if alike in pairs:
         left_out["alike"] += 1

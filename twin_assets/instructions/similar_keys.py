@@ -35,16 +35,12 @@ T = TypeVar("T", bound=Hashable)
 
 
 def sketch(elements: Set[int], *, size: int) -> list[int]:
-    """Return the `size` smallest elements, in order: a uniform sample that is comparable across
-    sets.
-    """
+    """Return the `size` smallest elements in order, a uniform sample comparable across sets."""
     return heapq.nsmallest(size, elements)
 
 
 def sketched_similarity(left: Sequence[int], right: Sequence[int], *, size: int) -> float:
-    """Estimate the Jaccard similarity from two sketches of `size`; exact if both contain all
-    elements.
-    """
+    """Estimate the Jaccard similarity from two sketches of `size`; exact if both are complete."""
     union = heapq.nsmallest(size, set(left) | set(right))
     return len(set(left).intersection(right).intersection(union)) / len(union) if union else 0.0
 

@@ -110,9 +110,7 @@ class _Seen:
             self._by_element[element].append(draw)
 
     def repeated_by(self, of_text: Sequence[int]) -> SplitRow | None:
-        """Return the most similar earlier document, if it is similar enough; ties are resolved by
-        id.
-        """
+        """Return the most similar earlier document, if similar enough; the id breaks ties."""
         candidates = {
             draw.document_id: draw
             for element in of_text

@@ -42,7 +42,7 @@ TRIES = 3
 MAX_QUESTION_WORDS = 40
 QUOTED_WORDS = 8  # consecutive words of the passage: such a question gives away its answer
 _ANSWER_TOKENS = 100
-_REQUEST_TOKENS = 64  # that a provider may add to a message
+_REQUEST_TOKENS = 64  # tokens that a provider may add to a message
 _AT_ONCE = 4
 _FAILURES_IN_A_ROW = 8
 _USELESS_IN_A_ROW = 40  # a weak model may give one usable reply in three
@@ -113,9 +113,9 @@ class TeacherReply:
 
     Attributes:
         question: the question, or empty unless `outcome` is `written`.
-        outcome: `written`; `unusable` if no reply held a question, although the replies were paid
-            for; `failed` if there was no reply; `over_budget` if another request could have cost
-            too much.
+        outcome: `written`; `unusable` if no reply contained a question, although the replies were
+            paid for; `failed` if there was no reply; `over_budget` if another request could have
+            cost too much.
         tries: the number of requests sent.
         usd: their cost by LiteLLM's price map, or 0 for a model that the map does not list.
         reason: why the last try failed; never text of a reply.
@@ -355,9 +355,9 @@ def usable_question(reply: str, *, passage: str = "") -> str:
     """Return the question in a teacher's answer.
 
     Returns:
-        The first line that contains words, or an empty text if that line has fewer than three or
-        more than forty words, or quotes eight consecutive words of the passage, which would teach
-        the model to copy from the prompt.
+        The first line that contains words. It is empty if that line has fewer than three or more
+        than forty words, or quotes eight consecutive words of the passage, which would teach
+        copying from the prompt.
     """
     lines = [line.strip(" \t\"'“”*#") for line in _THOUGHTS.sub("", reply).splitlines()]
     line = _LABEL.sub("", next((line for line in lines if words_of(line)), "")).strip(" \"'“”*")
