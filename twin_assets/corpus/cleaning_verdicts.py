@@ -1,4 +1,4 @@
-"""Decide what depends on all of an author's posts.
+"""Decide the verdicts that depend on all of an author's posts.
 
 Scope: repeated lines, foreign bylines, copies, and the verdict of each post. Out of scope: cleaning
 a text (`cleaning`), finding similar texts (`near_duplicates`), storing.

@@ -162,8 +162,7 @@ def all_claims(
 
 
 def platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
-    """Check that no kept document has menus, buttons, notices or repeated paragraphs at its edges.
-    """
+    """Check that no kept document has menus, buttons, notices or repeated edge paragraphs."""
     accepted = measured.filter("kept")
     least = max(MIN_REPEATS, math.ceil(MIN_SHARE * accepted.height))
     held = accepted.select("document_id", "edges").explode("edges", empty_as_null=True).drop_nulls()

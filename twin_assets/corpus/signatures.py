@@ -1,8 +1,8 @@
 """Find documents signed by somebody else, independently of the cleaning.
 
 Scope: the signature of a post as imported, and comparing it with the author's names. Out of scope:
-posts that cleaning leaves out (`bylines`), counting documents (`document_claims`). The two share no
-code, so that a mistake in one is visible in the other.
+posts that cleaning leaves out (`bylines`), counting documents (`document_claims`). This module and
+`bylines` share no code, so that a mistake in one is visible in the other.
 
 The rule is coarser than the cleaning's. A name is somebody else's if it has a word that the
 author's lacks, and lacks a word that the author's has ("Bob Ruiz" and "Ana Ruiz"); a word that is

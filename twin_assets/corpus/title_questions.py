@@ -1,4 +1,4 @@
-"""Make questions that a reader would ask from the titles of an author's typical posts.
+"""Turn the titles of an author's typical posts into questions that a reader would ask.
 
 Scope: choosing posts and wording a question. Out of scope: questions for training
 (`twin_assets/instructions`), which need many wordings and are checked for leaks.

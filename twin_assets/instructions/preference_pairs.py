@@ -106,7 +106,7 @@ def pairs_of_traces(
     """Make at most one pair per trace: from the author's edit, else from a low vote and a passage.
 
     Args:
-        traces: the traces, newest first; the first of several similar pairs is kept.
+        traces: the traces, newest first; the first of several equal pairs is kept.
         passages: the author's passages in the training split.
         template: the hash of the prompt template for training; traces of other templates are left
             out.
