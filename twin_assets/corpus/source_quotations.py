@@ -31,8 +31,7 @@ Runs = frozenset[tuple[str, ...]]
 
 RUN_WORDS = 5
 _HELD = 1 / 3
-"""Share of a paragraph's sequences from which a text contains it; a link in it is written
-differently."""
+"""Share of a paragraph's sequences that a text must have; links may be written differently."""
 
 _ITEMS = r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*"
 _MAY_QUOTE = re.compile(rf"^{_ITEMS}>|<(?:q\b|[\w.:-]{{0,60}}quote)", re.MULTILINE | re.IGNORECASE)
