@@ -3,6 +3,12 @@
 Scope: parser rules, one per form: unchanged mathematics, footnotes, `[[page]]`, template tags, the
 end of raw HTML. Out of scope: Markdown of the parsed post (`markdown_cleaning`), the meaning of raw
 HTML (`html_in_markdown`), MDX (`mdx_syntax`).
+
+Forms: https://pandoc.org/MANUAL.html#math (`$` between words is money), https://docs.mathjax.org
+(`\\(`, `\\[`, environments), https://github.github.com/gfm/,
+https://pandoc.org/MANUAL.html#footnotes, https://help.obsidian.md/links. Every search here is
+bounded, because otherwise each mark that is never closed would cost a search to the end of the
+text.
 """
 # pyright: strict
 

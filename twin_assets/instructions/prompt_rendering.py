@@ -104,7 +104,7 @@ def rendering(dataset: pl.DataFrame, chunks: pl.DataFrame, documents: pl.DataFra
 
 
 def _unmarked(text: str) -> str:
-    """Remove white space and the marks of readers' texts, which `render` adds."""
+    """Remove white space, which `render` adds to control tokens, and marks of readers' texts."""
     return "".join(text.replace(READERS, "").split())
 
 
