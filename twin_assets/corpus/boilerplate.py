@@ -1,12 +1,13 @@
-"""Lines that are not the post: buttons of a platform, and what repeats over an author's posts.
+"""Remove lines that are not part of the post: a platform's buttons, and an author's repeated lines.
 
-Scope: which lines these are, and a text without them. Out of scope: HTML outside the
-main text (`html_cleaning`), reading all posts (`cleaning_verdicts`).
+Scope: finding these lines, and a text without them. Out of scope: HTML outside the main text
+(`html_cleaning`), reading all posts (`cleaning_verdicts`).
 
-A repeated line stands in at least five posts and one in two hundred of the author's. Copies of one
-post repeat all their lines, so only posts count of which a quarter is their own. It is taken out
-where boilerplate stands, at the beginning and the end of a post; a sentence of eight words or more
-anywhere, since nobody writes one five times over. Code, tables and headings are never taken.
+A repeated line is in at least five posts and in one in two hundred of the author's. Copies of one
+post repeat all their lines, so only posts with at least a quarter of their own words count. A
+repeated line is removed at the beginning and the end of a post, where boilerplate occurs. A
+sentence of eight words or more is removed anywhere, since nobody writes one five times. Code,
+tables and headings are never removed.
 """
 # pyright: strict
 
@@ -25,24 +26,24 @@ from twin_assets.corpus.shingles import words_of
 MIN_POSTS = 5
 MIN_SHARE = 0.005
 FEW_WORDS = 4
-"""A shorter line ("Enjoy!") may be how the author speaks: it must be in a fiftieth of the posts."""
+"""A shorter line ("Enjoy!") may be the author's style: it must be in a fiftieth of the posts."""
 SHORT_LINE_SHARE = 0.02
 LONG_LINE = 8
 OWN_SHARE = 0.25
-"""A post with a smaller share of words in lines of its own is a copy: about a similarity of .65."""
+"""A post with a smaller share of words in its own lines is a copy: a similarity of about .65."""
 AT_THE_BEGINNING, AT_THE_END = 2, 3
-"""Lines of a post, from either end, among which boilerplate is looked for; as one is taken out, the
-next moves up."""
+"""Lines at either end of a post that may be boilerplate; when one is removed, the next takes its
+place."""
 MAX_LINES = 200
-"""Of a post's lines so many are compared with other posts', half from either end."""
+"""Maximum number of a post's lines compared with other posts, half from either end."""
 
 _MARKS = re.compile(r"^[\s>*_~#+-]+|[\s*_~#]+$")
 _HEADING = re.compile(r" {0,3}#{1,6} ")
 _ITEM = re.compile(r"\s*(?:[-+*]|\d{1,9}[.)]) ")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 
-# Whole lines, in small letters and without marks. A word that an author may well write on a line of
-# its own ("About", "Help", "Related") is not here: such lines are found by their repetition.
+# Whole lines, in lower case and without punctuation. A word that an author may write on a separate
+# line ("About", "Help", "Related") is not listed; such lines are found by their repetition.
 _PLATFORM = re.compile(
     r"""
       open\ in\ app | (?:sign\ (?:up|in)(?:\ |$)){1,4} | sign\ (?:up|in)\ with\ \w+
@@ -74,12 +75,12 @@ _PLATFORM = re.compile(
 
 
 def without_platform_lines(text: str) -> str:
-    """Markdown without lines that are known buttons and notices of a platform."""
+    """Return Markdown without a platform's known buttons and notices."""
     return _without(text, {place for place, line in prose_lines(text) if is_platform_line(line)})
 
 
 def is_platform_line(line: str) -> bool:
-    """Whether a whole line is a button or notice; one word in a list is an item of the author's."""
+    """Return whether a whole line is a button or notice; a word in a list is the author's."""
     if len(line) > 500 or "|" in line[:1]:
         return False
     bare = " ".join(_MARKS.sub("", line).lower().split())
@@ -89,9 +90,10 @@ def is_platform_line(line: str) -> bool:
 
 
 def line_numbers(text: str) -> list[int]:
-    """A number for each line that may be boilerplate, in order: equal for lines of equal words.
+    """Return a number for each line that may be boilerplate, in order: equal for equal words.
 
-    Figures are words: as long as all were equal, "5 km in 31 minutes" of each day went as one line.
+    Figures are words. When all figures were equal, the lines "5 km in 31 minutes" of different days
+    were removed as one line.
     """
     numbers = [number for _, number in _numbered(text)]
     half = MAX_LINES // 2
@@ -99,7 +101,7 @@ def line_numbers(text: str) -> list[int]:
 
 
 def repeated_lines(lines: pl.Series) -> pl.Series:
-    """Which lines repeat over all posts of an author, in order.
+    """Return the lines that repeat over all posts of an author, in order.
 
     Args:
         lines: the `line_numbers` of each post.
@@ -127,10 +129,10 @@ def repeated_lines(lines: pl.Series) -> pl.Series:
 
 
 def without_repeated_lines(text: str, repeated: Collection[int]) -> str:
-    """Markdown without the repeated lines where they are boilerplate.
+    """Return Markdown without the repeated lines where they are boilerplate.
 
     Args:
-        repeated: of the author's `repeated_lines` those that this text holds, or all.
+        repeated: the author's `repeated_lines`, all of them or those in this text.
     """
     if not repeated:
         return text
@@ -146,7 +148,7 @@ def without_repeated_lines(text: str, repeated: Collection[int]) -> str:
     return _without(text, taken) if taken else text
 
 
-# The lowest ten bits of a line's number are its words, so that counting needs no text.
+# The lowest ten bits of a line's number are its word count, so that counting needs no text.
 _MAX_WORDS = (1 << 10) - 1
 
 
@@ -161,13 +163,13 @@ def _numbered(text: str) -> Iterator[tuple[int, int]]:
         words = words_of(line)
         if words:
             digest = hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest()
-            # below 2^63: Int64 holds it
+            # below 2^63, so that Int64 can store it
             number = int.from_bytes(digest, "big") >> 11 << 10
             yield place, number | min(len(words), _MAX_WORDS)
 
 
 def _without(text: str, places: Collection[int]) -> str:
-    """The text without some of its lines, and without headings that then have nothing below."""
+    """Remove lines from the text, and headings that then have no text below."""
     if not places:
         return text
     lines = [line for place, line in enumerate(text.split("\n")) if place not in places]

@@ -1,16 +1,16 @@
-"""Whether a post is by the author or by somebody else, from its byline.
+"""Decide from its byline whether a post is by the author or by somebody else.
 
-Scope: comparing names, and bylines inside a text. Out of scope: where an export
-keeps its byline (importers), what happens to a foreign post (`cleaning_verdicts`).
+Scope: comparing names, and bylines inside a text. Out of scope: the byline field of an export
+(importers), the handling of a foreign post (`cleaning_verdicts`).
 
-In doubt a post is the author's: an empty byline, "admin", a first name alone, two names of which
-one is the author's. A person adds other names of theirs to `aliases` in the author's settings.
+In doubt, a post is the author's: an empty byline, "admin", a first name alone, two names of which
+one is the author's. Other names of the author belong in `aliases` in the author's settings.
 
-The owner of an account may sign with a handle, so a handle under most posts of a source is the
-author's where the author's own name signs nothing there. A full name is somebody's, under however
-many posts, and a family name in common is no proof: of 76 articles of two people, imported with
-one's name, the other's 49 were kept; of 11 of two people called Ruiz all were. A translation is the
-author's where the translator is.
+The owner of an account may sign with a handle, so a handle on most posts of a source is the
+author's if no post there has the author's own name. A full name is somebody's name, however many
+posts have it, and a shared family name proves nothing. Of 76 articles of two people, imported under
+the name of one, 49 by the other were kept; of 11 articles of two people called Ruiz, all were kept.
+A translation is the author's if the translator is the author.
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ from functools import lru_cache
 from twin_assets.corpus.code_blocks import prose_lines
 
 _LOOKED_AT = 3
-"""Lines from either end of a post among which a byline may stand."""
+"""Number of lines at either end of a post that may contain a byline."""
 
 _NOBODY = frozenset(
     {"admin", "administrator", "anonymous", "author", "blog", "editor", "editorial", "guest", "me"}
@@ -55,12 +55,12 @@ _SAID_TRANSLATOR = (
 
 
 def said_author(text: str) -> str:
-    """The name in a line like "By Jane Doe" or "Guest post by Jane Doe"; "" when none says so."""
+    """Return the name in a line like "By Jane Doe" or "Guest post by Jane Doe"; "" without one."""
     return _said(text, _SAID)
 
 
 def said_translator(text: str) -> str:
-    """The name in a line like "Translated by Jane Doe"; "" when none says so."""
+    """Return the name in a line like "Translated by Jane Doe", or "" without one."""
     return _said(text, _SAID_TRANSLATOR)
 
 
@@ -74,11 +74,11 @@ def _said(text: str, patterns: Sequence[re.Pattern[str]]) -> str:
 
 
 def foreign_bylines(bylines: Collection[str], names: Sequence[str]) -> set[str]:
-    """Those of the bylines that name somebody else.
+    """Return the bylines that name somebody else.
 
     Args:
-        bylines: as posts carry them; "" says nothing.
-        names: the author's name and aliases; with none, nobody is foreign.
+        bylines: the bylines of the posts; "" names nobody.
+        names: the author's name and aliases; without names, nobody is foreign.
     """
     if not names:
         return set()
@@ -86,24 +86,25 @@ def foreign_bylines(bylines: Collection[str], names: Sequence[str]) -> set[str]:
 
 
 def is_by(byline: str, names: tuple[str, ...]) -> bool:
-    """Whether a byline may be one of `names`: equal, a part of it, or its initials; of a
-    translation, who wrote it and who translated it.
+    """Return whether a byline may be one of `names`: equal, a part of it, or its initials.
+
+    For a translation, the writer and the translator are compared.
     """
     return all(_is_one_of(part, names) for part in _TRANSLATED.split(byline) if part.strip())
 
 
 def names_one_of(byline: str, names: tuple[str, ...]) -> bool:
-    """Whether a byline is one of `names`, and not nobody's ("admin", none)."""
+    """Return whether a byline is one of `names`, and neither empty nor a role such as "admin"."""
     return bool(_people(byline)) and is_by(byline, names)
 
 
 def is_translation(byline: str) -> bool:
-    """Whether a byline names a translator."""
+    """Return whether a byline names a translator."""
     return bool(_TRANSLATED.search(byline))
 
 
 def _people(byline: str) -> list[tuple[str, ...]]:
-    """The words of each name in a byline; none where one is nobody's."""
+    """Return the words of each name in a byline, or none if one is a role such as "admin"."""
     parts = [_words(part) for part in _SEVERAL.split(_ADDRESS.sub(" ", byline).strip())]
     named = [words for words in parts if words]
     return [] if any(set(words) <= _NOBODY for words in named) else named
@@ -120,19 +121,21 @@ def _is_one_of(byline: str, names: tuple[str, ...]) -> bool:
 
 
 def may_be_adopted(byline: str) -> bool:
-    """Whether a byline under most posts of a source may be taken for the author's own: a handle,
-    one word in a script that puts spaces between words."""
+    """Return whether a byline on most posts of a source may be the author's own handle.
+
+    A handle is one word in a script that puts spaces between words.
+    """
     plain = _ADDRESS.sub(" ", byline).strip()
     return len(plain.split()) == 1 and not _UNSPACED.search(plain)
 
 
 def _same(words: Sequence[str], name: Sequence[str]) -> bool:
-    """`chris wellons`, `c wellons`, `wellons chris`, `chriswellons`, `chris` are one person."""
+    """Match `chris wellons` with `c wellons`, `wellons chris`, `chriswellons` and `chris`."""
     if "".join(words) in {"".join(name), "".join(reversed(name))}:
         return True
     few, many = sorted((list(words), list(name)), key=len)
     if not {word for word in few if len(word) > 1} & set(many):
-        return False  # initials alone are anybody's
+        return False  # initials alone may be anybody's
     left = list(many)
     for word in few:
         match = next((other for other in left if _matches(word, other)), None)

@@ -1,7 +1,7 @@
-"""The claims over an author's `cleaned_documents`, from the tables.
+"""Examine the claims about an author's `cleaned_documents` in the tables.
 
-Scope: examining what is stored, and how much was put aside for it. Out of scope: how
-a document is measured (`document_claims`), putting it aside (`cleaning_tables`), dagster.
+Scope: examining the stored documents, and the number of quarantined ones. Out of scope: measuring a
+document (`document_claims`), quarantining it (`cleaning_tables`), Dagster.
 """
 # pyright: strict
 
@@ -37,10 +37,10 @@ class ExaminedClaim:
     """A claim about stored documents.
 
     Attributes:
-        holds: no document in the table breaks it, and not too many were put aside, this claim's
-            among them.
-        counted: by what numbers.
-        said: what a person can do when it does not hold.
+        holds: whether no document in the table breaks the claim, and either none was quarantined
+            for it or the quarantine is small enough.
+        counted: the numbers behind the verdict.
+        said: what a person can do if the claim does not hold.
     """
 
     holds: bool
@@ -49,10 +49,10 @@ class ExaminedClaim:
 
 
 def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[str, ExaminedClaim]:
-    """Examine all claims (`CLAIMS`) over what is stored.
+    """Examine all claims (`CLAIMS`) about the stored documents.
 
     Args:
-        most_quarantined: of the documents that would be kept, the share that may break a claim.
+        most_quarantined: the share of the documents to keep that may break a claim.
 
     Raises:
         TableMissing: `cleaned_documents` was never materialized.
@@ -92,8 +92,11 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
 
 
 def _measured(tables: Tables, author: str) -> pl.DataFrame:
-    """`DocumentClaims` of what is stored: documents that are not as they were measured are measured
-    here, so that a claim is always about the stored text."""
+    """Return `DocumentClaims` of the stored documents.
+
+    Documents that changed after their measurement are measured here, so that a claim is always
+    about the stored text.
+    """
     schema = columns_of(DocumentClaims)
     known = tables.read(MEASURED, author) if tables.exists(MEASURED, author) else pl.DataFrame()
     if not set(schema) <= set(known.columns):

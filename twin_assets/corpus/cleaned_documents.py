@@ -1,8 +1,10 @@
-"""The asset `cleaned_documents` and its checks: every imported post is kept or dropped, none is
-lost, and what is kept is the author's own text, whole, once, and private.
+"""Define the asset `cleaned_documents` and its checks.
 
-Scope: the asset and the checks. Out of scope: how a post is cleaned (`cleaning`),
-the tables between (`cleaning_tables`), how claims are counted (`claims`).
+Every imported post is kept or dropped, and none is lost. The kept text is the author's own, whole,
+unique and without personal data.
+
+Scope: the asset and the checks. Out of scope: cleaning a post (`cleaning`), the intermediate tables
+(`cleaning_tables`), examining the claims (`claims_tables`).
 """
 
 from collections.abc import Iterator
@@ -25,7 +27,7 @@ def cleaned_documents(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """Markdown text of every kept post; every dropped post is a row with its reason."""
+    """Markdown text of every kept post, and one row with a reason for every dropped post."""
     author = read_author(settings, context.partition_key)
     run = update_cleaned_documents(tables, author)
     return materialized(
@@ -89,10 +91,10 @@ def cleaned_documents_are_what_they_claim(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> Iterator[dg.AssetCheckResult]:
-    """The claims over the stored texts: a document is measured once, when it changed.
+    """The claims about the stored texts; a document is measured once, after a change.
 
-    A document that breaks one is in quarantine, and the import goes on without it, up to the share
-    that `TWIN_MOST_QUARANTINED` allows.
+    A document that breaks a claim is quarantined, and the import continues without it, up to the
+    share that `TWIN_MOST_QUARANTINED` allows.
     """
     author = read_author(settings, context.partition_key)
     examined = claims_tables.examine(tables, author, most_quarantined=settings.most_quarantined)

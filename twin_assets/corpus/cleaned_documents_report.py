@@ -1,7 +1,7 @@
-"""What a person sees of `cleaned_documents` in the UI: statistics.
+"""Compute the statistics of `cleaned_documents` for the UI.
 
-Scope: metadata, which hold numbers, never text of a post: the event log forgets nothing.
-Out of scope: cleaning.
+Scope: metadata, which contain numbers and never text of a post, because the event log keeps
+everything. Out of scope: cleaning.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NARROW = (
 
 
 def metadata(tables: Tables, author: Author) -> dict[str, Any]:
-    """Statistics of the stored documents."""
+    """Return statistics of the stored documents."""
     documents = tables.read(CLEANED, author.slug, columns=_NARROW)
     accepted = documents.filter("kept")
     return {
@@ -59,7 +59,7 @@ def _quantiles(words: pl.Series) -> Mapping[str, int]:
 
 
 def _replaced(documents: pl.DataFrame) -> dict[str, int]:
-    """Kind of personal data or secret → how many were replaced."""
+    """Return the number of replacements by kind of personal data or secret."""
     pieces = documents["personal"].explode(empty_as_null=True).drop_nulls()
     if pieces.is_empty():
         return {}

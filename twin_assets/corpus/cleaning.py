@@ -1,9 +1,8 @@
-"""Rows of `raw_posts` → cleaned text → rows of `cleaned_documents`, each kept, or dropped with a
-reason.
+"""Clean rows of `raw_posts` and make rows of `cleaned_documents`, kept or dropped with a reason.
 
-Scope: what is decided of one post alone, the row of a document, and both in memory. Out of
-scope: how a body is cleaned (`markdown_cleaning`, `html_cleaning`), what is decided over all
-posts of an author (`cleaning_verdicts`), storing (`cleaning_tables`).
+Scope: decisions about one post alone, the row of a document, and both in memory. Out of scope:
+cleaning a body (`markdown_cleaning`, `html_cleaning`), decisions about all posts of an author
+(`cleaning_verdicts`), storing (`cleaning_tables`).
 """
 # pyright: strict
 
@@ -47,7 +46,7 @@ __all__ = [
 ]
 
 CLEANING_VERSION = f"6, privacy {privacy.PRIVACY_VERSION}"
-"""Version of what is below: a higher one cleans every post again."""
+"""Version of the rules below: a higher version cleans every post again."""
 
 RAW_COLUMNS = (
     "source",
@@ -64,21 +63,21 @@ RAW_COLUMNS = (
     "deleted",
     "problem",
 )
-"""What `prepare_posts` reads of `raw_posts`."""
+"""Columns of `raw_posts` that `prepare_posts` reads."""
 
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFrame:
-    """Clean all posts of an author, in memory; the asset does the same in tables.
+    """Clean all posts of an author in memory, as the asset does in tables.
 
     Args:
         posts: `RAW_COLUMNS`.
-        names: the author's name and aliases; with none, no byline is foreign.
+        names: the author's name and aliases; without names, no byline is foreign.
 
     Returns:
-        One row a post (`schema.CleanedDocuments`), in the order of the posts, without those that
-        `parted_posts` puts aside.
+        One row per post (`corpus_tables.CleanedDocuments`), in the order of the posts, without the
+        posts that `parted_posts` quarantines.
     """
     return parted_posts(posts, names=names)[0]
 
@@ -86,14 +85,15 @@ def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFra
 def parted_posts(
     posts: pl.DataFrame, *, names: Sequence[str] = ()
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Clean all posts in memory: the documents, and those put aside as they break a claim.
+    """Clean all posts in memory, and separate the documents that break a claim.
 
     Args:
         posts: `RAW_COLUMNS`.
         names: the author's name and aliases.
 
     Returns:
-        `schema.CleanedDocuments`, and the same with `failed_rules`, the claims that a row breaks.
+        `corpus_tables.CleanedDocuments`, and the quarantined rows with `failed_rules`, the claims
+        that a row breaks.
     """
     prepared = prepare_posts(posts)
     candidates = repeating(prepared, names=names)
@@ -110,11 +110,11 @@ def parted_posts(
 def claims_broken(
     prepared: pl.DataFrame, claims: Mapping[str, document_claims.DocumentClaim]
 ) -> pl.DataFrame:
-    """`source_id` of each document that breaks a claim, and `breaks`, which.
+    """Return `source_id` of each document that breaks a claim, and its claims as `breaks`.
 
     Args:
         prepared: `document_id`, `source_id` of all posts.
-        claims: from `document_claims.all_claims`.
+        claims: the result of `document_claims.all_claims`.
     """
     pairs = [
         (name, claim)
@@ -132,8 +132,9 @@ def claims_broken(
 
 
 def rows_put_aside(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
-    """Of rows of `cleaned_documents` those that break their contract or a claim, with which
-    (`contracts.quarantine_columns`).
+    """Return the rows of `cleaned_documents` that break their contract or a claim, with its name.
+
+    See `contracts.quarantine_columns`.
 
     Args:
         broken: `source_id`, `breaks`.
@@ -151,7 +152,7 @@ def rows_put_aside(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
 
 
 def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
-    """Clean each post by itself (`schema.PreparedPosts`): one row a post, in their order.
+    """Clean each post by itself; return one row per post (`corpus_tables.PreparedPosts`), in order.
 
     Args:
         posts: `RAW_COLUMNS`.
@@ -161,11 +162,11 @@ def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
 
 
 def document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
-    """Rows of `cleaned_documents` for rows of `cleaning_verdicts.decide`, in their order.
+    """Return rows of `cleaned_documents` for rows of `cleaning_verdicts.decide`, in the same order.
 
     Args:
-        verdicts: any rows of them.
-        prepared: `PreparedPosts`, at least those of the verdicts.
+        verdicts: any of these rows.
+        prepared: `PreparedPosts`, at least for these verdicts.
     """
     rows = verdicts.join(
         prepared.drop("dropped_because", "fields_hash"),
@@ -177,12 +178,12 @@ def document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFram
 
 
 def document_id_of(source_id: str) -> str:
-    """The stable name of a document: it follows from the post's path alone, so an edit keeps it."""
+    """Return the stable id of a document; it depends only on the post's path, so edits keep it."""
     return "d" + hashlib.sha256(source_id.encode()).hexdigest()[:16]
 
 
 def normalized(text: str) -> str:
-    """NFC, `\\n` line ends, plain spaces, no invisible characters."""
+    """Normalize text to NFC, `\\n` line ends and plain spaces, without invisible characters."""
     unified = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     return _INVISIBLE.sub("", unified.replace("\u00a0", " ").replace("\u202f", " "))
 
@@ -215,7 +216,7 @@ def _prepared(post: Mapping[str, Any]) -> dict[str, Any]:
             row["byline"] = f"{row['byline']}, {TRANSLATED_BY} {translator}".lstrip(", ")
         text = boilerplate.without_platform_lines(text)
         language = _language(text, declared=post["language"] or "")
-    # Where its language is spoken, numbers are written that are none elsewhere.
+    # Some number formats occur only where the language is spoken.
     look = partial(privacy.redact, region=language)
     redacted_title, redacted = look(title), look(text)
     row["title"] = redacted_title.text
@@ -242,7 +243,7 @@ def _body(markup: str, source: str, *, title: str, mdx: bool) -> str:
 
 
 def _language(text: str, *, declared: str) -> str:
-    """What is detected; a text too short to tell is in the language that its source names."""
+    """Return the detected language, or the source's declared language if a text is too short."""
     detected = detect_language(text)
     return (
         declared.split("-", maxsplit=1)[0].lower()

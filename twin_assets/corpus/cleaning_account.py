@@ -1,4 +1,4 @@
-"""The account of imported posts: each is kept, or dropped with a reason.
+"""Account for imported posts: each is kept, or dropped with a reason.
 
 Scope: counting. Out of scope: cleaning, the check as Dagster sees it.
 """
@@ -37,10 +37,11 @@ def account_for(
 ) -> PostCounts:
     """Compare `source_id` of the imported posts with `source_id`, `kept`, `dropped_because`.
 
-    Counted by identity, not by sums: one post lost and another doubled would still add up.
+    Posts are compared by identity, because sums would still match if one post were lost and another
+    doubled.
 
     Args:
-        quarantined: `source_id` of rows that were put aside with the rule that they break.
+        quarantined: `source_id` of rows that were quarantined with the rule that they break.
     """
     imported, cleaned_ids, aside = (
         set(raw["source_id"]),
@@ -63,7 +64,7 @@ def account_for(
 
 
 def dropped_by_reason(cleaned: pl.DataFrame) -> dict[str, int]:
-    """Reason → number of dropped posts, from the column `dropped_because`, most frequent first."""
+    """Return the number of dropped posts by `dropped_because`, most frequent first."""
     dropped = cleaned.filter(pl.col("dropped_because") != "")
     counts = dropped.group_by("dropped_because").len().sort("len", "dropped_because")
     return {str(reason): int(count) for reason, count in reversed(counts.rows())}

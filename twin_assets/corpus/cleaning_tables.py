@@ -1,18 +1,18 @@
-"""`raw_posts` → `cleaned_documents` in tables, at the cost of what changed.
+"""Update `cleaned_documents` from `raw_posts` in tables, processing only what changed.
 
-Scope: the tables between the two, and in which order they are brought up to date. Out of
-scope: what is decided (`cleaning`, `cleaning_verdicts`, `near_duplicates`), dagster.
+Scope: the intermediate tables and the order of their updates. Out of scope: the decisions
+(`cleaning`, `cleaning_verdicts`, `near_duplicates`), Dagster.
 
     raw_posts → prepared_posts       each post cleaned by itself
               → near_duplicates      bands of each text, and the texts that it is a copy of
-              → document_claims      what each document is measured by, and so which break a claim
+              → document_claims      the measurements of each document, and the broken claims
               → cleaned_documents    the verdict over all posts, and the text without repeated lines
-              → cleaned_documents_quarantine    rows that break the contract or a claim, with which
+              → cleaned_documents_quarantine    rows that break the contract or a claim, and which
 
-Verdicts are taken from narrow columns of all posts; texts are read of changed posts only. The bands
-lie in a list column, one row a document, and a lookup scans it: .14 CPU seconds for 100,000 posts
-(a LABEL_LIST index took 1.2, and a B-tree needs a row a band, which costs a sync more than the
-lookup saves).
+Verdicts use narrow columns of all posts; texts are read only for changed posts. The bands are in a
+list column, one row per document, and a lookup scans it: .14 CPU seconds for 100,000 posts. (A
+LABEL_LIST index took 1.2. A B-tree needs one row per band, which costs a sync more than the lookup
+saves.)
 """
 # pyright: strict
 
@@ -43,12 +43,12 @@ BANDS_VERSION = (
     f"1, {near_duplicates.BANDS} x {near_duplicates.ROWS} bands of {near_duplicates.SHINGLE_WORDS} "
     f"words, {near_duplicates.SIMILAR}"
 )
-_DOCUMENTS_COMPARED_AT_ONCE = 5_000  # each lookup scans the bands of all
+_DOCUMENTS_COMPARED_AT_ONCE = 5_000  # each lookup scans the bands of all documents
 
 
 @dataclass(frozen=True)
 class CleaningRun:
-    """What one update did, table by table."""
+    """The result of one update, table by table."""
 
     prepared: SyncResult
     similar: SyncResult
@@ -63,7 +63,7 @@ class CleaningRun:
 
 
 def names_of(author: Author) -> tuple[str, ...]:
-    """The names under which an author may sign."""
+    """Return the names that an author may sign with."""
     return tuple(name for name in (author.name, *author.aliases) if name)
 
 
@@ -127,7 +127,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
 
 @dataclass(frozen=True)
 class _Update:
-    """The tables of one author that have a row or none for each post."""
+    """The tables of one author that have at most one row per post."""
 
     tables: Tables
     slug: str
@@ -153,7 +153,7 @@ class _Update:
         )
 
     def documents(self, verdicts: pl.DataFrame) -> pl.DataFrame:
-        """Rows of `cleaned_documents` for these verdicts."""
+        """Return the rows of `cleaned_documents` for these verdicts."""
         columns, ids = list(columns_of(PreparedPosts)), verdicts["source_id"]
         posts = read_by_id(self.tables, PREPARED, self.slug, "source_id", ids, columns)
         return cleaning.document_rows(verdicts, posts)
@@ -167,7 +167,7 @@ class _Update:
     def with_broken_claims(
         self, verdicts: pl.DataFrame, narrow: pl.DataFrame, names: Sequence[str]
     ) -> pl.DataFrame:
-        """The verdicts with the claims that each document breaks (`breaks`)."""
+        """Return the verdicts with the claims that each document breaks (`breaks`)."""
         measured = self.tables.read(MEASURED, self.slug)
         claims = document_claims.all_claims(measured, names)
         return verdicts.join(
@@ -179,10 +179,10 @@ class _Update:
 
 
 class _Stored:
-    """The stored bands of documents that are neither changed nor gone (`KnownBodies`).
+    """The stored bands of documents that are neither changed nor deleted (`KnownBodies`).
 
-    A changed document that is not stored yet will look up the others itself, when its turn comes:
-    so each pair is found by the later of the two, and a run that is cut off loses none.
+    A changed document that is not stored yet looks up the others when it is processed. The later
+    document of each pair therefore finds it, and an interrupted run loses no pair.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
-"""What is decided of a post only in sight of all the author's posts.
+"""Decide the verdicts that depend on all of an author's posts.
 
-Scope: repeated lines, foreign bylines, copies, and the verdict of each post. Out of
-scope: cleaning a text (`cleaning`), finding similar texts (`near_duplicates`), storing.
+Scope: repeated lines, foreign bylines, copies, and the verdict of each post. Out of scope: cleaning
+a text (`cleaning`), finding similar texts (`near_duplicates`), storing.
 
-Everything here reads narrow columns of all posts, no text. A post whose verdict stays the same is
-not touched again (`cleaning_tables`).
+All functions here read narrow columns of all posts, and no text. A post whose verdict is unchanged
+is not processed again (`cleaning_tables`).
 """
 # pyright: strict
 
@@ -26,9 +26,9 @@ from twin_assets.corpus.bylines import (
 from twin_assets.corpus.near_duplicates import DocumentCopy, collapse
 
 MIN_WORDS = 10
-"""Below it a post is dropped as `too_short`. Short notes are an author's writing too (of 1,871
-notes the shortest has 13 words, title included); below ten words there is no sentence to learn
-from."""
+"""A shorter post is dropped as `too_short`. Short notes are also an author's writing: of 1,871
+notes, the shortest has 13 words, including its title. Fewer than ten words contain no sentence to
+learn from."""
 
 NARROW_COLUMNS = (
     "document_id",
@@ -42,7 +42,7 @@ NARROW_COLUMNS = (
     "lines",
     "fields_hash",
 )
-"""What is read here of `PreparedPosts`."""
+"""Columns of `PreparedPosts` that this module reads."""
 
 VERDICT_SCHEMA = {
     "source_id": pl.String(),
@@ -52,22 +52,22 @@ VERDICT_SCHEMA = {
     "duplicate_of": pl.String(),
     "copies": pl.List(pl.Struct({"document_id": pl.String(), "url": pl.String()})),
 }
-"""One row a post; `repeated`: the author's repeated lines that stand in it."""
+"""One row per post; `repeated` lists the author's repeated lines that it contains."""
 
 _OWN_SHARE = 0.5
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 def foreign(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Posts by somebody else: `source_id`.
+    """Return the posts by somebody else: `source_id`.
 
     Args:
         prepared: `source_id`, `source`, `byline`.
-        names: the author's name and aliases; with none, nobody is foreign.
+        names: the author's name and aliases; without names, no post is foreign.
 
-    The byline of more than half of a source's posts is the author's own where it may be
-    (`bylines.may_be_adopted`) and no post there has the author's own name: the owner of an account
-    may sign with a handle.
+    The byline of more than half of a source's posts is the author's own if it may be adopted
+    (`bylines.may_be_adopted`) and no post there has the author's name: the owner of an account may
+    sign with a handle.
     """
     counted = _counted_bylines(prepared, names)
     by_others = counted.filter(~(pl.col("most") & pl.col("adoptable")))
@@ -76,7 +76,7 @@ def foreign(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 
 def adopted(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Handles that are taken for the author's: `source`, `byline`, `len` posts, of `posts`.
+    """Return handles that are taken for the author's: `source`, `byline`, `len` posts, of `posts`.
 
     Args:
         prepared: as in `foreign`.
@@ -86,17 +86,17 @@ def adopted(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 
 def unclaimed(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Names under most posts of a source that are not known as the author's, and are neither
-    taken for it nor a translator's.
+    """Return the names on most posts of a source that are not known as the author's.
 
-    A person must say whose they are.
+    They are also neither taken for the author's nor a translator's. A person must say whose names
+    they are.
 
     Args:
         prepared: as in `foreign`.
         names: the author's name and aliases.
 
     Returns:
-        `source`, `byline`, `len` posts that carry it, `posts` of the source.
+        `source`, `byline`, `len` posts with this byline, `posts` of the source.
     """
     counted = _counted_bylines(prepared, names)
     unknown = [one for one in counted["byline"].unique() if not is_translation(one)]
@@ -108,7 +108,7 @@ _COUNTS = ("source", "byline", "len", "posts")
 
 
 def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Each source's bylines that are none of `names`: how many posts, and whether of most."""
+    """Count the posts of each byline in a source that is not in `names`, and mark majorities."""
     posts = prepared.group_by("source").len("posts")
     signed = prepared.filter(pl.col("byline") != "")
     counted = signed.group_by("source", "byline").len().join(posts, on="source")
@@ -130,7 +130,7 @@ def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFra
 
 
 def repeating(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
-    """The posts to compare with one another: of equal bodies the oldest, and no dropped post.
+    """Return the posts to compare: the oldest of equal bodies, without dropped posts.
 
     Args:
         prepared: `NARROW_COLUMNS` of all posts.
@@ -158,12 +158,12 @@ def decide(
     *,
     names: Sequence[str],
 ) -> pl.DataFrame:
-    """The verdict of each post (`VERDICT_SCHEMA`), ordered by `source_id`.
+    """Return the verdict of each post (`VERDICT_SCHEMA`), ordered by `source_id`.
 
     Args:
         prepared: `NARROW_COLUMNS` of all posts.
-        candidates: from `repeating`.
-        similar: from `near_duplicates.similar_bodies`, of all candidates.
+        candidates: the result of `repeating`.
+        similar: the result of `near_duplicates.similar_bodies` for all candidates.
     """
     verdicts = _copies_of(prepared, candidates, similar, names=names)
     copies = (
@@ -209,11 +209,11 @@ def _copies_of(
     *,
     names: Sequence[str],
 ) -> pl.DataFrame:
-    """`document_id`, `verdict` by comparison alone, `duplicate_of`: of posts not yet dropped."""
+    """Return `document_id`, `verdict` by comparison and `duplicate_of` of posts not yet dropped."""
     only = similar.filter(pl.col("words") < MIN_WORDS).select("document_id")
     gone = _collapsed(prepared, similar.join(only, on="document_id", how="anti"))
     alive = _alive(prepared, names)
-    # Those with a candidate's body go its way.
+    # Posts with the body of a candidate get the candidate's verdict.
     representative = (
         alive.select("document_id", "content_hash")
         .join(
@@ -250,12 +250,12 @@ def _alive(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 
 def _by_age() -> tuple[pl.Expr, pl.Expr]:
-    """Oldest first, undated last."""
+    """Return sort keys: oldest first, undated last."""
     return pl.col("published_at").fill_null(_LATEST), pl.col("source_id")
 
 
 def _held(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFrame:
-    """`posts` with the repeated lines that each holds, in order."""
+    """Return `posts` with the repeated lines in each, in order."""
     held = (
         posts.select("document_id", pl.col("lines").alias("line"))
         .explode("line", empty_as_null=True)
@@ -270,14 +270,14 @@ def _held(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFrame:
 
 
 def _collapsed(prepared: pl.DataFrame, similar: pl.DataFrame) -> pl.DataFrame:
-    """`document_id` of a near-duplicate, and `richer`, the one that stays for it."""
+    """Return `document_id` of each near-duplicate, and `richer`, the document kept instead."""
     pairs = (
         similar.select("document_id", "words", "body_hash", "similar")
         .explode("similar", empty_as_null=True)
         .drop_nulls("similar")
         .unnest("similar")
     )
-    # A similarity to a text that has changed since, or is no candidate any more, says nothing.
+    # A similarity to a text that has changed or is no longer a candidate is ignored.
     current = similar.select(
         pl.col("document_id").alias("other_id"), pl.col("body_hash").alias("other_hash")
     )

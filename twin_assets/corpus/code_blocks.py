@@ -1,10 +1,11 @@
-"""Code in a post: how it is fenced, and the template tags by which site generators mark it.
+"""Handle code in a post: its fences, and the template tags with which site generators mark it.
 
-Scope: what cleaning and language detection share about code. Out of scope: either.
+Scope: functions about code for cleaning and language detection. Out of scope: cleaning and
+detection themselves.
 Tags: https://jekyllrb.com/docs/liquid/tags/, https://gohugo.io/shortcodes/highlight/
 
-Everything here takes time in proportion to the text: one pattern from a tag to its end tag would
-take hours on a megabyte of tags that are never closed.
+All functions take time in proportion to the text: one pattern from a tag to its end tag would take
+hours on a megabyte of unclosed tags.
 """
 # pyright: strict
 
@@ -23,7 +24,7 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 
 
 def replace_highlights(text: str, replacement: Callable[[str, str], str]) -> str:
-    """Replace each highlight tag pair by `replacement(code, language)`; one never closed stays."""
+    """Replace each highlight tag pair by `replacement(code, language)`; an unclosed tag stays."""
     pieces: list[str] = []
     position = 0
     while opening := _OPENING.search(text, position):
@@ -37,14 +38,14 @@ def replace_highlights(text: str, replacement: Callable[[str, str], str]) -> str
 
 
 def fenced(code: str, language: str = "") -> str:
-    """A fenced code block that no run of back-ticks inside can close."""
+    """Return a fenced code block that no sequence of backticks inside can close."""
     runs = (len(run) for run in re.findall(r"^[ \t]*(`{3,})", code, re.MULTILINE))
     fence = "`" * (max(runs, default=2) + 1)
     return f"{fence}{language}\n{code.rstrip()}\n{fence}"
 
 
 def prose_lines(markdown: str) -> Iterator[tuple[int, str]]:
-    """Place (from 0) and text of every line outside fenced blocks."""
+    """Yield position (from 0) and text of every line outside fenced blocks."""
     fence = ""
     for place, line in enumerate(markdown.split("\n")):
         mark = _FENCE.match(line)
@@ -57,6 +58,6 @@ def prose_lines(markdown: str) -> Iterator[tuple[int, str]]:
 
 
 def without_code(markdown: str) -> str:
-    """Markdown without its fenced blocks and inline code: the prose."""
+    """Return Markdown without its fenced blocks and inline code."""
     prose = "\n".join(line for _, line in prose_lines(markdown))
     return re.sub(r"`[^`\n]*`", " ", prose)

@@ -1,8 +1,7 @@
-"""A table's contract: rows that keep its schema go on, the others are put aside with the rule.
+"""Enforce a table's contract: rows that break the schema are quarantined with the rule.
 
-Scope: telling good rows from bad ones, and the table of the bad. Out of scope: the
-schemas (`corpus_tables.py` of each stage), the check as Dagster sees it
-(`twin_assets/contract_checks`).
+Scope: separating good rows from bad ones, and the table of the bad rows. Out of scope: the schemas
+(`corpus_tables.py` of each stage), the check as Dagster sees it (`twin_assets/contract_checks`).
 Method: https://dataframely.readthedocs.io/ (`Schema.filter` and its failure information).
 """
 # pyright: strict
@@ -31,14 +30,14 @@ RULES = "failed_rules"
 
 @dataclass(frozen=True)
 class ContractBreach:
-    """How rows keep their contract.
+    """The result of checking rows against their contract.
 
     Attributes:
-        rows: looked at.
-        bad: rows that break a rule.
-        by_rule: rule → rows that break it.
-        missing: columns that the schema has and the table has not; then no row was looked at.
-        wrong_types: column → the type it has instead.
+        rows: the number of rows checked.
+        bad: the number of rows that break a rule.
+        by_rule: the number of rows that break each rule.
+        missing: columns of the schema that the table lacks; if there are any, no row is checked.
+        wrong_types: the actual type of each column with a wrong type.
     """
 
     rows: int
@@ -53,25 +52,25 @@ class ContractBreach:
 
 
 def good_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
-    """The rows that keep every rule, in the schema's column order."""
+    """Return the rows that satisfy every rule, in the schema's column order."""
     return _parted(frame, schema)[0]
 
 
 def bad_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
-    """The rows that break a rule, and `failed_rules`, which (`quarantine_columns`)."""
+    """Return the rows that break a rule, and `failed_rules` (`quarantine_columns`)."""
     return _parted(frame, schema)[1]
 
 
 def quarantine_columns(schema: type[dy.Schema]) -> dict[str, pl.DataType]:
-    """Column → type of the table of bad rows."""
+    """Return the types of the columns in the table of bad rows."""
     return {**columns_of(schema), RULES: pl.List(pl.String())}
 
 
 def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractBreach:
-    """Hold rows, part by part, against their contract.
+    """Check rows, part by part, against their contract.
 
-    A rule that looks at several rows sees those of one part, and so do primary keys: `keys_twice`
-    compares those of a whole table.
+    A rule or primary key that covers several rows is checked within one part; `keys_twice` compares
+    the keys of a whole table.
     """
     expected = columns_of(schema)
     by_rule: Counter[str] = Counter()
@@ -92,7 +91,7 @@ def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractB
 
 
 def keys_twice(keys: pl.DataFrame) -> int:
-    """Rows of a table whose primary key another row has as well.
+    """Count the rows of a table whose primary key occurs in another row.
 
     Args:
         keys: the key columns of all rows.
@@ -101,9 +100,9 @@ def keys_twice(keys: pl.DataFrame) -> int:
 
 
 def version_of(schema: type[dy.Schema]) -> str:
-    """Another one where a rule may say something else: the schema's module, or the libraries.
+    """Return a version that changes with the schema's module and with the libraries.
 
-    dataframely has no public form of a rule to hash, so a comment in that module counts as well.
+    dataframely has no public form of a rule to hash, so a comment in that module also changes it.
     """
     source = inspect.getsource(sys.modules[schema.__module__])
     libraries = " ".join(f"{name} {version(name)}" for name in ("dataframely", "polars"))
@@ -111,7 +110,7 @@ def version_of(schema: type[dy.Schema]) -> str:
 
 
 def quarantined(tables: Tables, table: str, author: str) -> dict[str, int]:
-    """Rule → rows put aside because of it; empty when there is no such table."""
+    """Return the number of quarantined rows by rule; empty if there is no such table."""
     if not tables.exists(table, author):
         return {}
     rules = tables.read(table, author, columns=[RULES])[RULES].explode(empty_as_null=True)
@@ -120,11 +119,11 @@ def quarantined(tables: Tables, table: str, author: str) -> dict[str, int]:
 
 
 def _parted(frame: pl.DataFrame, schema: type[dy.Schema]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Good rows, and bad rows with the rules that they break."""
+    """Return good rows, and bad rows with the rules that they break."""
     stored = columns_of(schema)
     good, failure = schema.filter(frame, cast=True)
     details = failure.details()
-    # Rules say "unknown" of a value of another type, of which the rule about types says "invalid".
+    # For a value of another type, these rules are "unknown" and the rule about types is "invalid".
     rules = [name for name in details.columns if name not in stored]
     broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
     bad = details.with_columns(

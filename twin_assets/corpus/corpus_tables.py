@@ -1,8 +1,7 @@
-"""The data contract of the corpus stage: what a row of `raw_posts` and of `cleaned_documents` is.
+"""Define the data contract of the corpus stage: the rows of `raw_posts` and `cleaned_documents`.
 
-Scope: columns, their types, and the rules that every row keeps.
-Out of scope: how a row is made (importers, cleaning) or stored
-(`twin_resources.storage.tables`).
+Scope: columns, their types, and the rules for every row. Out of scope: how a row is made
+(importers, cleaning) or stored (`twin_resources.storage.tables`).
 """
 # pyright: strict
 
@@ -15,16 +14,17 @@ import polars as pl
 
 
 class RawPosts(dy.Schema):
-    """Every post as it came, one row a post; a deleted file stays as a tombstone.
+    """Every post as it was imported, one row per post; a deleted file remains as a tombstone.
 
-    `source` is the folder, or the name of the importer (`linkedin`), and `source_id` the path in
-    it, or `linkedin/` and the post's own identifier. `problem` is empty, or why the post could not
-    be read (`posts.UnreadablePostError`); `kind` is `post` (dated), `note` (undated), `article`,
-    `code`, `reply`, `draft` (left out by cleaning) or `tombstone`. A draft that the author's
-    settings ask for is a `post` that is `private`. `byline` says which field named the `author`.
-    `file_hash` is of the bytes on disk, or of the export's record; `content_hash` of the body,
-    white space collapsed: two posts with the same one say the same. `encoding` is what a file was
-    converted from (`windows-1252`), and empty for UTF-8 and for exports.
+    `source` is the folder, or the name of the importer (`linkedin`). `source_id` is the path in the
+    folder, or `linkedin/` and the post's own identifier. `problem` is empty, or the reason why the
+    post could not be read (`post_head.UnreadablePostError`). `kind` is `post` (dated), `note`
+    (undated), `article`, `code`, `reply`, `draft` (dropped by cleaning) or `tombstone`. A draft
+    that the author's settings include is a `post` that is `private`. `byline` is the name of the
+    field that contained the `author`. `file_hash` is the hash of the bytes on disk, or of the
+    export's record. `content_hash` is the hash of the body with collapsed white space: two posts
+    with the same hash have the same content. `encoding` is the original encoding of a converted
+    file (`windows-1252`), and empty for UTF-8 and for exports.
     """
 
     source = dy.String()
@@ -60,10 +60,10 @@ class RawPosts(dy.Schema):
 
 
 class ImportSources(dy.Schema):
-    """One row an importer of an author: the exports it last read whole, and what was in them.
+    """One row per importer of an author: the exports that it last read completely.
 
-    `digest` is of the exports' bytes, their order, the opt-ins and the importing code: while it is
-    the same nothing is parsed. `found == records + skipped` (`skipped_by_reason`, JSON).
+    `digest` is the hash of the exports' bytes, their order, the opt-ins and the importing code; if
+    it is unchanged, nothing is parsed. `found == records + skipped` (`skipped_by_reason`, JSON).
     """
 
     source = dy.String(primary_key=True, min_length=1)
@@ -82,12 +82,12 @@ COUNTED = dy.List(dy.Struct({"kind": dy.String(), "count": dy.Int64(min=1)}))
 
 
 class PreparedPosts(dy.Schema):
-    """Table `prepared_posts`: each row of `raw_posts` cleaned by itself.
+    """Table `prepared_posts`: each row of `raw_posts`, cleaned by itself.
 
     `text` is Markdown (NFC, `\\n` line ends) with personal data replaced (`personal` counts it by
-    kind), kept also where the post is dropped as too short. `lines` is what `boilerplate`
-    compares posts by; `byline` is the export's, or a name that the text gives as its
-    author; `fields_hash` changes with anything in the row.
+    kind). It is kept even if the post is dropped as too short. `boilerplate` compares posts by
+    `lines`. `byline` is the export's, or a name that the text gives as its author. `fields_hash`
+    changes with any change to the row.
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
@@ -111,10 +111,10 @@ class PreparedPosts(dy.Schema):
 class CleanedDocuments(dy.Schema):
     """One row for every row of `raw_posts`: kept, or dropped with the reason.
 
-    `text` is Markdown (NFC, `\\n` line ends), empty where the document is dropped; `words` counts
-    the cleaned text also there, so that a person can see what "too short" meant. A copy
-    (`duplicate`: the same body, `near_duplicate`: nearly) names the kept one, and that one its
-    `copies`. `personal` counts what was replaced, by kind.
+    `text` is Markdown (NFC, `\\n` line ends), and empty if the document is dropped. `words` counts
+    the cleaned text even then, so that a person can see what "too short" meant. A copy
+    (`duplicate`: the same body, `near_duplicate`: a similar body) names the kept document, which
+    lists its `copies`. `personal` counts the replacements by kind.
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
@@ -162,9 +162,9 @@ class CleanedDocuments(dy.Schema):
 
 
 def columns_of(schema: type[dy.Schema]) -> Mapping[str, pl.DataType]:
-    """Column name → Polars type, as `tables.sync` wants it; enumerations are stored as strings.
+    """Return the Polars type by column name, as `tables.sync` expects; enumerations become strings.
 
-    Lance has no enumeration type, so the rule lives in the validator and the column is Utf8.
+    Lance has no enumeration type, so the validator checks the rule and the column is Utf8.
     """
     types = {name: column.dtype for name, column in schema.columns().items()}
     return {
@@ -173,10 +173,10 @@ def columns_of(schema: type[dy.Schema]) -> Mapping[str, pl.DataType]:
 
 
 def validated(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
-    """`frame` in the schema's column order, checked; strings stay strings where it says Enum.
+    """Check `frame` and return it in the schema's column order; Enum columns remain strings.
 
     Raises:
-        dataframely.exc.ValidationError: naming the rule and the number of rows that break it.
+        dataframely.exc.ValidationError: rows break a rule; the error names it and their number.
     """
     schema.validate(frame, cast=True)
     return frame.select(columns_of(schema).keys())

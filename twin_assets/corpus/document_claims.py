@@ -1,13 +1,13 @@
-"""What must hold for every kept document, measured on its text.
+"""Check the claims about every kept document, measured on its text.
 
-Scope: measuring a document against what it was made from, and finding those that break a
-claim. Out of scope: putting them aside (`cleaning_tables`), the checks as Dagster sees them
-(`cleaned_documents`), cleaning.
+Scope: measuring a document against its source, and finding documents that break a claim. Out of
+scope: quarantining them (`cleaning_tables`), the checks as Dagster sees them (`cleaned_documents`),
+cleaning.
 
-No claim asks the function by which cleaning decided: menus are found in running words
+No claim uses the function that made the decision in cleaning. Menus are found in running words
 (`share_menus`), signatures by another rule (`signatures`), personal data by a second list
 (`personal_traces`), quotations against the source (`source_quotations`). A document is measured
-once, when it changed (table `document_claims`).
+once, after a change (table `document_claims`).
 """
 # pyright: strict
 
@@ -41,17 +41,17 @@ CLAIMS: Mapping[str, str] = {
     "quotations_keep_their_mark": "What stands in a quotation in the post stands in one in the "
     "document, or is not in it.",
 }
-"""Name of the check → what it claims."""
+"""The claim by name of the check."""
 
 DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "kept")
-"""What `measure` reads of `cleaned_documents`."""
+"""Columns of `cleaned_documents` that `measure` reads."""
 SOURCE_COLUMNS = ("source_id", "source", "author", "text", "markup")
-"""What `measure` reads of `raw_posts`."""
+"""Columns of `raw_posts` that `measure` reads."""
 
 MIN_REPEATS = 10
 MIN_SHARE = 0.01
-"""Twice what cleaning asks of a repeated line: copies and dropped posts, which it counts, are no
-kept documents."""
+"""Twice the share at which cleaning finds a repeated line, because cleaning also counts copies and
+dropped posts, which are not kept documents."""
 _MIN_WORDS = 4
 _AT_THE_BEGINNING, _AT_THE_END = 2, 3
 
@@ -60,13 +60,12 @@ _NO_PARAGRAPH = re.compile(r"\s*(?:#{1,6} |\||$)")
 
 
 class DocumentClaims(dy.Schema):
-    """Table `document_claims`: one row a row that may go into `cleaned_documents`; zeros where it
-    is dropped.
+    """Table `document_claims`: one row per possible row of `cleaned_documents`.
 
-    `platform_lines` counts menus, buttons and notices; `signed` is who signed the post;
-    `quotations` counts the post's quoted paragraphs, `quotations_unmarked` those of them that are
-    prose now; `edges` are the first and last paragraphs. `text_hash` is of title and text: what was
-    measured.
+    The counts of a dropped row are zero. `platform_lines` counts menus, buttons and notices.
+    `signed` is the name of the person who signed the post. `quotations` counts the post's quoted
+    paragraphs, and `quotations_unmarked` counts those that are prose in the document. `edges` are
+    the first and last paragraphs. `text_hash` is the hash of the title and text that were measured.
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
@@ -95,7 +94,7 @@ def measure(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
 
 
 def text_hash_of(title: str, text: str) -> str:
-    """Names what was measured of a document."""
+    """Return the hash that identifies the measured title and text of a document."""
     return hashlib.sha256(f"{title}\0{text}".encode()).hexdigest()[:32]
 
 
@@ -120,7 +119,7 @@ def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> di
 
 
 def _edges(text: str) -> list[int]:
-    """A number for each of the first and last paragraphs: equal for equal words and figures."""
+    """Return numbers of the first and last paragraphs: equal for equal words and figures."""
     lines = [line for _, line in prose_lines(text) if not _NO_PARAGRAPH.match(line)]
     at_the_end = lines[max(_AT_THE_BEGINNING, len(lines) - _AT_THE_END) :]
     edges: list[int] = []
@@ -134,7 +133,7 @@ def _edges(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class DocumentClaim:
-    """Which documents break a claim; `counted` says by what numbers."""
+    """The documents that break a claim; `counted` has the numbers."""
 
     counted: Mapping[str, Any]
     broken: frozenset[str] = field(default_factory=frozenset[str])
@@ -147,12 +146,12 @@ class DocumentClaim:
 def all_claims(
     measured: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
 ) -> dict[str, DocumentClaim]:
-    """Each of `CLAIMS`, of all an author's documents.
+    """Check each of `CLAIMS` for all of an author's documents.
 
     Args:
         measured: `DocumentClaims`.
         names: the author's name and aliases.
-        bylines: `document_id`, `byline` as cleaning left them, judged beside `signed`.
+        bylines: `document_id`, `byline` after cleaning, checked in addition to `signed`.
     """
     return {
         "no_platform_boilerplate_left": platform_boilerplate(measured),
@@ -163,7 +162,7 @@ def all_claims(
 
 
 def platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
-    """No kept document holds a menu, button or notice, or begins or ends in repeated paragraphs."""
+    """Check that no kept document has menus, buttons, notices or repeated edge paragraphs."""
     accepted = measured.filter("kept")
     least = max(MIN_REPEATS, math.ceil(MIN_SHARE * accepted.height))
     held = accepted.select("document_id", "edges").explode("edges", empty_as_null=True).drop_nulls()
@@ -181,7 +180,7 @@ def platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
 
 
 def personal_data(measured: pl.DataFrame) -> DocumentClaim:
-    """No kept document or its title holds what `personal_traces` finds."""
+    """Check that no kept document or its title contains what `personal_traces` finds."""
     leaking = measured.filter(pl.col("kept") & (pl.col("personal") > 0))
     return DocumentClaim(
         {"documents": leaking.height, "pieces": int(leaking["personal"].sum())},
@@ -190,7 +189,7 @@ def personal_data(measured: pl.DataFrame) -> DocumentClaim:
 
 
 def quotations(measured: pl.DataFrame) -> DocumentClaim:
-    """No quoted paragraph of a post is prose in its document (`source_quotations`)."""
+    """Check that no quoted paragraph of a post is prose in its document (`source_quotations`)."""
     kept = measured.filter("kept")
     unmarked = kept.filter(pl.col("quotations_unmarked") > 0)
     return DocumentClaim(
@@ -206,12 +205,12 @@ def quotations(measured: pl.DataFrame) -> DocumentClaim:
 def foreign_bylines(
     measured: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
 ) -> DocumentClaim:
-    """No kept document is signed by somebody else (`signatures`).
+    """Check that no kept document is signed by somebody else (`signatures`).
 
     Args:
         measured: `document_id`, `source`, `signed`, `kept`.
-        names: the author's.
-        bylines: `document_id`, `byline` as cleaning left them; a row's counts where it has one.
+        names: the author's name and aliases.
+        bylines: `document_id`, `byline` after cleaning; a byline replaces `signed` if there is one.
     """
     accepted = measured.filter("kept").select("document_id", "source", "signed")
     foreign = signed_by_others(accepted.iter_rows(), names)

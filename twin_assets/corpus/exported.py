@@ -1,10 +1,10 @@
-"""The exports of one importer, read: every record on disk by its key, and what was left out.
+"""Read the exports of one importer: every record on disk by its key, and what was left out.
 
-Scope: several exports of one platform as one, the opt-ins, when an export is read again.
-Out of scope: reading a format (`importers`), rows of `raw_posts` (`importing`).
+Scope: several exports of one platform as one, the opt-ins, when an export is read again. Out of
+scope: reading a format (`importers`), rows of `raw_posts` (`importing`).
 
-An export is read as a stream into SQLite's private temporary file (unlinked while it is open, see
-https://www.sqlite.org/inmemorydb.html#temp_db), so memory does not grow with it.
+An export is streamed into SQLite's private temporary file (unlinked while it is open, see
+https://www.sqlite.org/inmemorydb.html#temp_db), so memory does not grow with its size.
 """
 # pyright: strict
 
@@ -25,19 +25,21 @@ from twin_resources.errors import TwinError
 
 _KEYS_A_QUERY = 500
 _WITHHELD = frozenset({"draft", "private", "followers", "paid", "unknown_visibility"})
-"""Reasons for which a post that is there is not for this author's twin: known, not missing."""
+"""Reasons why an existing post is not for this author's twin: it is known, not missing."""
 
 
 @dataclass
 class ExportReading:
-    """What was found in the exports of one importer.
+    """The content of the exports of one importer.
 
     Attributes:
         source: the importer's name.
-        excluded: reason → records and parts left out.
-        refused: reason → members of archives that were not even listed (`Archive.refused`).
-        failed: a part could not be read, so what is missing is not known to be deleted.
-        unread: of that, a part which another try may find whole; a malformed row stays one.
+        excluded: the number of records and parts left out, by reason.
+        refused: the number of members of archives that were not even listed (`Archive.refused`), by
+            reason.
+        failed: whether a part could not be read, so missing records do not count as deleted.
+        unread: whether another try may read such a part completely; a malformed row stays
+            malformed.
     """
 
     source: str
@@ -62,11 +64,11 @@ class ExportReading:
         return len(self) + self.excluded.total()
 
     def digests(self) -> Iterator[tuple[str, str]]:
-        """`row_id` and digest of every record, by `row_id`."""
+        """Yield `row_id` and digest of every record, ordered by `row_id`."""
         yield from self._rows.execute("SELECT row_id, digest FROM record ORDER BY row_id")
 
     def records(self, row_ids: Sequence[str]) -> dict[str, ExportRecord]:
-        """Those of `row_ids` that are there."""
+        """Return the records among `row_ids` that exist."""
         records: dict[str, ExportRecord] = {}
         for start in range(0, len(row_ids), _KEYS_A_QUERY):
             part = row_ids[start : start + _KEYS_A_QUERY]
@@ -79,16 +81,16 @@ class ExportReading:
         return records
 
     def withholds(self, row_id: str) -> bool:
-        """Whether the newest export that has this post has it as a draft, or not for everyone."""
+        """Return whether the newest export with this post marks it as a draft or restricted."""
         query = "SELECT count(*) FROM withheld WHERE row_id = ?"
         return bool(self._rows.execute(query, (row_id,)).fetchone()[0])
 
     def add(
         self, items: Iterable[ExportRecord | Skipped], *, include: frozenset[str], archive: Archive
     ) -> None:
-        """Take in one export; its records replace those of an older one.
+        """Add one export; its records replace those of an older export.
 
-        So does what it withholds: a post that was public a year ago and is not any more is out.
+        Its withheld posts also replace older records: a post that used to be public is removed.
         """
         here: set[bytes] = set()
         for item in items:
@@ -123,7 +125,7 @@ class ExportReading:
         self.unread |= not UNREAD.isdisjoint(archive.refused)
 
     def _withhold(self, row_id: str, here: set[bytes]) -> None:
-        """Take a post out; of two in one export, the one that is not for everyone counts."""
+        """Remove a post; of two in one export, the one not for everyone takes precedence."""
         row_id = row_id.encode("utf-8", "replace").decode()
         mark = _mark(row_id)
         removed = self._rows.execute("DELETE FROM record WHERE row_id = ?", (row_id,)).rowcount
@@ -134,7 +136,7 @@ class ExportReading:
 
 
 def _mark(row_id: str) -> bytes:
-    """8 bytes of a hash, not the identifier: a million posts cost 60 MB less."""
+    """Return 8 bytes of a hash instead of the identifier: a million posts take 60 MB less."""
     return hashlib.blake2b(row_id.encode(), digest_size=8).digest()
 
 
@@ -142,9 +144,9 @@ class Exports:
     """All exports of one importer that an author named.
 
     Attributes:
-        importer: reads them.
-        paths: from the oldest to the newest, by what they hold.
-        digest: of their bytes, opt-ins and `version`; the same means that nothing has changed.
+        importer: the importer that reads them.
+        paths: the exports from the oldest to the newest, by their content.
+        digest: the hash of their bytes, opt-ins and `version`; the same digest means no change.
     """
 
     def __init__(
@@ -155,10 +157,10 @@ class Exports:
         include: frozenset[str],
         version: str,
     ) -> None:
-        """Hash the exports; they are parsed when `reading` is first asked for.
+        """Hash the exports; they are parsed at the first call of `reading`.
 
         Raises:
-            TwinError: one cannot be read, or an opt-in is none.
+            TwinError: an export cannot be read, or an opt-in is unknown.
         """
         if unknown := include - OPT_INS:
             raise TwinError(
@@ -182,14 +184,14 @@ class Exports:
 
     @property
     def holds_all(self) -> bool:
-        """Whether what is missing is deleted: a feed holds only the latest."""
+        """Whether missing posts count as deleted; a feed contains only the latest posts."""
         return not self.importer.latest_only
 
     def reading(self) -> ExportReading:
-        """What is in them; parsed once.
+        """Return their content, parsed once.
 
         Raises:
-            TwinError: one of them cannot be opened any more.
+            TwinError: one of them can no longer be opened.
         """
         if self._reading is None:
             reading = ExportReading(self.name)
@@ -205,5 +207,5 @@ class Exports:
 
 
 def display_names(paths: Iterable[Path]) -> str:
-    """The exports as a message names them."""
+    """Return the names of the exports for a message."""
     return ", ".join(path.name for path in paths)

@@ -1,13 +1,13 @@
-"""An HTML post → clean Markdown: all of a fragment, of a whole page its main text by trafilatura.
+"""Clean an HTML post: all of a fragment, or the main text of a whole page by trafilatura.
 
-Scope: which part of the tree is the post, and preparing it so that trafilatura loses
-nothing. Out of scope: Markdown of a tree (`html_markdown`), Markdown posts
-(`markdown_cleaning`), whether a post is kept (`cleaning`).
+Scope: finding the part of the tree that is the post, and preparing it so that trafilatura loses
+nothing. Out of scope: Markdown of a tree (`html_markdown`), Markdown posts (`markdown_cleaning`),
+whether a post is kept (`cleaning`).
 
-Method: https://trafilatura.readthedocs.io/. A fragment is what a platform exports of a post: there
-is nothing to look for in it, and on 95 such posts trafilatura lost 5 to 20 % of the words of ten
-(code with markup inside, text between blocks). Of a page we take its tree, not its Markdown: to
-read that back took a third of the time.
+Method: https://trafilatura.readthedocs.io/. A fragment is a platform's export of a post, so it
+needs no extraction. On 95 such posts, trafilatura lost 5 to 20 % of the words of ten (code with
+markup inside, text between blocks). For a page, its tree is used and not its Markdown, because
+parsing the Markdown again took a third of the time.
 """
 # pyright: strict
 
@@ -33,7 +33,7 @@ _WHOLE_PAGE = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 _TITLE = re.compile(r"# (.*)(?:\n\n|\Z)")
 _ENOUGH = 1 / 3
-"""Of the words in a page's paragraphs and items: with fewer the slower extractors have a look."""
+"""Share of the words in a page's paragraphs and items; below it, the slower extractors run too."""
 
 # trafilatura's names of elements, https://trafilatura.readthedocs.io/en/latest/usage-python.html
 _HTML_NAMES = {"item": "li", "quote": "blockquote", "lb": "br", "row": "tr", "cell": "td"}
@@ -44,11 +44,11 @@ def clean_html(text: str, *, title: str = "") -> str:
     """Clean one post: a whole page (its main text) or a fragment (all of it).
 
     Args:
-        text: HTML, without front matter.
-        title: a first heading of level one that says the same is left out.
+        text: the HTML, without front matter.
+        title: the post's title; a first heading of level one with the same text is left out.
 
     Returns:
-        Markdown: blocks apart by one empty line, a paragraph is one line, code as it was; "" when
+        Markdown: blocks separated by one empty line, one line per paragraph, code unchanged; "" if
         a page has no main text.
     """
     source = without_tags_in_html(_with_code_elements(text))
@@ -62,18 +62,18 @@ def clean_html(text: str, *, title: str = "") -> str:
 
 @dataclass(frozen=True)
 class _Found:
-    """Main text; `words` stand in the paragraphs and items of the whole."""
+    """Main text; `words` counts the words in the paragraphs and items of the whole page."""
 
     markdown: str
     words: int
 
 
 def _main_text(source: str, *, fast: bool) -> _Found:
-    """The main text of a page.
+    """Return the main text of a page.
 
     Args:
-        fast: without the other extractors that trafilatura compares its own with. They guess at the
-            main text of a page, and most pages do not need them.
+        fast: whether to skip the other extractors with which trafilatura compares its own. They
+            guess the main text of a page, and most pages do not need them.
     """
     import trafilatura
 
@@ -101,7 +101,7 @@ def _main_text(source: str, *, fast: bool) -> _Found:
 
 
 def _as_html(body: Any) -> Any:
-    """The tree of trafilatura under the names of HTML, in place."""
+    """Rename the elements of trafilatura's tree to HTML, in place."""
     for element in body.iter("*"):
         rendition = str(element.get("rend") or "")
         match element.tag:

@@ -1,8 +1,8 @@
-"""A piece of HTML as Markdown, and a page's tree made ready for an extractor.
+"""Convert a piece of HTML to Markdown, and prepare a page's tree for an extractor.
 
-Scope: what both cleanings need of an HTML tree. Out of scope: finding a page's main
-text (`html_cleaning`), what a tag means in Markdown (`html_markdown`), which pieces of a Markdown
-post are HTML (`html_in_markdown`).
+Scope: functions on an HTML tree for both cleanings. Out of scope: finding a page's main text
+(`html_cleaning`), the meaning of a tag in Markdown (`html_markdown`), the pieces of a Markdown post
+that are HTML (`html_in_markdown`).
 """
 # pyright: strict
 
@@ -23,15 +23,15 @@ _BLOCK = re.compile(
 
 
 def fragment_as_markdown(fragment: str) -> str:
-    """All of a fragment as Markdown."""
-    # lxml.etree, not lxml.html: the latter asks for a Python class at each element.
+    """Return all of a fragment as Markdown."""
+    # lxml.etree, not lxml.html, which looks up a Python class for each element.
     etree: Any = import_module("lxml.etree")
     page = f"<html><body>{fragment}</body></html>".encode("utf-8", "replace")
     return markdown_of(etree.fromstring(page, etree.HTMLParser(encoding="utf-8")))
 
 
 def is_east_asian(character: str) -> bool:
-    """Whether text in this character's script is written without spaces (Chinese, Japanese)."""
+    """Return whether this character's script is written without spaces (Chinese, Japanese)."""
     return (
         bool(character)
         and unicodedata.east_asian_width(character) in {"W", "F"}
@@ -42,7 +42,7 @@ def is_east_asian(character: str) -> bool:
 
 
 def take_code_out(tree: Any) -> list[str]:
-    """Replace each `<pre>` by a paragraph that names it; the blocks come back in order, fenced."""
+    """Replace each `<pre>` by a paragraph that names it; return the blocks in order, fenced."""
     etree: Any = import_module("lxml.etree")
     codes: list[str] = []
     for element in list(tree.iter("pre")):
@@ -59,7 +59,7 @@ def take_code_out(tree: Any) -> list[str]:
 
 
 def unwrap(tree: Any) -> None:
-    """Drop media and comments, unwrap inline tags."""
+    """Remove media and comments, and unwrap inline tags."""
     etree: Any = import_module("lxml.etree")
     keep_small_parts(tree)
     etree.strip_elements(
@@ -69,7 +69,7 @@ def unwrap(tree: Any) -> None:
 
 
 def wrap_loose_text(tree: Any) -> None:
-    """Put text that lies between block elements into paragraphs, or it joins its neighbours."""
+    """Put text between block elements into paragraphs, because it would join its neighbors."""
     etree: Any = import_module("lxml.etree")
     for container in list(tree.iter("body", "article", "section", "div", "blockquote")):
         children = list(container)
@@ -79,7 +79,7 @@ def wrap_loose_text(tree: Any) -> None:
         loose.text, container.text = container.text, None
         for child in children:
             if not _is_block(child):
-                loose.append(child)  # its tail comes along
+                loose.append(child)  # with its tail
                 continue
             if "".join(loose.itertext()).strip():
                 child.addprevious(loose)

@@ -1,12 +1,11 @@
-"""Raw HTML in a Markdown post → Markdown, by the renderer of HTML posts.
+"""Convert raw HTML in a Markdown post to Markdown, with the renderer of HTML posts.
 
-Scope: which blocks a tag reaches over, and those blocks as one piece of HTML. Out of
-scope: what a tag means in Markdown (`html_markdown`), blocks without tags
-(`markdown_cleaning`).
+Scope: the blocks that a tag spans, and those blocks as one piece of HTML. Out of scope: the meaning
+of a tag in Markdown (`html_markdown`), blocks without tags (`markdown_cleaning`).
 
-Between `<blockquote>` and `</blockquote>` there may be any number of Markdown blocks, so both must
-be rendered together. A tag that nothing closes is taken out: it would else reach to the end of the
-post, and `<script>` in a sentence would take the rest of it along.
+There may be any number of Markdown blocks between `<blockquote>` and `</blockquote>`, so both must
+be rendered together. A tag that is never closed is removed. Otherwise it would extend to the end of
+the post, and `<script>` in a sentence would remove the rest of the post.
 """
 # pyright: strict
 
@@ -32,7 +31,7 @@ _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]{0,60})(?=[\s/>])([^<>]{0,2000})>")
 _VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 )
-# Enough to have blocks rendered as HTML; of all other tags only the words count.
+# Tags that cause blocks to be rendered as HTML; only the words of all other tags count.
 _MEANS = frozenset(
     {"b", "strong", "i", "em", "s", "del", "strike", "code", "tt", "q", "sup", "sub", "math"}
     | {"blockquote", "pre", "table", "thead", "tbody", "tfoot", "tr", "td", "th"}
@@ -40,7 +39,7 @@ _MEANS = frozenset(
     | {"script", "style", "svg"}
 )
 _NEEDS_NO_END = frozenset({"p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot"})
-# A sentence may speak of these, and not mean them.
+# A sentence may mention these tags without using them.
 _NOT_IN_A_SENTENCE = frozenset(
     {"title", "select", "button", "textarea", "object", "form", "noscript", "canvas", "iframe"}
     | {"html", "head", "body", "video", "audio", "option", "plaintext", "xmp", "template"}
@@ -49,7 +48,7 @@ _NOT_IN_A_SENTENCE = frozenset(
 
 @dataclass(slots=True)
 class _Tag:
-    """A tag in the source of `token`; `stays`: something closes it, or nothing has to."""
+    """A tag in the source of `token`; `stays` if it is closed or needs no closing tag."""
 
     token: Token
     start: int
@@ -65,9 +64,10 @@ class _Tag:
 
 
 def by_block(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], bool]]:
-    """The top-level blocks in order, and of each whether HTML has to be rendered in it.
+    """Yield the top-level blocks in order, each with whether it contains HTML to render.
 
-    Blocks that an element spans come as one; tags that nothing closes are taken out of the tokens.
+    Blocks that an element spans are one item. Tags that are never closed are removed from the
+    tokens.
     """
     blocks, tags = _blocks_and_tags(tokens)
     ends = _spans(tags)
@@ -83,7 +83,7 @@ def by_block(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], bool]]:
 
 
 def html_blocks_as_markdown(tokens: Sequence[Token]) -> str:
-    """Blocks with raw HTML in them as Markdown."""
+    """Convert blocks with raw HTML in them to Markdown."""
     writer = _writer()
     return fragment_as_markdown(writer.renderer.render(tokens, writer.options, {}))
 
@@ -115,14 +115,14 @@ def _tags_of(token: Token, block: int) -> list[_Tag]:
 
 
 def _spans(tags: Sequence[_Tag]) -> dict[int, int]:
-    """Block → the last one that must be rendered together with it, of those with HTML in them."""
+    """Return, by block with HTML, the last block that must be rendered together with it."""
     ends = {tag.block: tag.block for tag in tags if not tag.in_sentence}
     for opening, closing in _pairs(tags):
         same = opening.token is closing.token
         if opening.name in _MEANS:
             ends[opening.block] = max(ends.get(opening.block, 0), closing.block)
         elif not same and not (opening.in_sentence and closing.in_sentence):
-            opening.stays = closing.stays = False  # a box around Markdown
+            opening.stays = closing.stays = False  # an element around Markdown
     for tag in reversed(tags):
         if not tag.stays:
             content = tag.token.content
@@ -131,7 +131,7 @@ def _spans(tags: Sequence[_Tag]) -> dict[int, int]:
 
 
 def _pairs(tags: Sequence[_Tag]) -> Iterator[tuple[_Tag, _Tag]]:
-    """Tags and what closes them, in one pass; an element ends with the one around it."""
+    """Yield tags and their closing tags, in one pass; an element ends with its parent."""
     opened: list[_Tag] = []
     count: dict[str, int] = {}
     for tag in tags:
@@ -140,7 +140,7 @@ def _pairs(tags: Sequence[_Tag]) -> Iterator[tuple[_Tag, _Tag]]:
         if tag.name in _VOID:
             tag.stays = True
         elif not tag.closes:
-            # a quotation that nothing closes ends with its block
+            # an unclosed quotation ends with its block
             ends_by_itself = tag.name in _NEEDS_NO_END or tag.name == "blockquote"
             tag.stays = ends_by_itself and not tag.in_sentence
             opened.append(tag)
@@ -175,7 +175,7 @@ def _escaped(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _writer() -> MarkdownIt:
-    """HTML of the forms that are no CommonMark, under names that `html_markdown` knows."""
+    """Return a writer of HTML for forms outside CommonMark, with the names of `html_markdown`."""
     from markdown_it import MarkdownIt
 
     writer = MarkdownIt("commonmark")

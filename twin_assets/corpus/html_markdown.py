@@ -1,12 +1,12 @@
-"""A tree of HTML → Markdown, in one walk: every word of it, code as it was.
+"""Convert an HTML tree to Markdown in one walk, keeping every word and leaving code unchanged.
 
-Scope: what a tag means in Markdown. Out of scope: which part of a page is the post
+Scope: the meaning of a tag in Markdown. Out of scope: choosing the part of a page that is the post
 (`html_cleaning`), text without tags (`html_fragment`).
 Tags: https://html.spec.whatwg.org/multipage/, Markdown: https://spec.commonmark.org/,
 https://github.github.com/gfm/#tables-extension-
 
-White space is collapsed as a browser does. An unknown tag is its words. The walk keeps its own
-stack: a post of a thousand open tags must not end in Python's limit of calls.
+White space is collapsed as in a browser. An unknown tag is replaced by its words. The walk keeps
+its own stack, because a post with a thousand open tags must not reach Python's recursion limit.
 """
 # pyright: strict
 
@@ -25,28 +25,28 @@ DROPPED = frozenset(
     {"img", "video", "audio", "iframe", "object", "svg", "script", "style", "noscript", "form"}
     | {"template", "canvas", "button", "select", "textarea", "title"}
 )
-"""Elements without a word of a post."""
+"""Elements that contain no words of a post."""
 
 PLACEHOLDER = re.compile(r"twincodeblock(\d+)end")
-"""Stands for `codes[n]`: what carries a code block through an extractor that would break it."""
+"""Placeholder for `codes[n]`: it carries a code block through an extractor that would damage it."""
 
 FORMULA = "twinmath"
-"""The element, or the class of a `<pre>`, in which a formula comes as it stands."""
+"""The element, or the class of a `<pre>`, that contains an unchanged formula."""
 
 _INLINE_MARKS = {"em": "*", "i": "*", "strong": "**", "b": "**", "q": '"'} | {
     **dict.fromkeys(("s", "del", "strike"), "~~"),
     "sup": "^",
     "sub": "_",
 }
-# What stands raised or lowered is part of a number, `10⁶`; letters (`4th`) stay as they are.
+# Raised or lowered digits are part of a number, `10⁶`; letters (`4th`) stay unchanged.
 _RAISED = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
 _LOWERED = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 _NUMBER = re.compile(r"[0-9+−=()n-]{1,12}")
-# The mark of a footnote and the way back from one: a link within the page without a word.
+# A footnote's mark, or the link back from it: a link within the page that has no words.
 _NOTE_LINK = re.compile(r"#.{0,80}?(?:fn|note|ftn|ref|cite)", re.IGNORECASE)
 _NOTE_WORDS = re.compile(r"[\[(^]?[\d*†‡↩↑^]{0,4}[\])]?\ufe0e?")
 _SHOWN_TWICE = frozenset({"katex-html", "MathJax_Preview", "MathJax", "MJX_Assistive_MathML"})
-# Text that would be read as a tag, or as a character by name, wherever this Markdown is read.
+# Text that any reader of this Markdown would take for a tag or a named character.
 _LIKE_HTML = re.compile(r"<(?=/?[A-Za-z][\w-]{0,60}(?:\s[^<>]{0,500})?/?>)|&(?=#?\w{1,31};)")
 _BARE_PIPE = re.compile(r"(?<!\\)\|")
 _CODE = frozenset({"code", "tt"})
@@ -66,17 +66,17 @@ _HOLD_PARAGRAPHS = frozenset(
 _SPACES = re.compile(r"\s+")
 _BACK_TICKS = re.compile("`+")
 _LANGUAGE = re.compile(r"\b(?:language|lang|highlight-source)-([\w+#-]+)")
-_MAX_DIGITS = 9  # of the number of an item, as CommonMark has it
+_MAX_DIGITS = 9  # in the number of a list item, as in CommonMark
 
 
 def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
-    """Render an lxml element with all that it holds.
+    """Render an lxml element with all its content.
 
     Args:
-        codes: fenced blocks for the placeholders in the text.
+        codes: fenced blocks that replace the placeholders in the text.
 
     Returns:
-        Blocks apart by one empty line, a paragraph is one line but for `<br>`.
+        Blocks separated by one empty line; a paragraph is one line except for `<br>`.
     """
     etree: Any = import_module("lxml.etree")
     for element in tree.iter("q"):
@@ -114,7 +114,7 @@ def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
 
 
 def _is_paragraph(element: Any) -> bool:
-    """Whether an inline element has its paragraph to itself: `<p><q>…</q></p>`."""
+    """Return whether an inline element is a whole paragraph: `<p><q>…</q></p>`."""
     parent, before, after = element.getparent(), element.getprevious(), element.getnext()
     return (
         parent is not None
@@ -129,14 +129,14 @@ _LOOKED_AT = frozenset({FORMULA, "math", "sup", "a", "span"})
 
 
 def _is_looked_at(tag: str, element: Any) -> bool:
-    """Whether more than the name has to be read: of links and spans, which are many, few have."""
+    """Return whether an element's attributes matter; those of most links and spans do not."""
     if tag == "a":
         return str(element.get("href") or "")[:1] == "#"
     return tag != "span" or element.get("class") in _SHOWN_TWICE
 
 
 def _formula(element: Any) -> str | None:
-    """The TeX of an element that shows a formula; None: it shows none."""
+    """Return the TeX of an element that shows a formula, or None if it shows none."""
     if element.tag == FORMULA:
         return str(element.text or "")
     if element.tag == "script" and "math/tex" in str(element.get("type") or ""):
@@ -152,7 +152,7 @@ def _formula(element: Any) -> str | None:
 
 
 def _says_nothing(element: Any) -> bool:
-    """Whether it is a footnote's mark, or shows a formula once more."""
+    """Return whether an element is a footnote's mark or repeats a formula."""
     if element.tag == "span":
         return str(element.get("class") or "") in _SHOWN_TWICE
     link = element if element.tag == "a" else next(iter(element), None)
@@ -167,8 +167,10 @@ def _says_nothing(element: Any) -> bool:
 
 
 def keep_small_parts(tree: Any) -> None:
-    """Formulas, raised numbers and footnote marks of a page as text, before an extractor that
-    knows none of them; what says nothing goes."""
+    """Turn formulas, raised numbers and footnote marks into text before the page is extracted.
+
+    The extractor supports none of them. Elements without meaning are removed.
+    """
     for element in list(tree.iter("script", "math", "sup", "sub", "a", "span")):
         parent, formula = element.getparent(), _formula(element)
         if parent is None or (formula is None and element.tag in {"script", "math"}):
@@ -192,14 +194,14 @@ def _replace_by_text(element: Any, parent: Any, text: str) -> None:
 
 
 def _raised(words: str, mark: str) -> str:
-    """Words that are raised (`^`) or lowered (`_`): numbers as such characters."""
+    """Return words that are raised (`^`) or lowered (`_`), with numbers as such characters."""
     if not _NUMBER.fullmatch(words.strip()) or (words.strip() == "n" and mark == "_"):
         return words
     return words.translate(_RAISED if mark == "^" else _LOWERED)
 
 
 def code_of(element: Any) -> str:
-    """A `<pre>` as a fenced block, with the language that a class names; "" without code."""
+    """Return a `<pre>` as a fenced block, with a language named by a class; "" without code."""
     around = [element.getparent()] if element.getparent() is not None else []
     classes = (str(node.get("class") or "") for node in (*element.iter("*"), *around))
     language = _LANGUAGE.search(" ".join(classes))
@@ -213,14 +215,14 @@ def code_of(element: Any) -> str:
 
 @dataclass(slots=True)
 class _Container:
-    """An open element that makes something of its blocks.
+    """An open element that combines its blocks.
 
     Attributes:
-        blocks: finished ones.
-        prose: how many blocks are no lists: with two an item's list is loose.
-        plain: whether all blocks are paragraphs: else it does not fit into a table.
-        items: of a list, the mark and the blocks of each.
-        cells: of a row, the blocks of each; of a table `rows`.
+        blocks: its finished blocks.
+        prose: the number of blocks that are not lists; a list with two of them in an item is loose.
+        plain: whether all blocks are paragraphs; if not, the element does not fit into a table.
+        items: the mark and the blocks of each item of a list.
+        cells: the blocks of each cell of a row; a table has `rows`.
     """
 
     tag: str
@@ -238,7 +240,7 @@ class _Container:
         if self.tag not in _LISTS:
             self.blocks.append(block)
             self.prose += prose
-        elif self.items:  # in the list, in no item: it goes on with the last one
+        elif self.items:  # in the list but in no item: it continues the last item
             self.items[-1][1].append(block)
             self.prose += 2 * prose
         else:
@@ -247,14 +249,14 @@ class _Container:
 
 
 class _Writer:
-    """Blocks of the open elements, and the run of inline pieces that will be the next one."""
+    """The blocks of the open elements, and the inline pieces that will form the next block."""
 
     def __init__(self, codes: Sequence[str]) -> None:
         self._codes = codes
         self._open = [_Container("")]
         self._run: list[str] = []
-        self._marks: list[tuple[str, int]] = []  # open ones, and where in the run they began
-        self._closed = ("", 0)  # the mark that closed last, and the length of the run then
+        self._marks: list[tuple[str, int]] = []  # open marks, and where in the run they began
+        self._closed = ("", 0)  # the last closed mark, and the length of the run at that point
         self._in_code = 0
 
     def write(self, text: str) -> None:
@@ -318,7 +320,7 @@ class _Writer:
         self._open[-1].add(fenced(lines.strip("\n")))
 
     def _mark(self, mark: str, start: int) -> None:
-        """Put what was written since `start` between marks, the spaces at its ends outside."""
+        """Put marks around the text since `start`, leaving spaces at its ends outside."""
         inner = "".join(self._run[start:])
         words = inner.strip()
         joins = self._closed == (mark, start) and inner[:1] == words[:1]
@@ -395,11 +397,11 @@ class _Writer:
             self._pass_on(done.blocks, into)
         elif done.tag == "table":
             self._end_table(done, into)
-        else:  # a row or a cell that is in no table
+        else:  # a row or a cell outside a table
             self._pass_on([*(" ".join(cell) for cell in done.cells), *done.blocks], into)
 
     def _end_table(self, done: _Container, into: _Container) -> None:
-        """A table of Markdown, or its blocks where a cell holds code or a list, or is alone."""
+        """Write a Markdown table, or its blocks if a cell is alone or contains code or a list."""
         self._pass_on(done.blocks, into)
         rows = [row for row in done.rows if any(row)]
         columns = max((len(row) for row in rows), default=0)
@@ -420,7 +422,7 @@ class _Writer:
 
 
 def in_a_cell(text: str) -> str:
-    """Text on one line, with no mark that would end its cell."""
+    """Return text on one line, without any mark that would end its cell."""
     return _BARE_PIPE.sub(r"\\|", text.replace("\n", " "))
 
 

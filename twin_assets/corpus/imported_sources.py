@@ -1,7 +1,7 @@
-"""Sources → `raw_posts` and `import_sources` in tables, at the cost of what changed.
+"""Update `raw_posts` and `import_sources` in tables from the sources, processing only changes.
 
-Scope: one import, the rows of `import_sources`, what it needs to know of the one before.
-Out of scope: what changed (`importing`), reading exports (`exported`).
+Scope: one import, the rows of `import_sources`, data from the previous import. Out of scope:
+finding the changes (`importing`), reading exports (`exported`).
 """
 # pyright: strict
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImportedPosts:
-    """What one import did.
+    """The result of one import.
 
     Attributes:
-        posts: what was written of `raw_posts`.
+        posts: the changes to `raw_posts`.
         failed: a line for each source that could not be read.
-        told: numbers for the asset's page; no text of a post.
+        told: numbers for the asset's page, without any text of a post.
     """
 
     posts: SyncResult
@@ -67,7 +67,7 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
             schema=columns_of(RawPosts),
             row_key="source_id",
         )
-    # After the posts: cut off in between, the exports are parsed again and nothing else happens.
+    # After the posts: if the run stops in between, the exports are only parsed again.
     sources = import_sources_frame(inventory, imported)
     store.sync(
         sources,
@@ -96,7 +96,7 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
 
 
 def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
-    """`STORED_COLUMNS` of the author's posts, and `import_sources`; None where there is none."""
+    """Return `STORED_COLUMNS` of the author's posts, and `import_sources`, or None if missing."""
     if not store.exists("raw_posts", author):
         return None, None
     posts = store.read("raw_posts", author, columns=list(STORED_COLUMNS))
@@ -105,20 +105,20 @@ def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.D
 
 
 def earlier_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
-    """Stored rows of `raw_posts`, in the columns that they have."""
+    """Return stored rows of `raw_posts`, in their stored columns."""
     quoted = ", ".join("'" + source_id.replace("'", "''") + "'" for source_id in source_ids)
     return store.read("raw_posts", author, where=f"source_id IN ({quoted})")
 
 
 def forgotten(store: Tables, author: str) -> ErasedPostsFilter:
-    """The posts of this author that must not come back."""
+    """Return the author's posts that must not be imported again."""
     from twin_resources.erasure.journal import forgotten_posts
 
     return forgotten_posts(store.state, author)
 
 
 def left_out(sources: pl.DataFrame) -> dict[str, int]:
-    """Reason → what the exports hold and is no row, over all rows of `import_sources`."""
+    """Count the export items without a row, by reason, over all rows of `import_sources`."""
     total: Counter[str] = Counter()
     for text in sources["skipped_by_reason"]:
         total.update(json.loads(text))
@@ -126,18 +126,18 @@ def left_out(sources: pl.DataFrame) -> dict[str, int]:
 
 
 def converted_from(store: Tables, author: str) -> dict[str, int]:
-    """Encoding → stored posts that were converted from it to UTF-8, most frequent first."""
+    """Count stored posts that were converted to UTF-8, by encoding, most frequent first."""
     rows = store.read("raw_posts", author, columns=["encoding"], where="encoding != ''")
     total = Counter(rows["encoding"].to_list())
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 
 def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
-    """Rows of `import_sources` after this import: unchanged exports, and those of which none
-    could be read, keep theirs.
+    """Return rows of `import_sources` after this import.
 
-    One of which a part was not read has no row, and so is read again next time. A malformed row is
-    the same in the same bytes, and stays counted.
+    Unchanged exports, and importers of which no export could be read, keep their rows. An importer
+    with a partly unread export has no row and is therefore read again next time. Malformed rows
+    stay counted, because the same bytes would give the same rows.
     """
     rows: list[dict[str, Any]] = []
     if imported is not None:

@@ -1,12 +1,12 @@
-"""An inventory of sources → the rows of `raw_posts`: what came, what changed, what is gone.
+"""Turn an inventory of sources into the rows of `raw_posts`: new, changed and deleted posts.
 
-Scope: tombstones, rows from files and records.
-Out of scope: what is there (`inventory`), what a file means (`importers`), the columns of a
-row (`raw_rows`), storing (`twin_resources.storage.tables`), Dagster.
+Scope: tombstones, rows from files and records. Out of scope: finding the posts (`inventory`), the
+meaning of a file (`importers`), the columns of a row (`raw_rows`), storing
+(`twin_resources.storage.tables`), Dagster.
 
-A failed read is not an empty read: a file, folder or export that is there and cannot be read now
-keeps its last import, as do the posts of a feed that does not answer beside sources that do; a
-source that cannot be read otherwise is an error, never 461 deletions.
+A failed read is not an empty read. A file, folder or export that exists but cannot be read now
+keeps its last import, and so do the posts of a feed that does not answer while other sources do. A
+source that cannot be read for another reason is an error, never 461 deletions.
 """
 # pyright: strict
 
@@ -37,10 +37,10 @@ from twin_assets.corpus.sources import IMPORT_VERSION
 __all__ = ["IMPORT_VERSION"]
 
 STORED_COLUMNS = ("source", "source_id", "path", "file_hash", "deleted", "problem")
-"""What `inventory_frame` and `changes` need to know of the stored `raw_posts`."""
+"""Columns of the stored `raw_posts` that `inventory_frame` and `changes` read."""
 
 Earlier = Callable[[Sequence[str]], pl.DataFrame]
-"""Stored rows of `raw_posts` by `source_id`, for what cannot be read again."""
+"""Return stored rows of `raw_posts` by `source_id`, for posts that cannot be read again."""
 
 _INVENTORY_SCHEMA = {
     "source_id": pl.String(),
@@ -50,12 +50,12 @@ _INVENTORY_SCHEMA = {
     "site": pl.String(),
     "problem": pl.String(),
     "deleted": pl.Boolean(),
-    "again": pl.String(),  # another word makes the row be read again, though its bytes are the same
+    "again": pl.String(),  # a different word causes a new read, even if the bytes are the same
 }
 
 
 class ErasedPostsFilter(Protocol):
-    """Posts that were forgotten and must not come back (`forgetting.journal.ErasedPosts`)."""
+    """Posts that were forgotten and must not return (`erasure.journal.ErasedPosts`)."""
 
     def holds(self, source_id: str) -> bool: ...
 
@@ -64,7 +64,7 @@ class ErasedPostsFilter(Protocol):
 
 @dataclass(frozen=True)
 class ImportChanges:
-    """Identifiers of posts that came, changed and went since the stored import."""
+    """Identifiers of posts that were added, edited and deleted since the stored import."""
 
     added: tuple[str, ...]
     edited: tuple[str, ...]
@@ -84,12 +84,12 @@ def inventory_frame(
     *,
     forgotten: ErasedPostsFilter | None = None,
 ) -> pl.DataFrame:
-    """The upstream of `raw_posts`: a row a post that is there, and one a post that is gone.
+    """Return the upstream of `raw_posts`: one row per existing post, and one per deleted post.
 
     Args:
-        inventory: what is there now.
-        stored: `STORED_COLUMNS` of the table as it stands; None when there is none yet.
-        forgotten: a post of which has no row at all, no tombstone either.
+        inventory: the current posts.
+        stored: `STORED_COLUMNS` of the stored table, or None if there is none yet.
+        forgotten: posts that get no row at all, not even a tombstone.
     """
     records = pl.DataFrame(_rows_of_records(inventory), schema=_INVENTORY_SCHEMA)
     known = _special(inventory, stored, here=[*inventory.posts, *records["source_id"]])
@@ -109,7 +109,7 @@ def inventory_frame(
 
 
 def changes(frame: pl.DataFrame, stored: pl.DataFrame | None) -> ImportChanges:
-    """What an import of `frame` (from `inventory_frame`) would add, edit and delete."""
+    """Return what an import of `frame` (from `inventory_frame`) would add, edit and delete."""
     columns = ["source_id", "file_hash"]
     nothing = pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
     before = nothing if stored is None else stored.filter(~pl.col("deleted")).select(columns)
@@ -133,14 +133,15 @@ def read_rows(
     earlier: Earlier | None = None,
     forgotten: ErasedPostsFilter | None = None,
 ) -> pl.DataFrame:
-    """Rows of `raw_posts` (`schema.RawPosts`) for rows of `inventory_frame`; reads the files.
+    """Read the files, and return rows of `raw_posts` for `inventory_frame`.
 
-    One bad file costs its own row, with the reason in `problem`, and nothing else.
+    The rows are `corpus_tables.RawPosts`. A bad file affects only its own row, which has the reason
+    in `problem`.
 
     Args:
-        earlier: where to find the text of a record that its export no longer holds (a feed's
-            older posts) when a new version reads everything again; None: nowhere.
-        forgotten: a post that says the same as one of these gets no row.
+        earlier: finds the text of a record that its export no longer contains, such as a feed's
+            older posts, when a new version reads everything again; None if there is no such text.
+        forgotten: posts whose text gets no row.
     """
     records: dict[str, ExportRecord] = {}
     alive = frame.filter(~pl.col("deleted"))
@@ -162,10 +163,10 @@ def read_rows(
 def _special(
     inventory: Inventory, stored: pl.DataFrame | None, *, here: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """The few stored rows on which the row of a post depends, by `source_id`.
+    """Return the few stored rows that affect the row of a post, by `source_id`.
 
-    Those that could not be read then or now, wait for their day, or are not there any more: of
-    100,000 others no object is made.
+    These posts could not be read then or now, have a future date, or no longer exist. No object is
+    created for 100,000 others.
     """
     if stored is None:
         return {}
@@ -180,7 +181,7 @@ def _special(
 
 
 def _files_frame(inventory: Inventory) -> pl.DataFrame:
-    """A row a file as it lies there."""
+    """Return one row per file, as stored on disk."""
     sites = {id(folder): folder.site.as_json() for folder in inventory.folders}
     posts = inventory.posts.values()
     return pl.DataFrame(
@@ -201,7 +202,7 @@ def _files_frame(inventory: Inventory) -> pl.DataFrame:
 def _rows_of_special_files(
     inventory: Inventory, known: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Rows of those files whose stored row counts."""
+    """Return rows of the files whose stored row matters."""
     rows: list[dict[str, Any]] = []
     for source_id, before in known.items():
         if source_id not in inventory.posts or before["deleted"]:
@@ -220,17 +221,20 @@ def _rows_of_special_files(
         if file.problem == "unreadable":
             row |= _as_before(before)
         elif before["problem"] == "unreadable":
-            # It was there at the scan and gone at the read: the same bytes deserve a new try.
+            # The file existed at the scan and was gone at the read: the same bytes are read again.
             same = before["file_hash"] == file.file_hash
             row["again"] = "unreadable" if same else inventory.asked_of_files
         elif before["problem"] == NOT_YET:
-            row["again"] = datetime.now(UTC).date().isoformat()  # its day comes without an edit
+            row["again"] = datetime.now(UTC).date().isoformat()  # its date arrives without an edit
         rows.append(row)
     return rows
 
 
 def _rows_of_records(inventory: Inventory) -> list[dict[str, Any]]:
-    """Records of changed exports; their file's name is no part, or each export were an edit."""
+    """Return records of changed exports.
+
+    The name of the export's file is not part of a row; otherwise each export would be an edit.
+    """
     return [
         {
             "source_id": row_id,
@@ -249,7 +253,7 @@ def _rows_of_records(inventory: Inventory) -> list[dict[str, Any]]:
 
 
 def _row_of_missing(inventory: Inventory, before: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored post that was not found: still there but hidden, or deleted at the source."""
+    """Return the row of a stored post that was not found: hidden but existing, or deleted."""
     row = {key: before[key] for key in ("source_id", "source", "path")} | {"again": ""}
     if not before["deleted"]:
         if (folder := inventory.folder_that_hides(before)) is not None:
@@ -279,8 +283,8 @@ def _row(
         problem = "unreadable"
     elif not row["deleted"] and not problem:
         try:
-            # The row says what was read: a file that changed since the scan is read again next
-            # time.
+            # The row describes the bytes that were read; a file that changed since the scan is read
+            # again next time.
             body, file_hash = inventory.posts[source_id][1].read()
             site = Site.from_json(str(row["site"]))
             folder, file = inventory.posts[source_id]
@@ -314,13 +318,13 @@ def _row(
 
 
 def _why_not_asked_for(fields: Mapping[str, Any], include: frozenset[str]) -> str:
-    """Why a folder's post is not taken in; a draft's text stays, and cleaning leaves it out."""
+    """Return why a folder's post is not imported; a draft's text stays, and cleaning omits it."""
     shown_to = str(fields["visibility"])
     held = fields["kind"] != "draft" and shown_to != "public" and shown_to not in include
     return shown_to if held else ""
 
 
 def _as_before(before: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields by which a row that cannot be read now stays what it was."""
+    """Return the fields that keep a currently unreadable row unchanged."""
     at_scan = before["problem"] if before["problem"] in {"too_large", "unreadable"} else ""
     return {"file_hash": before["file_hash"], "problem": at_scan}

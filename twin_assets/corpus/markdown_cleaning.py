@@ -1,13 +1,13 @@
-"""A Markdown post → clean Markdown: words, punctuation and code stay, everything else goes.
+"""Clean a Markdown post: words, punctuation and code are kept, everything else is removed.
 
 Scope: rendering the parser's tree back to Markdown without link targets, images, reference
-definitions, footnote marks and template tags. Out of scope: what the parser knows beside
-CommonMark (`markdown_syntax`, `mdx_syntax`), blocks with HTML in them (`html_in_markdown`), HTML
-posts (`html_cleaning`), whether a post is kept (`cleaning`).
+definitions, footnote marks and template tags. Out of scope: syntax beyond CommonMark
+(`markdown_syntax`, `mdx_syntax`), blocks with HTML in them (`html_in_markdown`), HTML posts
+(`html_cleaning`), whether a post is kept (`cleaning`).
 
 The tree is markdown-it-py's (CommonMark 0.31, tables and strikethrough of GitHub Flavored
-Markdown): https://markdown-it-py.readthedocs.io/. Nothing is cut out of the source by patterns,
-because a pattern cannot tell `[text](target)` in a sentence from the same characters in a code
+Markdown): https://markdown-it-py.readthedocs.io/. No pattern removes text from the source, because
+a pattern cannot distinguish `[text](target)` in a sentence from the same characters in a code
 block.
 """
 # pyright: strict
@@ -43,13 +43,13 @@ def clean_markdown(text: str, *, title: str = "", mdx: bool = False) -> str:
     """Clean one post.
 
     Args:
-        text: Markdown, without front matter.
-        title: a first heading of level one that says the same is left out.
-        mdx: the file is MDX; a post that begins with its `import` lines is, whatever its name.
+        text: the Markdown, without front matter.
+        title: the post's title; a first heading of level one with the same text is left out.
+        mdx: whether the file is MDX; a post that begins with MDX `import` lines always is.
 
     Returns:
-        Markdown: blocks apart by one empty line, a paragraph is one line, code and formulas as
-        they were; "" for a drawing.
+        Markdown: blocks separated by one empty line, one line per paragraph, code and formulas
+        unchanged; "" for a drawing.
     """
     if "xcalidraw" in text.lower() and _DRAWING.search(text):
         return ""
@@ -85,7 +85,7 @@ def _of_tree(tokens: Sequence[Token], title: str) -> str:
 
 
 def _open_callouts(tokens: Sequence[Token]) -> None:
-    """A callout is a quotation to the parser, but the author speaks: it becomes plain blocks."""
+    """Turn callouts, which the parser reports as quotations, into plain blocks by the author."""
     opened: list[bool] = []
     for place, token in enumerate(tokens):
         if token.type == "blockquote_open":
@@ -102,8 +102,10 @@ def _open_callouts(tokens: Sequence[Token]) -> None:
 
 
 def _take_mark_out(inline: Token, length: int) -> None:
-    """The first `length` characters of a line, of the text tokens in which they stand; and its
-    title is a line of its own."""
+    """Remove the first `length` characters of a line from its text tokens.
+
+    The title becomes a separate line.
+    """
     children = inline.children or []
     for child in children:
         if child.type == "softbreak":
@@ -186,7 +188,7 @@ def _table(node: SyntaxTreeNode) -> str:
 
 
 def _inline(nodes: Sequence[SyntaxTreeNode]) -> str:
-    """The words of a run of inline nodes, on one line but for hard breaks."""
+    """Return the words of a run of inline nodes, on one line except for hard breaks."""
     text = "".join(_piece(node) for node in nodes)
     lines = [_SPACES.sub(" ", line).strip() for line in text.split("\n")]
     text = "\n".join(line for line in lines if line)
@@ -217,7 +219,7 @@ def _piece(node: SyntaxTreeNode) -> str:
 
 
 def _joined(nodes: Sequence[SyntaxTreeNode]) -> str:
-    """Inline nodes in order; a line end in the source is a space, between ideographs nothing."""
+    """Join inline nodes in order; a line end becomes a space, or nothing between ideographs."""
     text = ""
     for position, node in enumerate(nodes):
         if node.type == "softbreak":

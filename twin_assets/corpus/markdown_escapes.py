@@ -1,12 +1,12 @@
-"""Escaped characters of a Markdown text: with a backslash where they would else be markup.
+"""Escape characters of a Markdown text with a backslash where they would otherwise be markup.
 
-Scope: which escapes clean Markdown needs. Out of scope: parsing, and text of HTML
-posts (`html_markdown` escapes what looks like a tag).
+Scope: the escapes that clean Markdown needs. Out of scope: parsing, and text of HTML posts
+(`html_markdown` escapes text that resembles a tag).
 
-The author's `\\*args`, `1\\. May`, `&lt;div&gt;` must be read as they were; in `snake\\_case` and
-`e.g\\.` the backslash is noise. What is needed depends on the characters around, which the parser
-does not show: until the text is whole, an escaped character is one beyond any script
-(https://www.unicode.org/faq/private_use.html).
+The author's `\\*args`, `1\\. May`, `&lt;div&gt;` must remain readable as written; in `snake\\_case`
+and `e.g\\.` the backslash is unnecessary. The need for it depends on the adjacent characters, which
+the parser does not show. Until the text is complete, an escaped character is therefore replaced by
+a private-use character (https://www.unicode.org/faq/private_use.html).
 """
 # pyright: strict
 
@@ -24,11 +24,11 @@ _NUMBERED = re.compile(r"^[ >]*\d{1,9}$")
 
 
 def marked(character: str, source: str) -> str:
-    """An escaped character, or a named one (`&lt;`), marked until `resolved`.
+    """Return an escaped or named character (`&lt;`), marked until `resolved`.
 
     Args:
-        character: what it is.
-        source: how it was written.
+        character: the character itself.
+        source: the source text of the character.
     """
     if (
         len(character) == 1
@@ -40,7 +40,7 @@ def marked(character: str, source: str) -> str:
 
 
 def resolved(text: str) -> str:
-    """The text with its marked characters, a backslash before those that need one."""
+    """Return the text with its marked characters, adding a backslash where necessary."""
     if text.isascii() or not _MARKED.search(text):
         return text
     lines = text.split("\n")
@@ -55,7 +55,7 @@ def _line(line: str) -> str:
 
 
 def _needed(plain: str, at: int) -> bool:
-    """Whether the character at this place of a line would be markup without a backslash."""
+    """Return whether the character at this position would be markup without a backslash."""
     character, before, after = plain[at], plain[at - 1 : at], plain[at + 1 : at + 2]
     if character in _ALWAYS:
         return plain.count(character) > 1

@@ -1,13 +1,14 @@
-"""What people write in Markdown files beside CommonMark: mathematics, notes, links of a vault.
+"""Parse what Markdown files contain beyond CommonMark: mathematics, footnotes, wiki links.
 
-Scope: rules for the parser, one a form: mathematics as it stands, footnotes, `[[page]]`,
-template tags, where raw HTML ends. Out of scope: Markdown of the parsed post
-(`markdown_cleaning`), what raw HTML means (`html_in_markdown`), MDX (`mdx_syntax`).
+Scope: parser rules, one per form: unchanged mathematics, footnotes, `[[page]]`, template tags, the
+end of raw HTML. Out of scope: Markdown of the parsed post (`markdown_cleaning`), the meaning of raw
+HTML (`html_in_markdown`), MDX (`mdx_syntax`).
 
 Forms: https://pandoc.org/MANUAL.html#math (`$` between words is money), https://docs.mathjax.org
-(`\\(`, `\\[`, environments), https://github.github.com/gfm/, https://pandoc.org/MANUAL.html#footnotes,
-https://help.obsidian.md/links. Every search here has a bound: marks that are never closed must not
-cost a search to the end for each.
+(`\\(`, `\\[`, environments), https://github.github.com/gfm/,
+https://pandoc.org/MANUAL.html#footnotes, https://help.obsidian.md/links. Every search here is
+bounded, because otherwise each mark that is never closed would cost a search to the end of the
+text.
 """
 # pyright: strict
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _MAX_FORMULA = 2_000
 _MAX_BLOCK = 200  # lines
 _MAX_NOTES_IN_NOTES = 4
-# Not a price: no space inside the dollars, no digit behind them.
+# Not a price: no space inside the dollars, no digit after them.
 _IN_LINE = re.compile(r"\$(?!\s)(?:[^$\\]|\\.){1,2000}(?<!\s)\$(?!\d)", re.DOTALL)
 _DISPLAYED = re.compile(r"\$\$(?:[^$\\]|\\.|\$(?!\$)){1,2000}?\$\$", re.DOTALL)
 _NEEDS_CARE = re.compile(r"[\\_*{}<&~^\[`|]")
@@ -62,31 +63,31 @@ _MORE_TERMINATORS = _TERMINATORS + "${"
 
 
 def parser_for(text: str) -> MarkdownIt:
-    """The parser of a post: that of CommonMark, and with further rules where they may apply."""
+    """Return the parser of a post: CommonMark, with further rules where they may apply."""
     return _parser(bool(_BEYOND_COMMONMARK.search(text)))
 
 
 def notes_of(text: str) -> frozenset[str]:
-    """The names of the footnotes that a post has: `[^name]` elsewhere is text."""
+    """Return the names of a post's footnotes; elsewhere `[^name]` is text."""
     return frozenset(_NOTE_LINE.findall(text)) if "[^" in text else frozenset()
 
 
 def basic_parser() -> MarkdownIt:
-    """CommonMark with the tables and strikethrough of GitHub; escapes stay apart from text."""
+    """Return CommonMark with GitHub's tables and strikethrough; escapes stay separate from text."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("text_join")
     parser.block.ruler.at(
         "html_block", _html_block, {"alt": ["paragraph", "reference", "blockquote"]}
     )
-    # Targets of links are not kept, and no rule here begins at another character.
+    # Link targets are not kept, and no rule here begins at another character.
     parser.normalizeLink = _as_written
     parser.inline.terminator_re = re.compile("[" + re.escape(_TERMINATORS) + "]")
     return parser
 
 
 def enable_forms(parser: MarkdownIt) -> MarkdownIt:
-    """The rules of this module on top of those of the parser."""
+    """Add the rules of this module to those of the parser."""
     interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     parser.block.ruler.before("fence", "math_block", _math_block, interrupts)
     parser.block.ruler.before("fence", "template", _template, interrupts)
@@ -106,7 +107,7 @@ def _parser(beyond: bool) -> MarkdownIt:
 
 
 def _form(state: StateInline, silent: bool) -> bool:
-    """One rule for all that may begin here: each rule is asked at every mark of a text."""
+    """Try every form that may begin here, in one rule, as each rule runs at every mark."""
     begins = _INLINE.get(state.src[state.pos])
     return begins is not None and begins(state, silent)
 
@@ -144,13 +145,13 @@ def _backslash(state: StateInline, silent: bool) -> bool:
 
 
 def _closing(source: str, mark: str, start: int) -> int:
-    """Where a formula ends that is closed by `mark`; 0: nowhere near."""
+    """Return the end of a formula that `mark` closes, or 0 if there is none nearby."""
     position = source.find(mark, start, start + _MAX_FORMULA)
     return position + len(mark) if position >= 0 else 0
 
 
 def _formula(state: StateInline, end: int, *, silent: bool, within: int = 1) -> bool:
-    """Text that parsing would not change needs no rule, and may be two prices."""
+    """Match a formula that parsing would change; any other needs no rule, and may be two prices."""
     text = state.src[state.pos : end]
     if end > state.posMax or _NO_FORMULA.search(text):
         return False
@@ -176,14 +177,14 @@ def _wiki_link(state: StateInline, silent: bool) -> bool:
     match = _WIKI_LINK.match(state.src, state.pos)
     if match is None or match[2][0].isspace():
         return False
-    if match[2].upper() in state.env.get("references", {}):  # [[1]], and [1]: is defined
+    if match[2].upper() in state.env.get("references", {}):  # [[1]], where [1]: is defined
         return False
     words = "" if match[1] else shown_by_wiki_link(match[2])
     return _push(state, "text", words, match.end(), silent=silent)
 
 
 def shown_by_wiki_link(inner: str) -> str:
-    """What a reader sees of `[[inner]]`: its label, else the page's name, else the heading's."""
+    """Return the visible text of `[[inner]]`: its label, else the page's or heading's name."""
     page, _, label = inner.replace("\\|", "|").partition("|")
     if label.strip():
         return label.strip()
@@ -229,7 +230,7 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         return False
     content = state.getLines(start, last + 1, state.sCount[start], False)
     if "\\" not in content and any(state.isEmpty(line) for line in range(start, last)):
-        return False  # two marks, and prose between them
+        return False  # two marks with prose between them
     if opening == "\\[" and not _NEEDS_CARE.search(content, 2, len(content) - 2):
         return False
     if not silent:
@@ -241,7 +242,7 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _last_line(state: StateBlock, start: int, end: int, opening: str, closing: str) -> int | None:
-    """The line in which a displayed formula ends, with nothing behind it."""
+    """Return the line in which a displayed formula ends, with nothing after it."""
     for line in range(start, min(end, start + _MAX_BLOCK)):
         if line > start and not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
             return None
@@ -253,7 +254,7 @@ def _last_line(state: StateBlock, start: int, end: int, opening: str, closing: s
 
 
 def _template(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A template tag over several lines, one of which might begin a block."""
+    """Match a template tag over several lines, one of which might begin a block."""
     begin = state.bMarks[start] + state.tShift[start]
     if state.src[begin : begin + 1] != "{" or state.is_code_block(start):
         return False
@@ -271,7 +272,7 @@ def _template(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """`[^1]: text` with its further paragraphs, which are indented; they stay where they stand."""
+    """Match `[^1]: text` and its further, indented paragraphs, which keep their place."""
     if state.is_code_block(start):
         return False
     match = _NOTE.match(_line(state, start))
@@ -301,11 +302,11 @@ def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Raw HTML as CommonMark has it, but for where it ends.
+    """Match raw HTML as in CommonMark, but with a different end.
 
-    It ends at a fence, whose code would else be flattened, and at a tag that says that Markdown
-    follows. It goes on to the end of an element whose contents are no Markdown, and over an empty
-    line to indented tags, which would else be code.
+    It ends at a fence, whose code would otherwise be flattened, and at a tag that announces
+    Markdown. It continues to the end of an element whose content is not Markdown, and over an empty
+    line to indented tags, which would otherwise be code.
     """
     from markdown_it.rules_block import html_block
 
@@ -326,7 +327,7 @@ def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _end_of_html(state: StateBlock, start: int, line: int, end: int) -> int:
-    """The line after raw HTML that begins at `start` and by CommonMark ends before `line`."""
+    """Return the line after raw HTML that begins at `start`; CommonMark ends it before `line`."""
     if _HOLDS_MARKDOWN.match(_line(state, start)):
         return start + 1
     place = start
@@ -343,7 +344,7 @@ def _end_of_html(state: StateBlock, start: int, line: int, end: int) -> int:
 
 
 def _end_of_element(state: StateBlock, place: int, end: int, text: str) -> int | None:
-    """Where an element ends that begins in this line and holds no Markdown."""
+    """Return the end of an element that begins in this line and contains no Markdown."""
     for opens, closes in _UNFINISHED:
         if (match := opens.search(text)) and not closes.search(text, match.end()):
             return _first(state, place + 1, min(end, place + _MAX_BLOCK), closes)
@@ -353,7 +354,7 @@ def _end_of_element(state: StateBlock, place: int, end: int, text: str) -> int |
 
 
 def _over_empty_lines(state: StateBlock, line: int, end: int) -> int:
-    """The end of the tags that follow, indented like code."""
+    """Return the end of the following tags, which are indented like code."""
     following = line
     while following < end and state.isEmpty(following):
         following += 1

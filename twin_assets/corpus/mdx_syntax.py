@@ -1,11 +1,12 @@
-"""MDX: Markdown with `import`, `{expressions}` and components; only the prose is a post.
+"""Parse MDX: Markdown with `import`, `{expressions}` and components; only the prose is a post.
 
-Scope: the parser's rules for these, and when a post is MDX. Out of scope: Markdown
-of the parsed post (`markdown_cleaning`), the elements of HTML (`html_in_markdown`).
+Scope: the parser's rules for these, and when a post is MDX. Out of scope: Markdown of the parsed
+post (`markdown_cleaning`), the elements of HTML (`html_in_markdown`).
 
 Grammar: https://mdxjs.com/docs/what-is-mdx/. A component is reduced to its children, like an
-unknown HTML element; one that is named a quotation becomes a block quotation. Text that a component
-renders from its attributes is lost. MDX has no indented code, and Markdown between tags.
+unknown HTML element; a component whose name means a quotation becomes a block quotation. Text that
+a component renders from its attributes is lost. MDX has Markdown between tags, and no indented
+code.
 """
 # pyright: strict
 
@@ -37,14 +38,14 @@ _BRACES = re.compile(r"[{}]")
 
 
 def begins_like_mdx(text: str) -> bool:
-    """Whether the first line of a post is an import, whatever its file is called."""
+    """Return whether the first line of a post is an import, whatever its file name."""
     first = text.lstrip()[:400].split("\n", 1)[0]
     return first.startswith("import") and bool(_IMPORT.match(first))
 
 
 @lru_cache(maxsize=1)
 def parser() -> MarkdownIt:
-    """The parser of MDX posts."""
+    """Return the parser of MDX posts."""
     markdown = enable_forms(basic_parser()).disable(["code", "autolink", "html_inline"])
     interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
     markdown.block.ruler.before("fence", "module", _module, {"alt": []})
@@ -73,7 +74,7 @@ def _module(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _flow(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A tag, or an expression, that has its lines to itself; it may be written over several."""
+    """Match a tag or an expression on separate lines; it may span several lines."""
     begin = state.bMarks[start] + state.tShift[start]
     if state.src[begin : begin + 1] not in {"<", "{"}:
         return False
@@ -129,7 +130,7 @@ def _element(state: StateInline, silent: bool) -> bool:
 
 
 def _as_html(tag: str) -> str:
-    """A tag without attributes; a component has none that HTML knows."""
+    """Return a tag without attributes; a component has none that HTML defines."""
     match = _TAG_NAME.match(tag)
     name = (match[1] or "") if match else ""
     if "quote" in name.lower() and name != "q":
@@ -170,7 +171,7 @@ def _end_of_tag(source: str, start: int, limit: int) -> int:
 
 
 def _end_of_braces(source: str, start: int, limit: int) -> int:
-    """Where the braces that open at `start` are closed; 0: not near, or past a paragraph."""
+    """Return the end of the braces that open at `start`, or 0 if it is too far away."""
     opened, limit = 0, min(limit, start + _LONGEST)
     if source.find("}", start, limit) < 0:
         return 0

@@ -1,15 +1,15 @@
-"""Which documents of an author say nearly the same, found by MinHash bands and verified exactly.
+"""Find near-duplicate documents of an author by MinHash bands, and verify them exactly.
 
-Scope: bands of a document, the pairs of documents that share one and are similar, and which
-copy of a group stays. Out of scope: the table of bands (`cleaning_tables.py`), shingles.
+Scope: bands of a document, the pairs of similar documents that share one, and the copy of a group
+that is kept. Out of scope: the table of bands (`cleaning_tables.py`), shingles.
 
 Methods: MinHash (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900), its permutations by
 datasketch (https://ekzhu.com/datasketch/minhash.html); banding: Leskovec, Rajaraman and Ullman,
 Mining of Massive Datasets, 3.4 (http://infolab.stanford.edu/~ullman/mmds/ch3.pdf).
 
-The choice of bands. Two documents of similarity s share at least one of b bands of r rows with the
-probability 1 - (1 - s^r)^b. Wanted: .95 of the pairs at s = .65, the
-least similar that count.
+The choice of bands: two documents of similarity s share at least one of b bands of r rows with
+probability 1 - (1 - s^r)^b. The goal is .95 of the pairs at s = .65, the lowest similarity that
+counts.
 
     b x r      s = .65    s = .75    s = .3     s = .1
     14 x 8       .365       .772      .0009     .0000
@@ -17,8 +17,8 @@ least similar that count.
     24 x 4       .991       .9999     .177      .0024
     48 x 4       .9999     1.0000     .324      .0048
 
-24 x 4 misses one pair in a hundred at the edge and almost none above it; what it offers too much
-costs one exact comparison each. Pairs of an author's posts that are no copies are near s = 0.
+24 x 4 misses one pair in a hundred at this threshold and almost none above it. Each false candidate
+costs one exact comparison. Pairs of an author's posts that are not copies have an s near 0.
 """
 # pyright: strict
 
@@ -53,34 +53,35 @@ SIMILAR_SCHEMA = {
         pl.Struct({"other_id": pl.String(), "other_hash": pl.String(), "similarity": pl.Float64()})
     ),
 }
-"""One row a document; `similar` are those that it was found to be a copy of, as they were then."""
+"""One row per document; `similar` lists the documents that it copied when it was compared."""
 
 
 class KnownBodies(Protocol):
-    """The documents that have their bands already."""
+    """The documents that already have bands."""
 
     def holding(self, bands: set[int]) -> pl.DataFrame:
-        """Those that hold one of the bands: `document_id`, `body_hash`, `bands`."""
+        """Return the documents that have one of the bands: `document_id`, `body_hash`, `bands`."""
         ...
 
     def bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
-        """`document_id`, `repeated`, `text` of some of them."""
+        """Return `document_id`, `repeated`, `text` of the given documents."""
         ...
 
 
 def shingles_of(text: str) -> frozenset[int]:
-    """What documents are compared by: their runs of three words."""
+    """Return the sequences of three words by which documents are compared."""
     return shingles(text, width=SHINGLE_WORDS)
 
 
 def bands_of(sets: Sequence[frozenset[int]]) -> list[list[int]]:
-    """The bands of each set, `BANDS` signed 64-bit numbers; none for an empty set.
+    """Return the bands of each set, `BANDS` signed 64-bit numbers; an empty set has none.
 
-    Equal in every process: the permutations follow from a seed, and a band names its place.
+    They are equal in every process: a seed determines the permutations, and a band includes its
+    position.
     """
     minhash: Any = import_module("datasketch").MinHash
     drawn: Iterable[Any] = minhash.generator(
-        # numpy takes lists, not sets
+        # numpy accepts lists, not sets
         (list(elements) or [0] for elements in sets),
         num_perm=BANDS * ROWS,
         seed=_SEED,
@@ -110,7 +111,7 @@ def _bands(signature: bytes) -> list[int]:
 
 
 def sharing(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, str]]:
-    """Pairs of keys that share a band, the smaller key first."""
+    """Return the pairs of keys that share a band, the smaller key first."""
     holders: dict[int, list[str]] = defaultdict(list)
     for key in sorted(bands):
         for band in bands[key]:
@@ -126,21 +127,21 @@ def sharing(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, str]]:
 def verified(
     pairs: Iterable[tuple[str, str]], sets: Mapping[str, frozenset[int]]
 ) -> dict[tuple[str, str], float]:
-    """Those of the candidate pairs whose Jaccard similarity is at least `SIMILAR`, with it."""
+    """Return the candidate pairs of Jaccard similarity `SIMILAR` or more, with the similarity."""
     similarities = {pair: jaccard(sets[pair[0]], sets[pair[1]]) for pair in pairs}
     return {pair: similarity for pair, similarity in similarities.items() if similarity >= SIMILAR}
 
 
 def similar_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl.DataFrame:
-    """The bands of documents, and the documents that each is a copy of.
+    """Return the bands of documents, and the documents that each is a copy of.
 
     Args:
         new: `document_id`, `body_hash`, `repeated`, `text`.
-        known: others to compare with; none of them is in `new`.
+        known: other documents to compare with; none of them is in `new`.
 
     Returns:
-        `SIMILAR_SCHEMA`, in the order of `new`. A pair of two new documents is named at both, one
-        of a new and a known document at the new one.
+        `SIMILAR_SCHEMA`, in the order of `new`. A pair of two new documents is listed for both; a
+        pair of a new and a known document is listed for the new one.
     """
     texts = _bodies(new)
     sets = {name: shingles_of(text) for name, text in texts.items()}
@@ -190,8 +191,8 @@ class DocumentCopy:
 
     Attributes:
         name: its id.
-        words: how much it says; the copy with the most is the richest.
-        age: sorts the older one first; of two that say as much the older one stays.
+        words: its number of words; the copy with the most words is the richest.
+        age: a sort key, lower for an older copy; of two copies with equal words the older is kept.
     """
 
     name: str
@@ -202,10 +203,10 @@ class DocumentCopy:
 def collapse(
     copies: Mapping[str, DocumentCopy], pairs: Mapping[tuple[str, str], float]
 ) -> dict[str, str]:
-    """Copy → the richer copy that stays in its place.
+    """Return the richer copy that replaces each removed copy.
 
-    Richest first, each document stays unless one that stays already is similar to it: so no two
-    that stay are similar, and each that goes is similar to the one named.
+    Documents are processed from the richest. Each is kept unless it is similar to a kept one. No
+    two kept documents are therefore similar, and each removed document is similar to the one named.
     """
     similar: dict[str, dict[str, float]] = defaultdict(dict)
     for (left, right), similarity in pairs.items():

@@ -1,11 +1,11 @@
-"""Personal data and secrets that a second, smaller list finds in a cleaned text.
+"""Count personal data and secrets that a second, smaller list finds in a cleaned text.
 
-Scope: few shapes that leave no doubt, written apart from `twin_resources.privacy`. Out of
-scope: what is redacted (`privacy`, whose code is not used here: a claim that asks the same
-function again can only repeat its mistakes).
+Scope: a few unambiguous forms, written independently of `twin_resources.privacy`. Out of scope:
+redaction (`privacy`, whose code is not used here, because a claim that uses the same function can
+only repeat its mistakes).
 
-What nobody's mailbox is stays out: domains of documentation (RFC 2606), accounts of version
-control, addresses inside a URL, and handles of the fediverse.
+Values that are nobody's mailbox do not count: domains of documentation (RFC 2606), accounts of
+version control, addresses inside a URL, and handles of the fediverse.
 Formats: ISO 13616 (IBAN), ISO/IEC 7812 (card numbers, Luhn), E.164 (phone numbers).
 """
 # pyright: strict
@@ -42,8 +42,8 @@ _SECRETS = re.compile(
 
 
 def count_personal_traces(text: str) -> int:
-    """How many e-mail addresses, phones, accounts, cards and keys a text certainly holds."""
-    prose = without_code(text)  # listings are full of numbers: a hex dump holds card numbers
+    """Count the certain e-mail addresses, phones, accounts, cards and keys in a text."""
+    prose = without_code(text)  # listings have many numbers: a hex dump contains card numbers
     mails = _MAIL.finditer(text) if "@" in text else ()
     return (
         sum(not _NOBODYS.search(trace[0]) for trace in mails)

@@ -1,7 +1,7 @@
-"""What a folder of posts holds, before anything is prepared, trained or stored.
+"""Summarize a folder of posts before anything is prepared, trained or stored.
 
-Scope: the import and the cleaning of the assets, run in memory. Out of scope:
-Dagster, writing anything, showing it (`deploy/twin_cli/commands/preview_report.py`).
+Scope: the import and the cleaning of the assets, run in memory. Out of scope: Dagster, writing
+anything, showing the result (`deploy/twin_cli/commands/preview_report.py`).
 """
 # pyright: strict
 
@@ -35,26 +35,27 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 ASKED = 3
-"""Questions that are asked first; as many others are kept for where one of them has no answer."""
+"""Questions to ask first; as many others are kept in case a question has no answer."""
 
 NAMED = 3
-"""Files that are named for each reason for which posts are dropped."""
+"""Maximum number of dropped files named for each reason."""
 
 _FEW = 0.02
-"""Below this share a language is a detail (a quotation), not worth a warning."""
+"""A language with a smaller share is a detail, such as a quotation, and causes no warning."""
 
 
 @dataclass(frozen=True)
 class AcceptedPosts:
-    """The posts that are kept, as far as a preview tells of them.
+    """The kept posts, as a preview shows them.
 
     Attributes:
-        dates: first and last, ISO 8601; empty when none has a date.
-        dated: posts with a date.
-        languages: ISO 639-1 code → posts; `und` where it cannot be told.
-        titles: three of the author's typical posts.
-        questions: what a reader could ask about them; then as many about other posts.
-        posts: those posts, columns of `cleaned_documents`; not part of the JSON.
+        dates: the first and last date, ISO 8601; empty if no post has a date.
+        dated: the number of posts with a date.
+        languages: the number of posts by ISO 639-1 code, or `und` if the language is unknown.
+        titles: the titles of three typical posts.
+        questions: questions that a reader could ask about them, then as many about other posts.
+        posts: the posts behind the questions, in the columns of `cleaned_documents`; not part of
+            the JSON.
     """
 
     dates: list[str]
@@ -67,7 +68,7 @@ class AcceptedPosts:
 
     @classmethod
     def of(cls, accepted: pl.DataFrame) -> AcceptedPosts:
-        """Of the kept rows of `cleaned_documents`."""
+        """Summarize the kept rows of `cleaned_documents`."""
         dates = accepted["published_at"].drop_nulls().sort()
         questions = [
             question
@@ -87,29 +88,33 @@ class AcceptedPosts:
 
 @dataclass(frozen=True)
 class Preview:
-    """What was found; `found == kept + sum(dropped.values())`.
+    """The result of a preview; `found == kept + sum(dropped.values())`.
 
     Attributes:
-        author: display name.
-        layouts: `jekyll`, `hugo`, `notes` or `file`, one a source; an importer's name for exports.
-        found, kept: posts; what an export holds and is left out counts as found.
-        dropped: reason → posts.
-        named: reason → at most `NAMED` of the files that are dropped for it.
-        cures: reason → what to do about it.
-        converted: encoding → posts that are converted from it to UTF-8.
-        skipped: reason → files that are no posts and are not counted in `found`.
-        unread: files that hold text and are not read as posts: of another format, or pages that a
-            site's layout keeps apart. More than the posts that are read: `mostly_unread`.
-        accepted: what the kept posts are.
-        bylines: name → posts that carry it.
-        warnings: sentences for the person who runs this.
-        failed: sources that could not be read, and why; their posts are not in the counts, unless
-            an earlier import has stored them.
-        changes: added, edited, deleted since the stored import; None when there is none.
-        embedder: that a new home takes for these posts; of one that has started, or where somebody
-            named one, that one.
-        unclaimed: full name that is none of the author's → posts, where most of a source carries
-            it: whoever runs this says whether it is the author's.
+        author: the author's display name.
+        layouts: `jekyll`, `hugo`, `notes` or `file`, one per source, or an importer's name for
+            exports.
+        found, kept: numbers of posts; posts that an export contains and the import leaves out count
+            as found.
+        dropped: the number of dropped posts by reason.
+        named: at most `NAMED` dropped files by reason.
+        cures: what to do about each reason.
+        converted: the number of posts converted to UTF-8, by their original encoding.
+        skipped: the number of files that are not posts, by reason; `found` does not include them.
+        unread: text files that are not read as posts, because they have another format or the
+            site's layout separates them. If they outnumber the posts, see `mostly_unread`.
+        accepted: the kept posts.
+        bylines: the number of posts by byline.
+        warnings: sentences for the person who runs the preview.
+        failed: sources that could not be read, and why. Their posts are not counted unless an
+            earlier import stored them.
+        changes: numbers of posts added, edited and deleted since the stored import, or None if
+            there is no stored import.
+        embedder: the embedder that a new home would use for these posts. A started home keeps its
+            embedder, and an embedder named by a person takes precedence.
+        unclaimed: full names that are not known as the author's, with their numbers of posts, where
+            most of a source has such a byline. The person who runs the preview must say whether
+            they are the author's.
     """
 
     author: str
@@ -132,7 +137,7 @@ class Preview:
     unclaimed: dict[str, int] = field(default_factory=dict[str, int])
 
     def document(self) -> dict[str, Any]:
-        """What `--json` prints: everything but the posts themselves."""
+        """Return the document that `--json` prints: everything except the posts themselves."""
         values = vars(self) | vars(self.accepted)
         return {name: value for name, value in values.items() if name not in {"accepted", "posts"}}
 
@@ -145,14 +150,16 @@ def preview(
     include: Sequence[str] = (),
     aliases: Sequence[str] = (),
 ) -> Preview:
-    """Import and clean in memory.
+    """Import and clean the posts in memory.
 
     Args:
         sources: folders, files or exports.
-        author: display name; its stored posts, if any, are compared; "" when nobody says it.
-        include: what to take beyond the public posts, besides what the author's settings name.
-        aliases: other names of the author, besides those in the author's settings.
-        settings: `embedder` for languages, `home` for the stored posts.
+        author: the author's display name, or "" if it is unknown; stored posts of this author are
+            compared.
+        include: content to import in addition to public posts and to what the author's settings
+            name.
+        aliases: other names of the author, in addition to those in the author's settings.
+        settings: `embedder` determines the languages, `home` the stored posts.
 
     Raises:
         TwinError: there is nothing to import, or no post is left after cleaning.
@@ -210,7 +217,11 @@ def preview(
 def _read(
     sources: Sequence[str | Path], settings: Settings, slug: str, *, include: Sequence[str]
 ) -> tuple[Inventory, pl.DataFrame, dict[str, int] | None]:
-    """What the sources hold, the rows of `raw_posts`, and what changed since the stored import."""
+    """Read the sources.
+
+    Returns:
+        The inventory, the rows of `raw_posts`, and the changes since the stored import.
+    """
     with (
         _stored_tables(settings, slug) as tables,
         TemporaryDirectory(prefix="twin-preview-") as scratch,
@@ -230,31 +241,31 @@ def _read(
 
 
 def _asked_about(accepted: pl.DataFrame) -> pl.DataFrame:
-    """The posts that the questions are made of."""
+    """Return the posts behind the questions."""
     chosen = pl.concat([typical_posts(accepted, count=count) for count in (ASKED, 2 * ASKED)])
     return accepted.filter(pl.col("document_id").is_in(chosen["document_id"].implode()))
 
 
 def known_languages(settings: Settings) -> tuple[str, ...]:
-    """ISO 639-1 codes that the embedder knows; empty when nobody says.
+    """Return the ISO 639-1 codes that the embedder supports, or none if they are unknown.
 
-    A prepared embedder says it in its manifest; the embedded one knows English.
+    A prepared embedder lists them in its manifest; the embedded one supports English.
     """
     from twin_resources.models.embedder.embedder import find_prepared
 
     try:
         return find_prepared(settings)[1].languages
-    except TwinError:  # not prepared yet: a preview comes before that
+    except TwinError:  # not prepared yet: a preview runs earlier
         return ("en",) if settings.embedder == EMBEDDED_EMBEDDER else ()
 
 
 @contextmanager
 def _stored_tables(settings: Settings, slug: str) -> Generator[Tables | None]:
-    """The tables of a home that has some of this author."""
+    """Yield the tables of a home that has stored posts of this author, or None."""
     if not slug or (
         "://" not in settings.tables_base and not Path(settings.tables_base, slug).exists()
     ):
-        yield None  # nothing imported yet: no need to open, or make, a state store
+        yield None  # nothing imported yet, so no state store is opened or created
         return
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
@@ -264,7 +275,7 @@ def _stored_tables(settings: Settings, slug: str) -> Generator[Tables | None]:
 
 
 def _embedder_for(languages: Mapping[str, int], settings: Settings) -> str:
-    """The multilingual one where the default does not know the language of most posts."""
+    """Return the multilingual embedder if the default does not support most posts' language."""
     known = {*known_languages(settings), "und"}
     unknown = sum(count for code, count in languages.items() if code not in known)
     is_named = "embedder" in settings.model_fields_set
@@ -291,7 +302,7 @@ def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list
 
 
 def _quarantine_warnings(accepted: int, aside: int, settings: Settings) -> list[str]:
-    """An import that will stop says so before it runs."""
+    """Warn, before an import runs, that it will stop."""
     share = aside / max(1, accepted + aside)
     if share <= settings.most_quarantined:
         return []
@@ -315,7 +326,7 @@ _UNSURE: Mapping[str, tuple[str, str]] = {
 
 
 def _unsure(remarks: Mapping[str, Sequence[str]]) -> list[str]:
-    """What reading the posts left unsure, with the first files' names."""
+    """Describe what remains unclear after reading the posts, with the names of the first files."""
     warnings: list[str] = []
     for what, source_ids in remarks.items():
         problem, cure = _UNSURE.get(what, (what.replace("_", " "), ""))
@@ -341,11 +352,13 @@ def _unread_warnings(not_read: int, *, read: int, skipped: Mapping[str, int]) ->
 def _byline_warnings(
     cleaned: pl.DataFrame, signed: pl.DataFrame, names: Sequence[str], *, slug: str
 ) -> list[str]:
-    """Posts by somebody else teach the twin somebody else's voice: those that are left out, and a
-    handle that is taken for the author's.
+    """Warn about posts by somebody else, which teach the twin another person's voice.
+
+    The warnings name the posts that are left out, and a handle that is taken for the author's.
 
     Args:
-        cleaned: `cleaned_documents`, verdicts and all: what is said here is what is done.
+        cleaned: `cleaned_documents` with the verdicts, so that the warnings match what cleaning
+            does.
         signed: `source_id`, `source`, `byline` of all posts.
         names: the author's name and aliases.
     """
@@ -373,7 +386,7 @@ def _byline_warnings(
 
 
 def _by_name(counts: pl.DataFrame) -> dict[str, int]:
-    """Byline → posts, over sources."""
+    """Return the number of posts by byline, over all sources."""
     total: Counter[str] = Counter()
     for byline, posts in counts.select("byline", "len").iter_rows():
         total[byline] += posts
@@ -381,7 +394,7 @@ def _by_name(counts: pl.DataFrame) -> dict[str, int]:
 
 
 def _named(cleaned: pl.DataFrame) -> dict[str, list[str]]:
-    """Reason → the first files that are dropped for it, and how many more there are."""
+    """Return the first dropped files by reason, and how many more there are."""
     names_by_kind: dict[str, list[str]] = {}
     dropped = cleaned.filter(~pl.col("kept")).sort("source_id")
     for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):

@@ -1,4 +1,4 @@
-"""The asset `raw_posts`: every post of an author's sources as it came, one row a post.
+"""Define the asset `raw_posts`: every post of an author's sources as imported, one row per post.
 
 Scope: the asset. Out of scope: reading files (`importing`, `importers`), cleaning.
 """
@@ -31,9 +31,9 @@ def raw_posts(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """Every post as it came; an edited file replaces its row, a deleted one leaves a tombstone."""
+    """Every post as imported; an edited file replaces its row, a deleted one leaves a tombstone."""
     author = read_author(settings, context.partition_key)
-    # before they are read: what changes meanwhile has another mark, and is imported again
+    # The mark precedes reading: a source that changes meanwhile has another mark and is read again.
     mark = mark_of_sources(author.sources)
     done = imported_sources.update_raw_posts(tables, author)
     for line in done.failed:

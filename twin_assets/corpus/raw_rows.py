@@ -1,6 +1,6 @@
-"""One row of `raw_posts`: from a post's file, from an export's record, or without text.
+"""Make one row of `raw_posts` from a post's file, from an export's record, or without text.
 
-Scope: the columns of each. Out of scope: which rows there are (`importing`).
+Scope: the columns of each. Out of scope: choosing the rows (`importing`).
 """
 # pyright: strict
 
@@ -21,9 +21,9 @@ _ALIKE = (
 
 
 def row_of_post(post: Post) -> dict[str, Any]:
-    """The fields that come from the file itself.
+    """Return the fields that come from the file itself.
 
-    Whether a draft is asked for is decided by `importing`, which knows the author's settings.
+    `importing`, which has the author's settings, decides whether a draft is included.
     """
     return {
         **{name: getattr(post, name) for name in _ALIKE},
@@ -35,7 +35,7 @@ def row_of_post(post: Post) -> dict[str, Any]:
 
 
 def row_of_record(record: ExportRecord) -> dict[str, Any]:
-    """The fields of an export's record; its draft is one that was asked for."""
+    """Return the fields of an export's record; a draft in it was requested."""
     draft = {"kind": "post", "visibility": "private"} if record.kind == "draft" else {}
     has_text = bool(record.text.strip())
     return {
@@ -49,7 +49,7 @@ def row_of_record(record: ExportRecord) -> dict[str, Any]:
 
 
 def row_without_text(source_id: str, *, deleted: bool) -> dict[str, Any]:
-    """A tombstone, or a post that could not be read."""
+    """Return a tombstone, or the row of a post that could not be read."""
     return {
         **dict.fromkeys((*_ALIKE, "parent_id", "encoding"), ""),
         "kind": "tombstone" if deleted else "note",
@@ -63,11 +63,11 @@ def row_without_text(source_id: str, *, deleted: bool) -> dict[str, Any]:
 
 
 def row_as_stored(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a row as an earlier version of this table had them."""
+    """Return the fields of a row from an earlier version of this table."""
     empty = row_without_text(str(stored["source_id"]), deleted=bool(stored["deleted"]))
     return {name: stored.get(name, value) for name, value in empty.items()}
 
 
 def _no_content(source_id: str) -> str:
-    """Its own, so that posts without text are not one another's duplicates."""
+    """Return a unique hash, so that posts without text are not duplicates of one another."""
     return hashlib.sha256(f"no text: {source_id}".encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""What a person can do about a post that is left out, by the reason.
+"""Explain what a person can do about a post that is left out, by the reason.
 
-Scope: one sentence a reason. Out of scope: deciding that a post is left out
-(`importers`, `cleaning`), counting them.
+Scope: one sentence per reason. Out of scope: deciding that a post is left out (`importers`,
+`cleaning`), counting such posts.
 """
 # pyright: strict
 
@@ -56,7 +56,7 @@ CURES: Mapping[str, str] = {
 
 
 def cure_of(reason: str) -> str:
-    """What to do about posts that are left out for `reason`; "" where there is nothing to say."""
+    """Return what to do about posts left out for `reason`, or "" if there is no advice."""
     if reason.startswith(visibility_rules.UNKNOWN):
         key = reason.removeprefix(visibility_rules.UNKNOWN)
         return (

@@ -1,12 +1,11 @@
-"""A platform's menus and notices in a text, found in its running words and not by its lines.
+"""Count a platform's menus and notices in a text by their words, independently of lines.
 
-Scope: what a row of buttons looks like once its lines are lost, and a second list of
-notices. Out of scope: taking lines out (`boilerplate`, whose list this is not), counting
-documents (`document_claims`).
+Scope: the form of a row of buttons without its lines, and a second list of notices. Out of scope:
+removing lines (`boilerplate`, which has a separate list), counting documents (`document_claims`).
 
-A menu names where to share and what to do, one after the other, with nothing between but white
-space, bullets and bars. An author who writes of networks puts commas and words between them. Of
-76 articles read off a newsletter's pages 74 hold such a menu, most of them in a text of one line.
+A menu lists networks and actions, separated only by white space, bullets and bars. An author who
+writes about networks puts commas and words between them. Of 76 articles copied from a newsletter's
+pages, 74 have such a menu, most of them in a text of one line.
 """
 # pyright: strict
 
@@ -17,7 +16,7 @@ import re
 from twin_assets.corpus.code_blocks import prose_lines
 
 MIN_ITEMS = 4
-"""Of a menu; two of them, or more, name a network, one or more what to do."""
+"""Minimum length of a menu; at least two items name a network, and at least one names an action."""
 
 _NETWORKS = re.compile(
     r"bluesky|e-?mail|facebook|hacker ?news|instagram|linkedin|mastodon|messenger|pinterest|pocket"
@@ -38,7 +37,7 @@ _ACTIONS = (
 _ITEM = re.compile(rf"(?<!\w)(?:{_NETWORKS.pattern}|{_ACTIONS})(?!\w)", re.IGNORECASE)
 _BETWEEN = re.compile(r"[\s>*_|·•∙/+\[\]#-]{1,20}")
 
-# Whole lines that are buttons wherever they stand, and notices that stand in any line.
+# Whole lines that are always buttons, and notices that may be part of any line.
 _BUTTONS = frozenset(
     (
         *("open in app", "sign in", "sign up", "subscribe", "subscribe now", "leave a comment"),
@@ -56,7 +55,7 @@ _OWN = re.compile(r"\s*(?:#{1,6} |[-+*] |\d{1,9}[.)] |\|)")
 
 
 def count_menus(text: str) -> int:
-    """How many menus, buttons and notices a text holds outside its code.
+    """Count the menus, buttons and notices in a text outside its code.
 
     Args:
         text: Markdown, or text without lines and punctuation.

@@ -1,7 +1,7 @@
-"""Texts as sets: words, runs of words as numbers, and how much two sets share.
+"""Turn texts into sets of words or of numbered word sequences, and measure their overlap.
 
-Scope: what every comparison of texts rests on. Out of scope: finding the pairs to
-compare (`near_duplicates.py` here and in `twin_assets/instructions`).
+Scope: the basis of all comparisons of texts. Out of scope: finding the pairs to compare
+(`near_duplicates.py`, and `similar_keys.py` in `twin_assets/instructions`).
 
 Method: Jaccard similarity of shingles (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900).
 """
@@ -22,12 +22,15 @@ _FACTOR = 1_000_003_000_033
 
 
 def words_of(text: str) -> list[str]:
-    """Words in small letters, without punctuation; a Chinese or Japanese character is a word."""
+    """Return words in lower case without punctuation; a Chinese or Japanese character is a word."""
     return _WORD.findall(text.lower())
 
 
 def shingles(text: str, *, width: int) -> frozenset[int]:
-    """Hashes of all runs of `width` words; a shorter text is one run. Equal on every machine."""
+    """Return hashes of all sequences of `width` words, equal on every machine.
+
+    A shorter text is one sequence.
+    """
     numbers = [_number(word) for word in words_of(text)]
     if not numbers:
         return frozenset()
@@ -42,7 +45,7 @@ def shingles(text: str, *, width: int) -> frozenset[int]:
 
 
 def jaccard(left: Set[Hashable], right: Set[Hashable]) -> float:
-    """Shared elements over all elements; 0 for two empty sets."""
+    """Return shared elements over all elements, or 0 for two empty sets."""
     union = len(left | right)
     return len(left & right) / union if union else 0.0
 

@@ -1,13 +1,13 @@
-"""Whether a document is signed by somebody else, found by other means than the cleaning's.
+"""Find documents signed by somebody else, independently of the cleaning.
 
-Scope: who signed a post as it was imported, and comparing that with the author's names. Out
-of scope: what cleaning leaves out (`bylines`), counting documents (`document_claims`). The
-two share no code: a mistake in one shows in the other.
+Scope: the signature of a post as imported, and comparing it with the author's names. Out of scope:
+posts that cleaning leaves out (`bylines`), counting documents (`document_claims`). This module and
+`bylines` share no code, so that a mistake in one is visible in the other.
 
-The rule is coarser than the cleaning's: a name is somebody else's where it has a word that the
-author's lacks, and lacks one that the author's has ("Bob Ruiz" beside "Ana Ruiz"); a word that is
-in another counts as the same. A single word may be a handle: it is the author's where no other
-byline is under more posts of its source, and the author's own name under none.
+The rule is coarser than the cleaning's. A name is somebody else's if it has a word that the
+author's lacks, and lacks a word that the author's has ("Bob Ruiz" and "Ana Ruiz"); a word that is
+part of another counts as the same. A single word may be a handle: it is the author's if no other
+byline has more posts of its source, and the author's own name has none.
 """
 # pyright: strict
 
@@ -35,11 +35,11 @@ _MARKS = " \t*_>#"
 
 
 def signed_by(text: str, byline: str) -> str:
-    """Who signed a post, as it was imported: its byline, else a line like "By Ann Lee" or "Von …".
+    """Return who signed a post as imported: its byline, else a line like "By Ann Lee" or "Von …".
 
     Args:
-        text: the post's body as it came.
-        byline: what the export or front matter says; "" when nothing does.
+        text: the post's body as imported.
+        byline: the byline of the export or front matter, or "" if there is none.
     """
     if byline.strip():
         return byline
@@ -53,11 +53,11 @@ def signed_by(text: str, byline: str) -> str:
 def signed_by_others(
     signed: Iterable[tuple[str, str, str]], names: Sequence[str]
 ) -> frozenset[str]:
-    """Documents that somebody other than the author signed.
+    """Return the documents that somebody other than the author signed.
 
     Args:
-        signed: key, source and who signed ("": nobody) of each document.
-        names: the author's name and aliases; with none, nobody is somebody else.
+        signed: key, source and signature of each document; the signature is "" if nobody signed.
+        names: the author's name and aliases; without names, no document is returned.
     """
     rows = [row for row in signed if row[2].strip()]
     if not names:
@@ -78,7 +78,7 @@ def signed_by_others(
 
 
 def _own_words(name: str) -> list[str]:
-    """The words of a name that are no office ("admin", "staff")."""
+    """Return the words of a name that are not a role ("admin", "staff")."""
     return [word for word in _letters(name) if word not in _OFFICES]
 
 
@@ -93,7 +93,7 @@ def _is_strange(name: str, names: Sequence[str]) -> bool:
 
 
 def _lacks(words: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether one of the others is in none of the words, and holds none."""
+    """Return whether one of `others` matches none of `words`: neither contains the other."""
     return not all(any(_is_like(word, other) for word in words) for other in others)
 
 

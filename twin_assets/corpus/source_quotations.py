@@ -1,16 +1,16 @@
-"""What stands in a quotation in a post's source, and how much of it a text holds.
+"""Find the quotations in a post's source, and measure how much of them a text contains.
 
-Scope: the quotations of a post as it was imported, by means that cleaning does not use
-(lines and tags, no parser's tree), and finding their words in a text. Out of scope:
-cleaning, what a broken claim costs (`document_claims`, `instructions/dataset_claims`).
+Scope: the quotations of a post as it was imported, found by lines and tags and not by the parser's
+tree that cleaning uses, and finding their words in a text. Out of scope: cleaning, the effect of a
+broken claim (`document_claims`, `instructions/dataset_claims`).
 
-A quotation is a line behind `>`, what stands between `<blockquote>` and its end, in a component
-whose name says so (`<PullQuote>`), or in a `<q>` that is all of its paragraph; within a sentence
-`<q>` is a pair of quotation marks. Of org, reStructuredText and AsciiDoc the importer keeps
-pandoc's Markdown, whose quotations have `>`. A callout (`> [!note]`) is the author's.
+A quotation is a line after `>`, the content of `<blockquote>`, the content of a component with a
+matching name (`<PullQuote>`), or a `<q>` that is a whole paragraph. Within a sentence, `<q>` is a
+pair of quotation marks. For org, reStructuredText and AsciiDoc, the importer keeps pandoc's
+Markdown, which marks quotations with `>`. A callout (`> [!note]`) is the author's.
 
-Texts are compared by runs of five words, without those that the post also has outside quotations
-or in code: who quotes a sentence and says it again may say it.
+Texts are compared by sequences of five words. Sequences that the post also has outside quotations
+or in code are ignored, because an author may repeat a quoted sentence.
 """
 # pyright: strict
 
@@ -27,11 +27,11 @@ from twin_assets.corpus.code_blocks import fenced, replace_highlights
 from twin_assets.corpus.shingles import words_of
 
 Runs = frozenset[tuple[str, ...]]
-"""Runs of `RUN_WORDS` words of a text."""
+"""Sequences of `RUN_WORDS` words of a text."""
 
 RUN_WORDS = 5
 _HELD = 1 / 3
-"""Of a paragraph's runs, from which on a text holds it: a link in it is written in other ways."""
+"""Share of a paragraph's sequences that a text must have; links may be written differently."""
 
 _ITEMS = r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*"
 _MAY_QUOTE = re.compile(rf"^{_ITEMS}>|<(?:q\b|[\w.:-]{{0,60}}quote)", re.MULTILINE | re.IGNORECASE)
@@ -65,7 +65,7 @@ _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 
 
 def quotations_of(post: Mapping[str, Any]) -> tuple[Runs, ...]:
-    """The quoted paragraphs of a post as it was imported, those of five words and more.
+    """Return the quoted paragraphs of a post as it was imported, if they have at least five words.
 
     Args:
         post: `text` and `markup` (`markdown`, `html` or `text`).
@@ -81,12 +81,12 @@ def quotations_of(post: Mapping[str, Any]) -> tuple[Runs, ...]:
 
 
 def count_held(quotations: Sequence[Runs], text: str) -> int:
-    """How many of the quoted paragraphs a text holds, at least a third of each."""
+    """Count the quoted paragraphs of which a text contains at least a third."""
     return _count(quotations, [text])
 
 
 def count_unmarked(quotations: Sequence[Runs], markdown: str) -> int:
-    """How many of the quoted paragraphs a cleaned text holds outside its own quotations."""
+    """Count the quoted paragraphs that a cleaned text contains outside its own quotations."""
     if not quotations:
         return 0
     marked = _with_line_marks(_parted_from_code(markdown)[0], callouts=False)
@@ -99,19 +99,19 @@ def _count(quotations: Sequence[Runs], texts: Iterable[str]) -> int:
 
 
 def _those_in(quotations: Sequence[Runs], texts: Iterable[str]) -> Runs:
-    """Of the runs of quotations those that stand in one of the texts."""
+    """Return the sequences of the quotations that occur in one of the texts."""
     every = frozenset[tuple[str, ...]]().union(*quotations)
     return every.intersection(chain.from_iterable(map(_runs, texts)))
 
 
 def _runs(text: str) -> Iterator[tuple[str, ...]]:
-    """All runs of five words; none of a shorter text."""
+    """Yield all sequences of five words; a shorter text has none."""
     words = words_of(text)
     return zip(*(words[start:] for start in range(RUN_WORDS)), strict=False)
 
 
 def _marked(text: str, markup: str) -> tuple[str, str]:
-    """The prose of a source, its quotations between two marks, and its code."""
+    """Return the prose of a source, with its quotations between two marks, and its code."""
     text = unicodedata.normalize("NFC", _NOT_SEEN.sub("", text.replace("\r\n", "\n")))
     if markup == "text":
         prose, code = _parted_from_code(text)
@@ -122,7 +122,7 @@ def _marked(text: str, markup: str) -> tuple[str, str]:
     if markup == "markdown":
         text, of_fences = _parted_from_code(text)
         code += f"\n{of_fences}"
-    # Before lines: one that begins with `>` may be the end of a tag.
+    # This precedes the lines, because a line that begins with `>` may be the end of a tag.
     text = _with_tag_marks(_ALONE.sub(r"\1<blockquote>\2</blockquote>", text))
     if markup == "markdown":
         text = _LINK_TARGET.sub("", _with_line_marks(text))
@@ -130,7 +130,7 @@ def _marked(text: str, markup: str) -> tuple[str, str]:
 
 
 def _with_tag_marks(text: str) -> str:
-    """Tags become marks of quotations, ends of paragraphs, or nothing."""
+    """Replace tags by marks of quotations, ends of paragraphs, or nothing."""
     opened: dict[str, list[int]] = {}
     pairs: set[int] = set()
     tags = list(_TAG.finditer(text))
@@ -161,13 +161,13 @@ def _is_quotation(name: str) -> bool:
 
 
 def _with_line_marks(text: str, *, callouts: bool = True) -> str:
-    """Lines behind `>` stand between marks.
+    """Put marks around lines that begin with `>`.
 
     Args:
-        callouts: whether a run of such lines may be the author's own.
+        callouts: whether a sequence of such lines may be the author's own.
     """
     lines: list[str] = []
-    within = 0  # what stands this far in belongs to the item of a list
+    within = 0  # text indented this far belongs to a list item
     in_quotation = is_callout = False
     for line in text.split("\n"):
         marked = _MARKED_LINE.match(line) if ">" in line else None
@@ -192,8 +192,10 @@ def _indent(line: str) -> int:
 
 
 def _parted_from_code(text: str) -> tuple[str, str]:
-    """Markdown without its fences, in whatever they lie, and what stands in them; code in a line
-    becomes words."""
+    """Return Markdown without its fences at any depth, and the code in them.
+
+    Inline code becomes words.
+    """
     if "`" not in text and "~~~" not in text:
         return text, ""
     prose: list[str] = []
@@ -224,7 +226,7 @@ _NO_MARKUP = str.maketrans("`<>[]", "     ")
 
 
 def _paragraphs(marked: str) -> Iterator[tuple[str, bool]]:
-    """Paragraphs of a marked text, and whether they are quoted."""
+    """Yield the paragraphs of a marked text, and whether they are quoted."""
     depth = end = 0
     for mark in _MARKS.finditer(marked):
         yield from _parted(marked[end : mark.start()], depth)

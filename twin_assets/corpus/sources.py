@@ -1,8 +1,8 @@
-"""What an author's sources are: folders of plain posts, and exports by importer.
+"""Sort an author's sources into folders of plain posts and exports by importer.
 
-Scope: telling the two apart, exports that lie in a folder or an S3 prefix, feeds by their
-address, refusing what nobody reads.
-Out of scope: recognising a format (`importers`), reading it (`exported`).
+Scope: distinguishing the two, exports in a folder or an S3 prefix, feeds by their address,
+rejecting sources that no importer reads. Out of scope: recognizing a format (`importers`), reading
+it (`exported`).
 """
 # pyright: strict
 
@@ -49,12 +49,12 @@ _EXPORT = re.compile(
 
 @dataclass(frozen=True)
 class FailedSource:
-    """A source that could not be read this time, beside others that could.
+    """A source that could not be read this time, while others could.
 
     Attributes:
-        importer: the name by which its rows are known (`feed`).
-        address: as a message names it, without a password.
-        found: why not.
+        importer: the importer's name, which identifies its rows (`feed`).
+        address: the address for messages, without a password.
+        found: why the source could not be read.
     """
 
     importer: str
@@ -70,9 +70,9 @@ class AuthorSources:
     """An author's sources.
 
     Attributes:
-        folders: of plain posts, in the author's order.
-        exports: importer's name → its exports, in the order of the importers' first.
-        failed: what could not be read; not all of the sources.
+        folders: the folders of plain posts, in the author's order.
+        exports: the exports by importer's name, in the order of each importer's first export.
+        failed: the sources that could not be read; never all of them.
     """
 
     folders: tuple[Folder, ...]
@@ -80,10 +80,10 @@ class AuthorSources:
     failed: tuple[FailedSource, ...] = ()
 
     def require_records(self, name: str) -> None:
-        """Refuse exports of which nothing is kept: an empty download is no reason to delete all.
+        """Reject exports without any kept record: an empty download must not delete everything.
 
         Raises:
-            TwinError: names what was left out and why.
+            TwinError: nothing is kept; the error names what was left out and why.
         """
         exports = self.exports[name]
         reading = exports.reading()
@@ -101,17 +101,17 @@ class AuthorSources:
 def find_sources(
     sources: Sequence[str | Path], *, include: frozenset[str], scratch: Path | None = None
 ) -> AuthorSources:
-    """Look at every source; folders are scanned, exports hashed, nothing is parsed.
+    """Inspect every source: folders are scanned and exports hashed, but nothing is parsed.
 
-    A feed that does not answer costs itself: somebody else's server is down now and then. A folder
-    or a bucket that is not there is a mistake here, and stops the import.
+    A feed that does not answer affects only itself, because remote servers are sometimes down. A
+    missing folder or bucket is a configuration error and stops the import.
 
     Args:
-        scratch: where exports in S3 and feeds are copied to.
+        scratch: the folder for copies of feeds and of exports in S3.
 
     Raises:
-        TwinError: there is none, none can be read, or one that is no feed cannot be read, is no
-            known export, or has no post.
+        TwinError: there is no source, none can be read, or one other than a feed cannot be read, is
+            not a known export, or has no post.
     """
     if not sources:
         raise TwinError(
@@ -155,16 +155,16 @@ Found = tuple[list[tuple[Importer, Archive]], Folder | None]
 
 
 def _on_disk(source: Path, stack: ExitStack) -> Found:
-    """The source itself as an export, or else a folder of posts and the exports that lie in it.
+    """Return the source as an export, or else a folder of posts with the exports in it.
 
-    Not in a folder of Markdown posts: an archive there is a download that a post links to.
+    Archives in a folder of Markdown posts are not exports, but downloads that a post links to.
     """
     if not source.exists():
         return [], scan(source)
     if source.is_file() and suffix_of(source.name) in OFFICE:
-        return [], scan(source)  # two of them are zips, and no platform's export
+        return [], scan(source)  # two of them are zips, but no platform's export
     if not is_repository(source) and holds_markdown(source):
-        return [], scan(source)  # nothing but a repository is an export beside Markdown posts
+        return [], scan(source)  # only a repository is an export among Markdown posts
     archive = stack.enter_context(open_archive(source))
     importer = importer_of(archive)
     if importer is not None:
@@ -182,7 +182,7 @@ def _on_disk(source: Path, stack: ExitStack) -> Found:
 
 
 def _in_bucket(source: str, scratch: Path | None, stack: ExitStack) -> Found:
-    """The posts under an S3 prefix, and exports there as one object (zip, tar, a data file)."""
+    """Return the posts under an S3 prefix, and single-object exports (zip, tar, a data file)."""
     folder = scan_prefix(source)
     if any(markup_of(post.source_id) == "markdown" for post in folder.posts):
         return [], folder

@@ -1,7 +1,7 @@
-"""Template tags, kramdown attributes and footnote marks in a line of prose: none of them is words.
+"""Remove template tags, kramdown attributes and footnote marks, which are not words, from prose.
 
-Scope: what Markdown and HTML posts share of them. Out of scope: template tags that
-mark code (`code_blocks`), tags with words in them (importers).
+Scope: removal for both Markdown and HTML posts. Out of scope: template tags that mark code
+(`code_blocks`), tags with words in them (importers).
 Tags: https://jekyllrb.com/docs/liquid/tags/, https://gohugo.io/content-management/shortcodes/,
 https://kramdown.gettalong.org/syntax.html#inline-attribute-lists
 """
@@ -13,8 +13,8 @@ import re
 
 from twin_assets.corpus.importers.code_regions import code_regions
 
-# Their length is bounded, and none holds the beginning of another: a megabyte of opening marks
-# would else be searched to its end for each.
+# The length of a tag is bounded, and no tag contains the beginning of another. Otherwise a megabyte
+# of opening marks would be searched to its end for each mark.
 _TAGS = r"\{%(?:[^{]|\{(?!%)){0,4000}?%\}|\{\{[<%](?:[^{]|\{(?!\{)){0,4000}?[%>]\}\}"
 TEMPLATE_TAG = re.compile(_TAGS + r"|\{:[^{}\n]{0,200}\}")
 _FOOTNOTE_MARK = re.compile(r"\[\^(?:\d{1,4}|(?:fn|note)[\w-]{0,50})\](?::[ \t]?)?")
@@ -22,14 +22,14 @@ _IN_HTML = re.compile(_TAGS)
 
 
 def without_template_tags(text: str) -> str:
-    """Prose without them; the very object that was given when it has none."""
+    """Return prose without these marks, or the same object if it has none."""
     if "[^" in text:
         text = _FOOTNOTE_MARK.sub("", text)
     return TEMPLATE_TAG.sub("", text) if "{" in text else text
 
 
 def without_tags_in_html(source: str) -> str:
-    """HTML without shortcodes, before a parser takes `{{<name>}}` for an element; code stays."""
+    """Remove shortcodes from HTML, as a parser takes `{{<name>}}` for an element; code stays."""
     if "{{<" not in source and "{{%" not in source and "{%" not in source:
         return source
     return "".join(

@@ -1,10 +1,10 @@
-"""Questions that a reader would ask, made from the titles of an author's typical posts.
+"""Turn the titles of an author's typical posts into questions that a reader would ask.
 
 Scope: choosing posts and wording a question. Out of scope: questions for training
 (`twin_assets/instructions`), which need many wordings and are checked for leaks.
 
-A title becomes a question by its own form (How to …, Why …, an -ing form, a command); one that has
-none of these is quoted, so that no title is made into a wrong sentence.
+The form of a title determines its question (How to …, Why …, an -ing form, a command). Any other
+title is quoted, so that no title becomes an ungrammatical sentence.
 """
 # pyright: strict
 
@@ -25,7 +25,8 @@ _FORMS = (
         "Can you introduce me to {rest}?",
     ),
     (
-        # What is done has an article or a preposition: `Winding day`, `Falling stars` are things.
+        # The object of an action has an article or a preposition: `Winding day`, `Falling stars`
+        # are things.
         re.compile(
             r"(?=(?!\w*thing)[a-z]{3,}ing\s"
             r"(?:(?:an?|the|my|your|our|out|up|down|to|in|on|with|for|what|how)\s|"
@@ -34,7 +35,7 @@ _FORMS = (
         ),
         "What is your advice on {rest}?",
     ),
-    # A dependent clause: `What make knows`. With the verb in front it is a question by itself.
+    # A dependent clause: `What make knows`. With the verb first, it is already a question.
     (
         re.compile(
             r"(?!how \S+ (?:is|are)\s)(?!.*\b(?:I|we)\b)(?=(?:what|why|how|where) "
@@ -54,8 +55,8 @@ _FORMS = (
 )
 _YOURS = {"my": "your", "our": "your", "me": "you", "us": "you"}
 _OWN = re.compile(r"\b(?:my|our|me|us)\b", re.IGNORECASE)
-# Common verbs, as notes of the kind "Do this with that" begin with one. Not a grammar: a verb that
-# the post uses as a noun is none.
+# Common verbs that begin notes such as "Do this with that". This is not a grammar: a verb that the
+# post uses as a noun does not count.
 _VERBS = (
     "accept access add adjust agree allocate allow answer appear apply ask assign avoid become "
     "begin believe belong bend bite blow boil break breathe bring build burn buy call care carry "
@@ -87,9 +88,9 @@ _VERBS = (
 )
 _HOW = frozenset({"quickly", "manually", "easily", "automatically", "safely", "always", "never"})
 _COMMON = 0.4
-"""A word in more of an author's posts than this share says nothing about any one of them."""
+"""A word in a larger share of an author's posts does not characterize any of them."""
 
-# In other languages the title is quoted, because its grammar is not known here.
+# In other languages the title is quoted, because their grammar is not supported here.
 _ABOUT = {
     "en": "Can you tell me more about “{title}”?",
     "de": "Was schreibst du über „{title}“?",
@@ -104,15 +105,15 @@ _ABOUT = {
 
 
 def questions_about(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
-    """Questions about typical posts, spread over the author's years.
+    """Return questions about typical posts, spread over the author's years.
 
     Args:
         documents: kept rows of `cleaned_documents`: `title`, `text`, `words`, `language`,
             `published_at`, `source_id`.
-        count: how many; fewer when there are fewer titles.
+        count: the number of questions; fewer are returned if there are fewer titles.
 
     Returns:
-        Questions in the posts' language where it is one of nine, else in English.
+        Questions in the posts' language if it is one of nine, else in English.
     """
     typical = typical_posts(documents, count=count).to_dicts()
     return [
@@ -122,7 +123,7 @@ def questions_about(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
 
 
 def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
-    """Posts of usual length whose titles say what they answer, the earliest first.
+    """Return posts of usual length whose titles describe their subject, the earliest first.
 
     A post without a title (LinkedIn, X) is named by its first words.
     """
@@ -168,12 +169,12 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
 
 
 def question_about(title: str, *, text: str = "", language: str = "en") -> str:
-    """One question about a post.
+    """Return one question about a post.
 
     Args:
         title: the post's title.
-        text: its text, by which a word of a Title Case Title is known to be a name.
-        language: ISO 639-1.
+        text: its text, which shows whether a word of a Title Case Title is a name.
+        language: the language, ISO 639-1.
     """
     title = title.strip()
     if title.endswith(("?", "？")):
@@ -191,12 +192,12 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
 
 
 def question_naming(title: str, *, language: str = "en") -> str:
-    """One question that names a post by its whole title, in quotation marks."""
+    """Return one question that names a post by its whole title, in quotation marks."""
     return _ABOUT.get(language, _ABOUT["en"]).format(title=title.strip())
 
 
 def title_named(question: str) -> str:
-    """The title that a question of `question_naming` quotes; empty for any other question."""
+    """Return the title that a question of `question_naming` quotes, or an empty text."""
     for wording in _ABOUT.values():
         before, after = wording.split("{title}")
         if question.startswith(before) and question.endswith(after):
@@ -205,7 +206,7 @@ def title_named(question: str) -> str:
 
 
 def in_sentence(title: str, *, text: str = "") -> str:
-    """A title inside a sentence: each word as the text writes it, else in lower case.
+    """Return a title for use in a sentence: each word as in the text, else in lower case.
 
     `Find Files With Emacs` → `find files with Emacs`, where the text has "Emacs" and "files".
     """
@@ -214,15 +215,15 @@ def in_sentence(title: str, *, text: str = "") -> str:
 
 def _as_written(word: str, text: str) -> str:
     if not re.fullmatch(r"\W*(?:A|[A-Z][a-z]['’a-z]*)(?:-[A-Z]?[a-z]+)*\W*", word):
-        return word  # capitals, digits or code inside, or one letter: a name
+        return word  # contains capitals, digits or code, or is one letter: a name
     bare = re.escape(word.strip(".,;:!?()[]\"'“”’"))
-    # A capital after a lower-case word does not begin a sentence: there the word is a name.
+    # A capital after a lower-case word does not begin a sentence, so the word is a name there.
     as_name = len(re.findall(rf"[a-z,] {bare}\b", text))
     return word if as_name > len(re.findall(rf"\b{bare.lower()}\b", text)) else word.lower()
 
 
 def _topic_words(documents: pl.DataFrame) -> pl.Series:
-    """How many words of each title say what its post is about: in its text, and in few others.
+    """Count the words of each title that describe its post: in its text, and in few others.
 
     `Where are we?` has none, `How to carry a clock` has two.
     """
@@ -254,7 +255,7 @@ def _has_form(title: str, text: str) -> bool:
 
 
 def _is_command(subject: str, text: str) -> bool:
-    """Whether a title begins with a verb: a common one that the post never uses as a noun."""
+    """Return whether a title begins with a common verb that the post never uses as a noun."""
     words = subject.lower().split()
     verb, *rest = words[words[0] in _HOW :] or [""]
     if len(words) < 3 or verb not in _VERBS.split() or rest[0] in {"of", "and", "is", "for"}:

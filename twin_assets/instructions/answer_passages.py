@@ -1,4 +1,4 @@
-"""A document → the passages that can be an answer: whole paragraphs of the author's own prose.
+"""Find the passages of a document that can be an answer: whole paragraphs of the author's prose.
 
 Scope: reading Markdown blocks and choosing among them. Out of scope: questions
 (`back_translation.py`), chunks for retrieval (`knowledge/chunking.py`, bounded by tokens instead).
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-ENOUGH_WORDS = 60  # a shorter passage takes the next paragraph in
+ENOUGH_WORDS = 60  # a shorter passage includes the next paragraph
 _PROSE = ("paragraph", "list")
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]*_`]*(?:\s|$)")
 _ASIDE = re.compile(r"([*_]{1,3})[^*_].*\1", re.DOTALL)
@@ -34,10 +34,10 @@ class Block:
     """A top-level block, `text[start:end]`.
 
     Attributes:
-        kind: `paragraph`, `list`, `code`, `heading`, or `other` (quotation, a list that holds one,
-            table, HTML, rule, a paragraph that is all emphasis).
-        plain: what a reader sees of prose, without markup and addresses; empty for `other`.
-        words: of `plain`.
+        kind: `paragraph`, `list`, `code`, `heading`, or `other` (a quotation, a list that contains
+            one, a table, HTML, a rule, a paragraph that is all emphasis).
+        plain: the prose as a reader sees it, without markup and addresses; empty for `other`.
+        words: the number of words in `plain`.
     """
 
     kind: str
@@ -52,9 +52,9 @@ class AnswerPassage:
     """A passage that can be an answer: `text[start:end]`.
 
     Attributes:
-        heading: of its section; empty above the first one.
+        heading: the heading of its section, or empty above the first heading.
         plain: its prose without markup.
-        words: of its prose; code does not count.
+        words: the number of words in its prose; code does not count.
     """
 
     start: int
@@ -65,13 +65,13 @@ class AnswerPassage:
 
 
 def passages_of(text: str) -> list[AnswerPassage]:
-    """The passages of a document (Markdown), in order, none overlapping another.
+    """Return the passages of a Markdown document, in order and without overlaps.
 
-    Each begins with a prose paragraph and goes on with the next blocks while it has under 60 words
-    or leads on with a colon: 40 to 160 words of prose, more characters of prose than of code. It
-    never crosses a heading and holds no quotation (somebody else's words), table or HTML. A short
-    post, whose prose has under 40 words in all, is one passage from its first paragraph to its last
-    one.
+    Each passage begins with a prose paragraph and includes the next blocks while it has fewer than
+    60 words or ends with a colon. It has 40 to 160 words of prose, and more characters of prose
+    than of code. It never crosses a heading and contains no quotation (somebody else's words),
+    table or HTML. A short post, with fewer than 40 words of prose in all, is one passage from its
+    first paragraph to its last.
     """
     blocks = blocks_of(text)
     passages: list[AnswerPassage] = []
@@ -86,7 +86,7 @@ def passages_of(text: str) -> list[AnswerPassage]:
 
 
 def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
-    """The one passage of a post that is too short for another; it needs no full stop."""
+    """Yield the one passage of a post that is too short for another; it needs no full stop."""
     prose = [place for place, block in enumerate(blocks) if block.kind in _PROSE and block.words]
     words = sum(blocks[place].words for place in prose)
     if not MIN_POST <= words < MIN_WORDS or blocks[prose[0]].kind != "paragraph":
@@ -110,13 +110,13 @@ def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
 
 
 def why_no_passage(text: str) -> str:
-    """Why a document has no passage; empty when it has one.
+    """Return why a document has no passage, or an empty text if it has one.
 
     Returns:
-        `no_prose`: code, quotations, tables, HTML and lists of links only. `too_short`: under 40
-        words of prose, and code, a heading or a quotation between them, or under 10.
-        `long_paragraphs`: one of more than 160 words, and no other passage. `scattered`: headings,
-        quotations, code or tables leave no 40 words of prose together.
+        `no_prose`: only code, quotations, tables, HTML and lists of links. `too_short`: fewer than
+        40 words of prose with code, a heading or a quotation between them, or fewer than 10.
+        `long_paragraphs`: a paragraph of more than 160 words, and no other passage. `scattered`:
+        headings, quotations, code or tables separate the prose into parts of fewer than 40 words.
     """
     if passages_of(text):
         return ""
@@ -149,7 +149,7 @@ def _passages_of_section(blocks: Sequence[Block], heading: str) -> Iterator[Answ
 
 
 def _last_block(blocks: Sequence[Block], first: int) -> int | None:
-    """Where the passage that begins at `first` ends; None: none begins there."""
+    """Return the last block of the passage that begins at `first`, or None if none begins there."""
     if blocks[first].kind != "paragraph" or not _is_prose(blocks[first]):
         return None
     words = prose = code = 0
@@ -172,7 +172,7 @@ def _last_block(blocks: Sequence[Block], first: int) -> int | None:
 
 
 def _is_prose(block: Block) -> bool:
-    """Whether it has a sentence, and is mostly letters: no list of links, no formula."""
+    """Return whether a block has a sentence and is mostly letters, unlike links or a formula."""
     complete = _SENTENCE_END.search(block.plain) or _LEADS_ON.search(block.plain)
     return bool(complete) and _is_mostly_letters(block.plain)
 
@@ -183,7 +183,7 @@ def _is_mostly_letters(plain: str) -> bool:
 
 
 def blocks_of(text: str) -> list[Block]:
-    """The top-level blocks of a Markdown text, in order, with their places in it."""
+    """Return the top-level blocks of a Markdown text, in order, with their positions."""
     line_starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
     tokens = _parser().parse(text)
     blocks: list[Block] = []
@@ -197,7 +197,7 @@ def blocks_of(text: str) -> list[Block]:
             start += 1
         kind = _KINDS.get(token.type, "other")
         if kind == "paragraph" and _ASIDE.fullmatch(text, start, end):
-            kind = "other"  # "*This article was updated.*" speaks about the post
+            kind = "other"  # "*This article was updated.*" describes the post
         if kind == "list" and _holds_quotation(tokens, place):
             kind = "other"
         plain = _plain(tokens, place) if kind in {"paragraph", "list", "heading"} else ""
@@ -216,13 +216,13 @@ _KINDS = {
 
 
 def _holds_quotation(tokens: Sequence[Token], opening: int) -> bool:
-    """Whether there is a quotation in the items of the list that begins at `opening`."""
+    """Return whether the list that begins at `opening` has a quotation in one of its items."""
     within = takewhile(lambda token: token.level > 0, tokens[opening + 1 :])
     return any(token.type == "blockquote_open" for token in within)
 
 
 def _plain(tokens: Sequence[Token], opening: int) -> str:
-    """The words of a block: text and inline code, without markup, images and addresses."""
+    """Return the words of a block: text and inline code, without markup, images and addresses."""
     parts: list[str] = []
     for token in tokens[opening + 1 :]:
         if token.level == 0 and token.nesting == -1:

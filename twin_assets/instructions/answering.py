@@ -1,7 +1,7 @@
-"""Whose answers the preference pairs hold: the stable version's, while there is something to learn.
+"""Find the stable version whose answers are used in preference pairs, if it can learn more.
 
 Scope: finding that version, its recipe and its server. Out of scope: the rule
-(`model_answers.whose_answers`), asking.
+(`model_answers.whose_answers`), requests.
 """
 # pyright: strict
 
@@ -36,13 +36,13 @@ def answering_of(
     registry: Registry,
     servers: ModelServers,
 ) -> AnswerSampling:
-    """Which checkpoint is asked for how many answers; nobody is asked when there is no use for it.
+    """Return the checkpoint to ask and the number of answers, or no checkpoint if none is useful.
 
-    A tainted version is not asked: what it was trained on is to be forgotten. Nor is an answer
-    model: what it would have to unlearn is no fault of the weights that are trained.
+    A tainted version is not asked, because its training data is to be forgotten. An answer model is
+    not asked either, because its mistakes are not those of the weights that are trained.
 
     Raises:
-        TwinError: no such recipe, or the stable version's manifest can't be read.
+        TwinError: there is no such recipe, or the stable version's manifest can't be read.
     """
     stable = registry.stable(author.slug)
     if stable is None or stable.is_answer_model:

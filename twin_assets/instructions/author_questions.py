@@ -1,10 +1,10 @@
-"""The author's own questions, put to the author.
+"""Turn the author's own questions into questions to the author.
 
-Scope: turning the author's "I" into "you", and whether a clause can stand by itself. Out
-of scope: other languages (`question_wordings.py`).
+Scope: turning the author's "I" into "you", and whether a clause is complete by itself. Out of
+scope: other languages (`question_wordings.py`).
 
-Questions made from the form of a statement (a purpose, a cause, a condition) stood here too: of
-five that were read blind none was such as a reader would ask.
+An earlier version also made questions from the form of a statement (a purpose, a cause, a
+condition). Of five that were read blind, none was one that a reader would ask.
 """
 # pyright: strict
 
@@ -28,12 +28,12 @@ _YOURS = {
     "i've": "you’ve", "i'd": "you’d", "i'll": "you’ll", "we're": "you’re", "we've": "you’ve",
     "we'd": "you’d", "we'll": "you’ll",
 }  # fmt: skip
-_WITH_I = {"am": "are", "was": "were"}  # beside "I"
+_WITH_I = {"am": "are", "was": "were"}  # next to "I"
 _STRANGE = re.compile(r"[{}\[\]<>=\\|`*_#@$%^~/“”\"()]|https?:|\.\w|\d{4,}|–|—| - |…")
 
 
 def own_question(sentence: str) -> str:
-    """A question that the author asks, put to the author; empty where it leans on the text."""
+    """Return the author's question, readdressed to the author, or "" if it depends on context."""
     bare = _bare(sentence)
     if not bare.endswith("?"):
         return ""
@@ -44,7 +44,7 @@ def own_question(sentence: str) -> str:
 
 
 def _bare(sentence: str) -> str:
-    """Without the words that tie it to the sentence before."""
+    """Return a sentence without the words that connect it to the previous one."""
     before, bare = "", " ".join(sentence.split())
     while before != bare:
         before, bare = bare, _CONNECTORS.sub("", bare)
@@ -52,7 +52,7 @@ def _bare(sentence: str) -> str:
 
 
 def _as_asked(clause: str) -> str:
-    """A clause as a reader would say it to the author; empty where it can't stand by itself."""
+    """Return a clause as a reader would ask it, or an empty text if it is incomplete."""
     words = clause.replace("’", "'").strip(" .!?").split()
     if not _SHORTEST <= len(words) <= _LONGEST or _STRANGE.search(clause):
         return ""
@@ -69,7 +69,7 @@ def _as_asked(clause: str) -> str:
 
 
 def _tells(word: str) -> bool:
-    """Whether a word says what a question is about."""
+    """Return whether a word describes the subject of a question."""
     return len(word) > 2 and (word[:1].isupper() or word.lower() not in stop_words_of("en"))
 
 
@@ -87,7 +87,7 @@ def _is_name(word: str) -> bool:
 
 
 def _to_the_author(words: list[str]) -> str:
-    """The author's words about themselves, said to the author: `I am` → "you are"."""
+    """Turn the author's words about themselves into words to the author: `I am` → "you are"."""
     said: list[str] = []
     for place, word in enumerate(words):
         bare = word.lower().strip(",")
@@ -100,9 +100,9 @@ def _to_the_author(words: list[str]) -> str:
 
 
 def _stands_alone(words: list[str]) -> bool:
-    """Whether nothing in a clause points at what was said before it.
+    """Return whether nothing in a clause refers to earlier text.
 
-    A pronoun may stand after four words: what it stands for is then mostly in the clause.
+    A pronoun may follow at least four words, because its referent is then usually in the clause.
     """
     lowered = [word.lower().strip(",.;:") for word in words]
     for place, word in enumerate(lowered):

@@ -1,15 +1,16 @@
-"""A passage → the question that it answers, as a reader would ask it.
+"""Write, for each passage, the question that it answers, as a reader would ask it.
 
-Scope: the candidates, from title, headings and the author's own questions;
-which of them is taken; and what a passage without a good one becomes.
-Out of scope: choosing passages (`answer_passages.py`), a language's wordings
-(`question_wordings.py`), whether retrieval finds the passage's post by the question
-(`round_trip.py`), a teacher's questions (`teacher.py`), leaks between splits (`leakage.py`).
+Scope: candidates from the title, headings and the author's own questions; choosing one of them;
+passages without a good question. Out of scope: choosing passages (`answer_passages.py`), a
+language's wordings (`question_wordings.py`), whether retrieval finds the passage's post by the
+question (`round_trip.py`), a teacher's questions (`teacher.py`), leaks between splits
+(`leakage.py`).
 
 Idea: instruction back-translation, Li et al. 2023, https://arxiv.org/abs/2308.06259: the answer is
-human text and only the instruction is made up. A passage that no good question is found for is
-asked to be gone on with, from its first words: that makes sense, and a made-up question of three
-keywords does not (of 40 read 17 were senseless; rules and figures: tests/bench/question_ratings).
+human text and only the instruction is generated. If a passage has no good question, the instruction
+asks for a continuation of its first words. That makes sense, whereas a generated question of three
+keywords does not (17 of 40 such questions that were read made no sense; rules and figures:
+tests/bench/question_ratings).
 """
 # pyright: strict
 
@@ -31,12 +32,12 @@ from twin_assets.instructions.question_wordings import (
 )
 from twin_assets.instructions.similar_keys import words_of
 
-TEMPLATES_VERSION = "5"  # of the questions' wordings and of how they are chosen
+TEMPLATES_VERSION = "5"  # of the questions' wordings and of the rules for choosing them
 
 CONTINUATION = "continuation"
-"""Name of the template that asks to go on from an answer's first words."""
+"""Name of the template that asks for a continuation of an answer's first words."""
 
-_MAX_TITLE_WORDS = 14  # a longer one is a post's first sentence, not its name
+_MAX_TITLE_WORDS = 14  # a longer title is a post's first sentence, not its name
 _MAX_HEADING_WORDS = 8
 _OPENING_WORDS = 12
 _ENGLISH = frozenset({"en", "und", ""})
@@ -46,10 +47,10 @@ _CODE = re.compile(r"[{}\[\]<>=\\|`]|https?:")
 
 @dataclass(frozen=True)
 class Instruction:
-    """A question and where it comes from: `template:<name>` or `teacher:<model>`.
+    """A question and its source: `template:<name>` or `teacher:<model>`.
 
     Attributes:
-        continuation: what is asked instead where the question does not find the passage's post.
+        continuation: the request that replaces a question that does not find the passage's post.
     """
 
     question: str
@@ -65,13 +66,14 @@ def write_questions(
     text: str,
     language: str,
 ) -> list[Instruction]:
-    """One question for each passage of a document, all different.
+    """Write one question for each passage of a document, all different.
 
     Args:
-        passages: of this document, in order.
-        title: of the document; may be empty.
-        text: the whole document: by it a word of a title is known to be a name.
-        language: ISO 639-1; decides wordings. One without any gets quoted parts and no sentence.
+        passages: the passages of this document, in order.
+        title: the title of the document, or empty.
+        text: the whole document, which shows whether a word of a title is a name.
+        language: the language, ISO 639-1, which determines the wordings. A language without
+            wordings gets quoted parts and no sentence.
     """
     post = _Post(document_id, _quotable(title), text, language, passages)
     questions_used: set[str] = set()
@@ -92,9 +94,9 @@ def write_questions(
 
 
 def fluent_question(question: str) -> bool:
-    """Whether a question reads as one: three to forty words, ended, no code, no word doubled.
+    """Return whether a question has three to forty words, an end mark, no code and no doubled word.
 
-    What is quoted in it is as the author wrote it.
+    Quoted parts are as the author wrote them.
     """
     outside = re.sub(r"“[^”]*”|„[^“]*“|«[^»]*»", " x ", question)
     words = words_of(outside)
@@ -110,7 +112,7 @@ def fluent_question(question: str) -> bool:
 
 
 class _Post:
-    """One post, and the questions that its passages could answer."""
+    """One post and the questions that its passages could answer."""
 
     def __init__(
         self,
@@ -121,13 +123,13 @@ class _Post:
         passages: Sequence[AnswerPassage],
     ) -> None:
         self._id, self._title, self._language = document_id, title, language
-        # A title that stands above the text in capitals makes no word of it a name.
+        # A capitalized title above the text does not make its words names.
         self._text = re.sub(r"(?m)^#.*$", "", text)
         self._passages = passages
         self._wordings: QuestionWordings = wordings_of(language)
 
     def continuation(self, place: int) -> str:
-        """The request to go on from a passage's first words."""
+        """Return the request to continue a passage's first words."""
         words = self._passages[place].plain.split("\n")[0].split()
         sentence = len(_SENTENCE.split(self._passages[place].plain, maxsplit=1)[0].split())
         taken = words[: min(_OPENING_WORDS, sentence)]
@@ -136,7 +138,7 @@ class _Post:
         return self._wordings.continuation.format(opening=opening)
 
     def candidates(self, place: int) -> Iterator[tuple[str, str]]:
-        """(name, question) for a passage, the best first."""
+        """Yield (name, question) for a passage, the best first."""
         passage = self._passages[place]
         if place == 0:
             yield from self._about_title()
@@ -174,7 +176,7 @@ class _Post:
                 yield "heading", wording.format(heading=heading, title=self._title)
 
     def _own_questions(self, place: int, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """What the author asks and goes on to answer: not in a passage's last sentence."""
+        """Yield questions that the author asks and then answers, so not in a last sentence."""
         before = _sentences(self._passages[place - 1].plain)[-1:] if place else []
         for sentence in [*before, *sentences[:-1]]:
             if not sentence.endswith("?"):
@@ -196,13 +198,13 @@ class _Post:
         )
 
     def _turned(self, wordings: Sequence[str], about: str) -> list[str]:
-        """The wordings from a place on that the post's id and what is asked about decide."""
+        """Rotate the wordings by a hash of the post's id and the subject."""
         turn = _number(f"{self._id}/{about}") % len(wordings)
         return [*wordings[turn:], *wordings[:turn]]
 
 
 def _quotable(title: str) -> str:
-    """A title as it can stand in quotation marks; empty for one that is none."""
+    """Return a title for use in quotation marks, or an empty text if it is unsuitable."""
     title = " ".join(title.split()).strip('“”"«»„ ')
     if len(title.split()) > _MAX_TITLE_WORDS or title.endswith("…") or re.search(r"[“”«»„]", title):
         return ""
@@ -210,7 +212,7 @@ def _quotable(title: str) -> str:
 
 
 def _apart(question: str, filling: str) -> bool:
-    """`tells_apart` for a question that is made already."""
+    """Apply `tells_apart` to a finished question."""
     filled = set(words_of(filling))
     own = " ".join(word for word in words_of(question) if word not in filled)
     return tells_apart(own, filling=filling)

@@ -1,7 +1,7 @@
-"""200 general instructions with their answers: what a base model could do before it was tuned.
+"""Read 200 general instructions with answers that show what a base model could do before tuning.
 
-Scope: reading them. Out of scope: what is measured on them
-(`evaluation/measures/general_instructions.py`), which of them a dataset holds (`building.py`).
+Scope: reading them. Out of scope: the measures (`evaluation/measures/general_instructions.py`), the
+instructions that a dataset contains (`building.py`).
 """
 # pyright: strict
 
@@ -34,5 +34,5 @@ class BasicInstruction:
 
 @cache
 def instructions() -> tuple[BasicInstruction, ...]:
-    """All of them, in the order of the file."""
+    """Return all instructions, in the order of the file."""
     return tuple(BasicInstruction(**one) for one in json.loads(INSTRUCTIONS.read_text("utf-8")))

@@ -1,12 +1,12 @@
-"""The tables of the instruction stage, brought up to date one after the other.
+"""Bring the tables of the instruction stage up to date, one after the other.
 
-Scope: reading and writing `document_splits`, `instruction_drafts` and `instruction_dataset`.
-Out of scope: the decisions (`splits.py`, `drafts.py`, `contexts.py`, `leakage.py`,
-`round_trip.py`, `general_set.py`), rendering (`sample_rows.py`), a teacher's questions
-(`teacher_questions.py`), dagster.
+Scope: reading and writing `document_splits`, `instruction_drafts` and `instruction_dataset`. Out of
+scope: the decisions (`splits.py`, `drafts.py`, `contexts.py`, `leakage.py`, `round_trip.py`,
+`general_set.py`), rendering (`sample_rows.py`), a teacher's questions (`teacher_questions.py`),
+Dagster.
 
-Method: architecture.md. Samples are planned from narrow columns; only those whose plan changed are
-rendered, so that a run with nothing new reads ids, questions and dates, and writes nothing.
+Method: architecture.md. Samples are planned from narrow columns, and only samples whose plan
+changed are rendered. A run with no new data reads ids, questions and dates, and writes nothing.
 """
 # pyright: strict
 
@@ -54,8 +54,7 @@ DATASET_VERSION = "1"
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What one update did: to the table `instruction_dataset`, with the teacher, and which general
-    samples it mixed in."""
+    """One update's changes to `instruction_dataset`, teacher result and added general samples."""
 
     done: SyncResult
     taught: TeacherResult | None = None
@@ -67,9 +66,9 @@ class BuildResult:
 
 
 def update_splits(tables: Tables, author: str) -> pl.DataFrame:
-    """Draw a split for every kept document that has none yet; returns `document_id`, `split`.
+    """Draw a split for every kept document that has none yet; return `document_id`, `split`.
 
-    Rows of documents that vanished stay: one that comes back takes its split again.
+    Rows of deleted documents stay, so that a document that returns gets the same split.
     """
     stored = pl.DataFrame(schema=columns_of(DocumentSplits))
     if tables.exists("document_splits", author):
@@ -142,19 +141,23 @@ def update_dataset(
 ) -> BuildResult:
     """Bring all tables up to date.
 
-    The prompts name the author but hold neither persona nor refused topics: these are settings that
-    may change without a retraining.
+    The prompts name the author but contain neither persona nor refused topics, because these
+    settings may change without retraining.
 
     Args:
-        teacher: writes the questions; None: templates do, as where it wrote none.
-        general: mixed into the training samples so that `general_share` of them are its own.
-        marks: control tokens of the home's base models. They are in no version: where a post holds
-            none, which is nearly always, another base model's list would make nothing again.
-        log: progress, one line each; never text of a post.
+        teacher: the model that writes the questions; templates write them if it is None, or where
+            it wrote none.
+        general: the set that is mixed into the training samples so that it makes up `general_share`
+            of them.
+        marks: the control tokens of the home's base models. They are not part of any version: posts
+            almost never contain one, so the list of another base model would rebuild everything
+            without any change.
+        log: receives progress, one line each; never text of a post.
 
     Raises:
         TableMissing: an upstream asset was never materialized.
-        TwinError: chunks or embeddings are behind the documents, or the teacher can't be reached.
+        TwinError: chunks or embeddings are older than the documents, or the teacher can't be
+            reached.
     """
     drawn = update_splits(tables, author.slug)
     update_drafts(tables, author.slug)
@@ -167,7 +170,7 @@ def update_dataset(
     mixed, by_id = None, dict[str, GeneralSample]()
     if general is not None:
         training = plan.filter(pl.col("split") == "train").height
-        # a question that is asked twice fails `no_leakage_across_splits` in every run after it
+        # A question that appears twice fails `no_leakage_across_splits` in every later run.
         own = plan.filter(pl.col("split") != "left_out")["question"].to_list()
         mixed = general.mixed(
             training=training, share=general_share, not_trained_on=[*_asked_by_the_gate(), *own]
@@ -203,7 +206,7 @@ def _plan(
     retriever: Retriever,
     taught: TeacherResult | None,
 ) -> pl.DataFrame:
-    """One narrow row a sample: everything that its rendered row follows from."""
+    """Return one narrow row per sample, which determines its rendered row completely."""
     author = speaker.slug
     drafted = tables.read(
         "instruction_drafts",
@@ -247,7 +250,7 @@ def _plan(
 
 
 def _without_leaks(samples: pl.DataFrame) -> pl.DataFrame:
-    """The samples without their answers; those that are like a held-out one are left out."""
+    """Return the samples without their answers, leaving out those similar to a held-out sample."""
     out = leakage.left_out(
         [
             leakage.LeakCandidate(
@@ -268,7 +271,7 @@ def _without_leaks(samples: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_taught(drafted: pl.DataFrame, tables: Tables, author: str, model: str) -> pl.DataFrame:
-    """The drafts with the teacher's questions where it wrote one."""
+    """Return the drafts, with the teacher's question where it wrote one."""
     written = teacher_questions.questions_of(tables, author, model)
     joined = drafted.join(written, on="sample_id", how="left", maintain_order="left")
     by_teacher = pl.when(pl.col("taught").is_not_null())
@@ -283,8 +286,11 @@ def _with_taught(drafted: pl.DataFrame, tables: Tables, author: str, model: str)
 def _with_found(
     drafted: pl.DataFrame, tables: Tables, author: str, retriever: Retriever
 ) -> tuple[pl.DataFrame, Mapping[str, Any]]:
-    """The drafts, a continuation in place of each question that does not read as one or does not
-    find its post; and the vectors of the questions that were put now."""
+    """Replace each question that is not worded as one or does not find its post by a continuation.
+
+    Returns:
+        The drafts, and the vectors of the questions that were searched in this run.
+    """
     fluent = pl.col("question").map_elements(fluent_question, return_dtype=pl.Boolean)
     continued = pl.col("instruction_source") == f"template:{CONTINUATION}"
     asked = drafted.filter(fluent & ~continued)
@@ -308,7 +314,7 @@ def _contexts(
     retriever: Retriever,
     vectors: Mapping[str, Any],
 ) -> dict[str, tuple[str, ...]]:
-    """The context of every sample: the stored one while it is good, else looked up."""
+    """Return the context of every sample: the stored one if still valid, else a new search."""
     published: dict[str, datetime | None] = dict(
         chunks.select("chunk_id", "published_at").iter_rows()
     )

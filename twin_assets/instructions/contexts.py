@@ -1,11 +1,11 @@
-"""Which passages stand in a sample's prompt: what retrieval finds, never the answer itself.
+"""Choose the passages in a sample's prompt: the results of retrieval, never the answer itself.
 
-Scope: who gets a context, keeping one that is still good, and what a context must not hold.
+Scope: which samples get a context, keeping a context that is still valid, and forbidden passages.
 Out of scope: the search (`twin_resources.models.retrieval`, the gateway's own), rendering.
 
-A context is looked up once and kept until a passage in it vanishes, so that ten new posts cost ten
-posts' worth of searches. The rules: never the answer's own chunk, nothing newer than the answer,
-some samples without any.
+A context is searched once and kept until one of its passages is deleted, so that ten new posts
+require searches only for ten posts. The rules: never the answer's own chunk, nothing newer than the
+answer, no context for some samples.
 """
 # pyright: strict
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 CONTEXT_VERSION = "2"
 WITHOUT_CONTEXT = 0.2
-REPEATS_ANSWER = 0.2  # share of the answer's 5-word sequences: another post quotes it
-SAME_CONTEXT = 0.6  # share of tokens: two prompts that show mostly the same passages
+REPEATS_ANSWER = 0.2  # share of the answer's 5-word sequences in another post that quotes it
+SAME_CONTEXT = 0.6  # share of tokens above which two prompts show mostly the same passages
 
 
 @dataclass(frozen=True)
 class ContextSample:
-    """What looking up a context needs to know of a sample."""
+    """The fields of a sample that the search for its context needs."""
 
     sample_id: str
     question: str
@@ -49,33 +49,34 @@ class ContextSample:
 
 
 def retrieval_name(revision: str, *, token_budget: int) -> str:
-    """Names everything that decides what is found for a question.
+    """Return a name for everything that determines the search results for a question.
 
     Args:
-        revision: of the models that find and rank (`Retriever.revision`).
-        token_budget: `Author.context_tokens`.
+        revision: the revision of the models that find and rank (`Retriever.revision`).
+        token_budget: the limit `Author.context_tokens`.
     """
     return f"{CONTEXT_VERSION}:{revision}:{PASSAGES}:{token_budget}"
 
 
 def gets_context(sample_id: str) -> bool:
-    """False for a fifth of the samples, by hash: a reader's question may find nothing either."""
+    """Return False for a fifth of the samples, by hash: a reader's question may find nothing."""
     digest = hashlib.sha256(f"context/{sample_id}".encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64 >= WITHOUT_CONTEXT
 
 
 def own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
-    """Which chunks hold a part of each answer.
+    """Return the chunks that contain a part of each answer.
 
     Args:
         drafts: `sample_id`, `document_id`, `start`, `end`.
         chunks: `chunk_id`, `document_id`, `start`, `end` of `document_chunks`.
 
     Returns:
-        `sample_id`, `chunk_id` (the one with most of the answer), `own_chunks` (all of them).
+        `sample_id`, `chunk_id` (the chunk with the largest part of the answer), `own_chunks` (all
+        of them).
 
     Raises:
-        TwinError: an answer lies in no chunk.
+        TwinError: an answer is in no chunk.
     """
     shared = pl.min_horizontal("end", "end_right") - pl.max_horizontal("start", "start_right")
     chunk_ids = (
@@ -103,12 +104,14 @@ def still_good(
     *,
     of_held_out: Collection[str] = (),
 ) -> bool:
-    """Whether a stored context may be kept: every passage stands, elsewhere, and is not newer.
+    """Return whether to keep a stored context.
+
+    Every passage must still exist, must not be part of the answer and must not be newer.
 
     Args:
-        published: date by chunk id, for every chunk there is.
-        of_held_out: chunk ids; the context of a sample that was left out may show them, and is no
-            good when the sample is trained on after all.
+        published: the date by chunk id, for every existing chunk.
+        of_held_out: chunk ids of held-out documents. The context of a sample that was left out may
+            show them, and becomes invalid if the sample joins the training split.
     """
     return all(
         chunk in published
@@ -120,7 +123,7 @@ def still_good(
 
 
 def _not_newer(chunk: datetime | None, answer: datetime | None) -> bool:
-    """A chunk without a date may be newer than a dated answer."""
+    """Return whether a chunk is not newer; an undated chunk may be newer than a dated answer."""
     return answer is None or (chunk is not None and chunk <= answer)
 
 
@@ -133,12 +136,12 @@ def find_contexts(
     held_out: Collection[str],
     vectors: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> dict[str, tuple[str, ...]]:
-    """Chunk ids for the prompt of each sample, best first; empty for those that get none.
+    """Return chunk ids for the prompt of each sample, best first, or none if it gets no context.
 
     Args:
-        token_budget: most tokens of the passages of a prompt (`Author.context_tokens`).
-        held_out: document ids; no prompt of a training sample shows one of theirs.
-        vectors: by question, those that are known already.
+        token_budget: the maximum number of tokens in a prompt's passages (`Author.context_tokens`).
+        held_out: document ids; no prompt of a training sample shows a passage of these.
+        vectors: known vectors by question.
 
     Raises:
         TwinError: the author's passages can't be searched.
@@ -181,14 +184,14 @@ def apart(
     held_out: Collection[str],
     tokens: Mapping[str, int],
 ) -> dict[str, tuple[str, ...]]:
-    """Contexts in which no training prompt shows mostly the same passages as a held-out one.
+    """Return contexts in which no training prompt shows mostly the passages of a held-out prompt.
 
-    The largest passage that both show is taken out of the training prompt, as often as needed.
+    The largest shared passage is removed from the training prompt, as often as needed.
 
     Args:
         contexts: chunk ids by sample id.
-        held_out: sample ids; every other sample gives way to these.
-        tokens: by chunk id.
+        held_out: sample ids; the contexts of all other samples are reduced in favor of these.
+        tokens: the number of tokens by chunk id.
     """
     shown_by: dict[str, list[frozenset[str]]] = defaultdict(list)
     for sample_id in sorted(held_out):

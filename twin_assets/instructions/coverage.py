@@ -1,7 +1,7 @@
-"""Whether every document of the author's is in the dataset, or why it is not.
+"""Check that every document of the author is in the dataset or has a reason for its absence.
 
-Scope: comparing documents, drafts and samples. Out of scope: which passages a text
-has, and why it has none (`answer_passages.py`).
+Scope: comparing documents, drafts and samples. Out of scope: the passages of a text, and why it has
+none (`answer_passages.py`).
 """
 # pyright: strict
 
@@ -19,17 +19,17 @@ from twin_assets.instructions.answer_passages import passages_of, why_no_passage
 
 @dataclass(frozen=True)
 class Coverage:
-    """Which documents yield samples.
+    """The documents that yield samples, and those that do not.
 
     Attributes:
-        documents: kept ones.
-        with_samples: of these, with a sample that is trained on or held out.
-        without: reason → documents. `all_left_out`: each of its samples would leak across splits;
-            else a reason of `why_no_passage`.
+        documents: the number of kept documents.
+        with_samples: those with a training or held-out sample.
+        without: the number of documents without one, by reason: `all_left_out` if each of their
+            samples would leak across splits, else a reason of `why_no_passage`.
         unexplained: documents that have a passage and no sample.
         lost_drafts: drafts without a sample.
-        strangers: documents of samples that are not kept.
-        words: share of the documents' words that stand in a draft.
+        strangers: documents that have samples but are not kept.
+        words: the share of the documents' words that are in a draft.
     """
 
     documents: int
@@ -56,8 +56,8 @@ def coverage(
     Args:
         dataset: `sample_id`, `document_id`, `split`.
         drafts: `sample_id`, `words`.
-        documents: `document_id`, `words` of the kept ones.
-        texts: by document id, at least those of `without_samples`.
+        documents: `document_id`, `words` of the kept documents.
+        texts: texts by document id, at least those of `without_samples`.
     """
     document_ids = set(documents["document_id"].to_list())
     named = set(dataset["document_id"].to_list())
@@ -82,5 +82,5 @@ def coverage(
 
 
 def without_samples(dataset: pl.DataFrame, documents: pl.DataFrame) -> list[str]:
-    """Ids of kept documents that have no row in the dataset; their texts say why."""
+    """Return the ids of kept documents without a row in the dataset; their texts explain why."""
     return documents.join(dataset, on="document_id", how="anti")["document_id"].to_list()

@@ -1,6 +1,6 @@
-"""What must hold for every row of the instruction dataset, measured on the stored rows.
+"""Check the claims about every row of the instruction dataset, measured on the stored rows.
 
-Scope: counting what breaks a claim. Out of scope: the checks as Dagster sees them
+Scope: counting the rows that break a claim. Out of scope: the checks as Dagster sees them
 (`instruction_dataset.py`), leaks across splits (`leakage.py`).
 """
 # pyright: strict
@@ -19,10 +19,10 @@ class NotVerbatim:
     """Rows whose answer is not the author's own text.
 
     Attributes:
-        rows: all.
-        not_in_document: `answer` differs from the document's `text[start:end]`.
-        not_in_messages: the last message is not the assistant's, or not the answer.
-        no_whole_paragraphs: the span does not begin and end at the edge of a paragraph.
+        rows: the number of all rows.
+        not_in_document: rows whose `answer` differs from the document's `text[start:end]`.
+        not_in_messages: rows whose last message is not the assistant's, or not the answer.
+        no_whole_paragraphs: rows whose span does not begin and end at the edge of a paragraph.
     """
 
     rows: int
@@ -54,23 +54,24 @@ def verbatim(dataset: pl.DataFrame, documents: pl.DataFrame) -> NotVerbatim:
 
 
 def _is_edge(before: str) -> bool:
-    """Whether a paragraph may begin after this text: nothing, an empty line, or a line of its own.
+    """Return whether a paragraph may begin after this text.
 
-    A heading or a fence needs no empty line after it.
+    It may after nothing, an empty line, or a line of a kind that needs no empty line after it: a
+    heading or a fence.
     """
     return not before.rstrip(" \t") or before.rstrip(" \t").endswith("\n")
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Rows whose sources are not what they say.
+    """Rows with wrong sources.
 
     Attributes:
-        unknown_chunk: `chunk_id` is no chunk of the same document.
-        chunk_elsewhere: it holds no part of the answer.
-        unknown_context: a passage shown is no chunk.
-        gives_answer_away: a passage shown holds a part of the answer.
-        newer_context: a passage shown is newer than the answer's post.
+        unknown_chunk: `chunk_id` is not a chunk of the same document.
+        chunk_elsewhere: the chunk contains no part of the answer.
+        unknown_context: a passage in the prompt is not a chunk.
+        gives_answer_away: a passage in the prompt contains a part of the answer.
+        newer_context: a passage in the prompt is newer than the answer's post.
     """
 
     rows: int
@@ -90,7 +91,7 @@ class Provenance:
 
 
 def provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Provenance:
-    """Compare every sample's chunk and context with the chunks there are.
+    """Compare every sample's chunk and context with the existing chunks.
 
     Args:
         dataset: `sample_id`, `document_id`, `chunk_id`, `start`, `end`, `published_at`,
@@ -131,13 +132,13 @@ def provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Provenance:
 
 @dataclass(frozen=True)
 class GeneralSetShare:
-    """How much of what is trained on is a general set's.
+    """The share of a general set in the training data.
 
     Attributes:
-        train, general: samples of the author's, and of the set.
-        needed: how many of the set make the share that is asked for.
-        strays: general samples that name a document, or are mixed into another split.
-        no_chat: whose last message is not the answer, or not the assistant's.
+        train, general: the numbers of the author's samples and of the set's samples.
+        needed: the number of the set's samples that make up the requested share.
+        strays: general samples that name a document, or are in another split.
+        no_chat: general samples whose last message is not the answer, or not the assistant's.
     """
 
     train: int
@@ -148,7 +149,7 @@ class GeneralSetShare:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is there that should not be."""
+        """Whether the mix has no unexpected samples."""
         return self.general <= self.needed and not (self.strays or self.no_chat)
 
     @property
@@ -157,11 +158,11 @@ class GeneralSetShare:
 
 
 def mix(dataset: pl.DataFrame, *, share: float) -> GeneralSetShare:
-    """Compare the mix with what the settings ask for.
+    """Compare the mix with the settings.
 
     Args:
         dataset: `split`, `document_id`, `instruction_source`, `answer`, `messages`.
-        share: of all training samples; 0: no general set is named.
+        share: the share of all training samples, or 0 if the settings name no general set.
     """
     source = pl.col("instruction_source").str.starts_with(f"{GENERAL}:")
     by_split, by_document = pl.col("split") == GENERAL, pl.col("document_id") == GENERAL

@@ -1,6 +1,6 @@
-"""Documents → drafts: each passage that can be an answer, with a template's question.
+"""Draft a sample for each passage that can be an answer, with a template's question.
 
-Scope: putting passages and templates together. Out of scope: a teacher's questions
+Scope: combining passages and templates. Out of scope: a teacher's questions
 (`teacher_questions.py`), splits, context and rendering (`building.py`).
 """
 # pyright: strict
@@ -25,7 +25,7 @@ from twin_assets.instructions.similar_keys import shingles, sketch
 
 DRAFTS_VERSION = f"5:{TEMPLATES_VERSION}"
 DOCUMENT_COLUMNS = ("document_id", "title", "published_at", "text", "language", "kept")
-"""What `draft_documents` reads of `cleaned_documents`."""
+"""Columns of `cleaned_documents` that `draft_documents` reads."""
 
 ANSWER_SHINGLE_WORDS = 5
 ANSWER_SKETCH_SIZE = 32
@@ -38,8 +38,8 @@ def draft_documents(documents: pl.DataFrame) -> pl.DataFrame:
         documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
 
     Returns:
-        `InstructionDrafts`. `sample_id` follows from the document and the answer: an edit of one
-        paragraph keeps the other samples' names.
+        `InstructionDrafts`. `sample_id` is derived from the document and the answer, so an edit of
+        one paragraph does not change the other samples' ids.
     """
     rows: list[dict[str, Any]] = []
     for document in documents.filter(pl.col("kept")).to_dicts():

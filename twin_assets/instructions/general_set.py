@@ -1,11 +1,12 @@
-"""A general instruction set, mixed into the training samples so that a twin keeps the basics.
+"""Mix a general instruction set into the training samples so that a twin keeps basic skills.
 
-Scope: reading a set from a file, a folder or the model hub, and choosing its share. Out of
-scope: the author's own samples, storing (`building.py`).
+Scope: reading a set from a file, a folder or the model hub, and choosing its share. Out of scope:
+the author's own samples, storing (`building.py`).
 
-A set is rows of chat messages (`messages`, or ShareGPT's `conversations`), or of two texts
+A set consists of rows of chat messages (`messages`, or ShareGPT's `conversations`), or of two texts
 (`prompt` and `completion`, `instruction`, `input` and `output`, `question` and `answer`), in JSON
-Lines, JSON, CSV or Parquet. Its rows are used as they are: another system prompt, no passages.
+Lines, JSON, CSV or Parquet. Its rows are used unchanged: with their own system prompt and without
+passages.
 Why: rehearsal against forgetting, Scialom et al. 2022, https://arxiv.org/abs/2205.12393.
 """
 # pyright: strict
@@ -30,8 +31,8 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.storage_faults import told_when_full
 
-GENERAL = "general"  # split and document of such a sample
-LONGEST = 6_000  # characters of a whole sample: a longer one would be left out of training anyway
+GENERAL = "general"  # the split and document of such a sample
+LONGEST = 6_000  # characters per sample: training would leave out a longer one anyway
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 _TEXTS = (
     ("prompt", "completion"),
@@ -49,8 +50,8 @@ class GeneralSample:
     """One sample.
 
     Attributes:
-        sample_id: follows from the messages.
-        messages: (role, content), stripped; the last one is the assistant's.
+        sample_id: an id that is derived from the messages.
+        messages: pairs of role and content, stripped; the last message is the assistant's.
     """
 
     sample_id: str
@@ -67,13 +68,13 @@ class GeneralSample:
 
 @dataclass(frozen=True)
 class GeneralSet:
-    """What was read.
+    """A general set that was read.
 
     Attributes:
-        source: `<name>@<revision>`: of a file or folder the hash of its content, of the hub the
-            commit.
-        samples: without those that ask the same as another.
-        unreadable: rows that are no chat, or too long.
+        source: `<name>@<revision>`. The revision is the hash of the content for a file or folder,
+            and the commit for a data set of the hub.
+        samples: the samples, one per distinct question.
+        unreadable: the number of rows that are not a chat or are too long.
     """
 
     source: str
@@ -83,13 +84,13 @@ class GeneralSet:
     def mixed(
         self, *, training: int, share: float, not_trained_on: Sequence[str] = ()
     ) -> GeneralSetMix:
-        """The samples that make this share of all training samples, or all there are.
+        """Return samples for this share of all training samples, or all samples if there are fewer.
 
         Args:
-            training: the author's own training samples.
-            share: 0 to 0.5.
-            not_trained_on: questions that the gate asks: whoever was trained on them, or on nearly
-                the same ones, would pass it. Also those of the author's samples, which are asked
+            training: the number of the author's own training samples.
+            share: the share, 0 to 0.5.
+            not_trained_on: the gate's questions, because a model trained on them or on similar ones
+                would pass the gate; and the questions of the author's samples, which are asked only
                 once.
         """
         held = _near(self.samples, not_trained_on)
@@ -108,13 +109,14 @@ class GeneralSet:
 
 @dataclass(frozen=True)
 class GeneralSetMix:
-    """What was mixed in.
+    """The general samples that were mixed in.
 
     Attributes:
-        share: of all training samples.
-        asked_share: what the settings say; a small set gives less.
-        left_to_the_gate: samples that ask what the gate, or a sample of the author's, asks.
-        unreadable: as `GeneralSet`.
+        share: their share of all training samples.
+        asked_share: the share in the settings; a small set provides less.
+        left_to_the_gate: the number of samples left out because the gate or a sample of the author
+            asks the same.
+        unreadable: as in `GeneralSet`.
     """
 
     source: str
@@ -125,22 +127,22 @@ class GeneralSetMix:
     unreadable: int
 
     def metadata(self) -> dict[str, Any]:
-        """For a person; no text."""
+        """Return metadata for a person, without any text of a sample."""
         return {"general": {**vars(self), "samples": len(self.samples)}}
 
 
 def samples_needed(training: int, share: float) -> int:
-    """How many general samples make this share of all training samples.
+    """Return how many general samples make up this share of all training samples.
 
     Args:
-        training: the author's own training samples.
-        share: 0 to 0.5.
+        training: the number of the author's own training samples.
+        share: the share, 0 to 0.5.
     """
     return round(training * share / (1 - share))
 
 
 def by_lot(samples: Sequence[GeneralSample]) -> list[GeneralSample]:
-    """Samples in an order by hash: of more or fewer, the first ones stay the same."""
+    """Sort samples by hash, so that adding or removing samples leaves the first ones unchanged."""
     lots = {
         sample: hashlib.sha256(f"mix/{sample.sample_id}".encode()).digest() for sample in samples
     }
@@ -148,7 +150,7 @@ def by_lot(samples: Sequence[GeneralSample]) -> list[GeneralSample]:
 
 
 def _near(samples: Sequence[GeneralSample], questions: Sequence[str]) -> set[str]:
-    """Ids of the samples that ask nearly what one of these does."""
+    """Return the ids of the samples whose question is similar to one of these."""
     mine = {sample.sample_id: frozenset(words_of(sample.question)) for sample in samples}
     theirs = {question: frozenset(words_of(question)) for question in questions}
     return {pair.left for pair in similar_pairs(mine, theirs, threshold=SAME_QUESTION)}
@@ -158,7 +160,7 @@ def read_general_set(name: str, settings: Settings) -> GeneralSet:
     """Read a set by path (file or folder) or hub id (`owner/name`, `owner/name@revision`).
 
     Raises:
-        TwinError: there is no such set, or no row of it is a chat.
+        TwinError: no such set exists, or none of its rows is a chat.
     """
     tried = f"read the general instruction set {name!r}"
     path = Path(name).expanduser()
@@ -197,7 +199,7 @@ def _content_hash(files: Iterable[Path]) -> str:
 
 
 def _from_hub(name: str, settings: Settings, tried: str) -> tuple[list[Path], str]:
-    """Files of a dataset's training split, and `<id>@<commit>`."""
+    """Return the files of a dataset's training split, and `<id>@<commit>`."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import httpx
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -245,7 +247,8 @@ def _rows(file: Path, tried: str) -> list[dict[str, Any]]:
         if file.suffix == ".json":
             document: Any = json.loads(text)
             return cast("list[dict[str, Any]]", document) if isinstance(document, list) else []
-        # not splitlines(): a text may hold U+2028 and others that end a line for Python alone
+        # Not splitlines(): a text may contain U+2028 and other characters that end a line only in
+        # Python.
         return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (ValueError, pl.exceptions.PolarsError) as error:
         raise TwinError(
@@ -256,7 +259,7 @@ def _rows(file: Path, tried: str) -> list[dict[str, Any]]:
 
 
 def _samples(rows: Iterable[object]) -> tuple[tuple[GeneralSample, ...], int]:
-    """Samples in the order of the rows; of those that ask the same the first."""
+    """Return the samples in row order; the first of several with the same question is kept."""
     samples: dict[str, GeneralSample] = {}
     unreadable = 0
     for row in rows:
@@ -294,7 +297,9 @@ def _messages(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _is_chat(messages: Sequence[tuple[str, str]]) -> bool:
-    """A user and an assistant in turn, perhaps after a system prompt; each says something."""
+    """Return whether user and assistant alternate after an optional system prompt, with text in
+    each.
+    """
     roles = [role for role, _ in messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles
     return (

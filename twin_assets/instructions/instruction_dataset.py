@@ -1,4 +1,4 @@
-"""The asset `instruction_dataset` and its checks: chat samples whose answers are the author's own.
+"""Define the asset `instruction_dataset`: chat samples with the author's own answers.
 
 Scope: the asset and the checks. Out of scope: how a sample is made (`building`).
 """
@@ -44,7 +44,7 @@ def instruction_dataset(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """Questions made up for the author's own passages, rendered as the gateway renders them."""
+    """Questions generated for the author's own passages, rendered as the gateway renders them."""
     author = read_author(settings, context.partition_key)
     untaught = _untaught(settings, author, log=context.log.info)
     built = building.update_dataset(
@@ -63,7 +63,10 @@ def instruction_dataset(
 def _untaught(
     settings: Settings, author: Author, *, log: Callable[[str], object]
 ) -> dict[str, str]:
-    """Why templates write the questions, said and as metadata; empty: nothing keeps a teacher."""
+    """Log why templates write the questions, and return the reason as metadata.
+
+    The result is empty if nothing prevents the use of a teacher.
+    """
     why = why_not_taught(settings, author)
     if not why:
         return {}
@@ -75,7 +78,7 @@ def _untaught(
 
 
 def _summary(tables: Tables, author: str) -> dict[str, Any]:
-    """Counts for a person; no text of a post."""
+    """Return counts as metadata, without any text of a post."""
     columns = ["split", "instruction_source", "context_chunk_ids", "template"]
     rows = tables.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
     return {
@@ -90,7 +93,7 @@ def _summary(tables: Tables, author: str) -> dict[str, Any]:
 def every_answer_is_the_authors(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """Each answer is whole paragraphs of its document, character by character."""
+    """Each answer consists of whole paragraphs of its document, character by character."""
     author = context.partition_key
     columns = ["document_id", "start", "end", "answer", "messages"]
     problems = dataset_claims.verbatim(
@@ -106,9 +109,9 @@ def every_answer_is_the_authors(
 def no_answer_holds_quoted_text(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """No answer holds words that its post quotes, as it was imported.
+    """No answer contains words quoted in its post as imported.
 
-    Blocking: a model that is trained on them speaks with somebody else's voice.
+    Blocking: a model that is trained on quotations imitates somebody else's voice.
     """
     found = quoted_answers.quoted_answers_of(tables, context.partition_key)
     return dg.AssetCheckResult(passed=found.none, metadata=dict(vars(found)))
@@ -122,10 +125,10 @@ def prompts_mention_their_source(
     embedder: EmbedderResource,
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """Questions share more with their own chunks than with other posts', in words and meaning.
+    """Questions share more words and meaning with their own chunks than with other posts.
 
-    Blocking: a model that is trained on questions dealt out at random learns to ignore them. With
-    questions to too few documents to tell, the check fails as a warning, which blocks nothing.
+    Blocking: a model that is trained on randomly assigned questions learns to ignore them. If too
+    few documents have questions for a verdict, the check fails as a warning, which blocks nothing.
     """
     measured = relevance.relevance_of(tables, context.partition_key, embedder=embedder.embedder())
     return dg.AssetCheckResult(
@@ -139,9 +142,9 @@ def prompts_mention_their_source(
 def no_leakage_across_splits(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """Nothing of the training split is (nearly) in the held-out one, and no split was changed.
+    """No training sample is in, or nearly in, the held-out split, and no split was changed.
 
-    Blocking: a gate that measures on what was trained on passes anything.
+    Blocking: a gate that measures on training data passes any model.
     """
     author = context.partition_key
     columns = ["sample_id", "document_id", "split", "question", "answer", "messages"]
@@ -167,9 +170,9 @@ def no_leakage_across_splits(
 def prompt_renders_fully(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """Every prompt holds its question and passages, and nothing that a template left open.
+    """Every prompt contains its question and passages, and no unfilled part of a template.
 
-    Blocking: one bug of a template is in every sample, and no loss shows it.
+    Blocking: one template bug is in every sample, and no loss shows it.
     """
     author = context.partition_key
     columns = ["document_id", "question", "messages", "context_chunk_ids"]
@@ -192,9 +195,9 @@ def prompt_renders_fully(
 def covers_every_document(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """Every kept document yields a sample or has a reason, short posts too.
+    """Every kept document, even a short one, yields a sample or has a reason for having none.
 
-    Blocking: a document that vanished without one was lost by a bug, and others with it.
+    Blocking: a document that is missing without a reason was lost by a bug, perhaps with others.
     """
     author = context.partition_key
     columns = ["sample_id", "document_id", "split"]
@@ -214,10 +217,10 @@ def general_share_is_as_set(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """A general instruction set is the share of the training samples that the settings ask for.
+    """A general instruction set makes up the share of training samples that the settings ask for.
 
-    Blocking: what is nobody's text in particular and nobody asked for would pass as the author's. A
-    set that is too small for its share fails as a warning.
+    Blocking: text that is not the author's and that nobody asked for would pass as the author's. If
+    the set is too small for its share, the check fails as a warning.
     """
     columns = ["split", "document_id", "instruction_source", "answer", "messages"]
     rows = tables.read("instruction_dataset", context.partition_key, columns=columns)
@@ -234,7 +237,7 @@ def general_share_is_as_set(
 def every_sample_names_its_chunk(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """The chunk that a sample names is its document's and holds a part of its answer."""
+    """The chunk that a sample names belongs to its document and contains a part of its answer."""
     provenance = _provenance(tables, context.partition_key)
     return dg.AssetCheckResult(passed=provenance.chunk_named, metadata=dict(vars(provenance)))
 

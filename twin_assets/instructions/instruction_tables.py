@@ -1,4 +1,4 @@
-"""The data contract of the instruction stage: splits, drafts and samples.
+"""Define the data contract of the instruction stage: splits, drafts and samples.
 
 Scope: columns, types and rules of the three tables. Out of scope: how a row is made.
 """
@@ -12,15 +12,16 @@ import polars as pl
 MIN_WORDS = 40
 MAX_WORDS = 160
 OF_THE_AUTHOR = "split != 'general'"
-"""In SQL: the rows of `instruction_dataset` that are the author's own."""
-MIN_POST = 10  # words of a post that is an answer as a whole; cleaning keeps no shorter one
+"""SQL condition for the rows of `instruction_dataset` that are the author's own."""
+MIN_POST = 10  # words of a post that is a whole answer; cleaning keeps no shorter post
 
 
 class DocumentSplits(dy.Schema):
     """Table `document_splits`: one row for every document ever seen; a row never changes.
 
-    `because`: `newest` (of the first import), `hash`, or `like <document_id>` of which it is a
-    (near-)duplicate. `sketch`: what later documents are compared with (`near_duplicates.sketch`).
+    `because` is `newest` (of the first import), `hash`, or `like <document_id>` for a duplicate or
+    near-duplicate of that document. `sketch` is compared with later documents
+    (`similar_keys.sketch`).
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
@@ -32,9 +33,9 @@ class DocumentSplits(dy.Schema):
 class InstructionDrafts(dy.Schema):
     """Table `instruction_drafts`: every passage that can be an answer, and a template's question.
 
-    `answer` is the document's `text[start:end]`, offsets count characters. `instruction_source` is
-    `template:<name>`. `continuation` asks to go on from the answer's first words: it stands for the
-    question in the dataset where that does not find its post (`round_trip.py`).
+    `answer` is the document's `text[start:end]`; offsets count characters. `instruction_source` is
+    `template:<name>`. `continuation` asks for a continuation of the answer's first words. It
+    replaces the question in the dataset if the question does not find its post (`round_trip.py`).
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)
@@ -55,7 +56,7 @@ class TeacherQuestions(dy.Schema):
     """Table `teacher_questions`: one row for every draft that a teacher was asked about.
 
     `outcome` and the columns of the last line are those of `teacher.TeacherReply`; `turn` counts
-    how often a sample without a reply was taken up again.
+    the renewed requests for a sample without a reply.
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)
@@ -79,11 +80,12 @@ class InstructionDataset(dy.Schema):
     """Table `instruction_dataset`: supervised fine-tuning samples in chat form.
 
     `split` is the document's, `left_out` for a sample that would leak across splits, or `general`
-    for one of a general instruction set: it is trained on, is no text of the author's, and its
-    document and chunk are `general`; `template` is that of the samples beside it. `messages`
-    are the gateway's, its last one is the answer; `context_chunk_ids` are the passages shown in it,
-    best first. `retrieval` names what found them, `template` the prompt template's hash.
-    `instruction_source` is `template:<name>`, `teacher:<model>` or `general:<set>@<revision>`.
+    for a sample of a general instruction set. A general sample is training data but not the
+    author's text; its document and chunk are `general`, and its `template` is that of the author's
+    samples. `messages` are the gateway's, with the answer as the last one. `context_chunk_ids` are
+    the passages in the prompt, best first. `retrieval` names the search that found them, and
+    `template` is the prompt template's hash. `instruction_source` is `template:<name>`,
+    `teacher:<model>` or `general:<set>@<revision>`.
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)

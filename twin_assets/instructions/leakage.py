@@ -1,7 +1,7 @@
-"""Samples that would leak across the splits although their documents are apart.
+"""Find samples that would leak across the splits although their documents are separate.
 
-Scope: which samples are left out, and counting what leaks in a finished dataset.
-Out of scope: drawing splits (`splits.py`), shared context (`contexts.apart`).
+Scope: choosing the samples to leave out, and counting leaks in a finished dataset. Out of scope:
+drawing splits (`splits.py`), shared context (`contexts.apart`).
 """
 # pyright: strict
 
@@ -26,15 +26,17 @@ from twin_assets.instructions.similar_keys import (
 SAME_QUESTION = 0.7  # Jaccard of words
 SAME_ANSWER = 0.5  # Jaccard of 5-word sequences, by sketch
 SAME_PROMPT = 0.8  # Jaccard of 3-word sequences of the whole user message
-CONTAINED = 0.2  # share of a held-out answer's 8-word sequences that stand in training answers
+CONTAINED = 0.2  # share of a held-out answer's 8-word sequences that are in training answers
 RUN_WORDS = 8
-MAX_GIVE_WAY = 5  # training samples, to one held-out sample
+MAX_GIVE_WAY = 5  # number of training samples left out for one held-out sample
 
 
 @dataclass(frozen=True)
 class LeakCandidate:
-    """What of a sample decides whether it leaks; `split` is its document's, `answer_runs` are the
-    answer's (`runs_of`)."""
+    """The fields of a sample that determine whether it leaks.
+
+    `split` is its document's; `answer_runs` are the answer's (`runs_of`).
+    """
 
     sample_id: str
     split: str
@@ -45,12 +47,12 @@ class LeakCandidate:
 
 
 def left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
-    """Sample ids that are neither trained on nor measured.
+    """Return the ids of samples that are used neither for training nor for measurement.
 
-    A training sample gives way to a held-out one that asks or answers nearly the same, or whose
-    answer stands in it; where more than `MAX_GIVE_WAY` hold parts of one (a form that the author
-    repeats), the held-out one does. Of samples that ask exactly the same, the one held out, else
-    the oldest, stays.
+    A training sample is left out in favor of a held-out sample with a similar question or answer,
+    or whose answer it contains. If more than `MAX_GIVE_WAY` training samples contain parts of a
+    held-out one, such as a form that the author repeats, the held-out sample is left out. Of
+    samples with the same question, the held-out one, else the oldest, is kept.
     """
     first: dict[str, str] = {}
     out: set[str] = set()
@@ -64,8 +66,8 @@ def left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
         pair.left
         for pair in similar_pairs(_questions(train), _questions(held), threshold=SAME_QUESTION)
     }
-    # A sketch keeps the share that two texts have in common only roughly: look at more pairs, and
-    # decide by the estimate that allows for it.
+    # Sketches give only a rough estimate of the share that two texts have in common. More pairs are
+    # therefore compared, and the decision uses an estimate that allows for the error.
     sketches = {one.sample_id: one.answer_sketch for one in candidates}
     pairs = similar_pairs(_sketches(train), _sketches(held), threshold=SAME_ANSWER / 2)
     out |= {
@@ -81,18 +83,18 @@ def left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
 
 
 def runs_of(answer: str) -> frozenset[int]:
-    """All sequences of `RUN_WORDS` words of an answer, as numbers; a shorter one is one."""
+    """Return the `RUN_WORDS`-word sequences of an answer as numbers; a shorter answer is one."""
     return shingles(answer, width=RUN_WORDS)
 
 
 def contained(held: Mapping[str, Set[int]], train: Sequence[Set[int]]) -> list[str]:
-    """Held-out answers of whose runs more than `CONTAINED` stand in training answers."""
+    """Return held-out answers with a share above `CONTAINED` of their runs in training answers."""
     trained_on = frozenset[int]().union(*train)
     return [name for name, runs in held.items() if len(runs & trained_on) > CONTAINED * len(runs)]
 
 
 def _containing(train: Mapping[str, Set[int]], held: Mapping[str, Set[int]]) -> set[str]:
-    """Samples to leave out so that no held-out answer is `contained` in those that stay."""
+    """Return samples to leave out so that the rest have no held-out answer `contained` in them."""
     held_runs = frozenset[int]().union(*held.values())
     holders: dict[int, set[str]] = defaultdict(set)
     for name, runs in train.items():
@@ -133,17 +135,17 @@ def _sketches(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[int]]:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What is trained on and also in the held-out split; `same_question` also within one.
+    """Training data that is also in the held-out split; `same_question` also within one split.
 
     Attributes:
-        documents: in both.
-        same_answer: answers that are equal, letter case and spaces aside.
-        same_prompt: user messages that are equal, letter case and spaces aside.
-        same_question: questions that are asked twice in the dataset.
+        documents: documents in both splits.
+        same_answer: answers that are equal, ignoring letter case and spaces.
+        same_prompt: user messages that are equal, ignoring letter case and spaces.
+        same_question: questions that occur twice in the dataset.
         near_question, near_prompt: pairs across the splits above the thresholds.
         held_out_shown: training prompts that show a passage of a held-out document.
-        held_out_contained: held-out answers that stand, whole or in large part, in training answers
-            (`contained`); a short one in a long one is no near answer.
+        held_out_contained: held-out answers that are, whole or in large part, in training answers
+            (`contained`). A short answer in a long one is not a similar answer.
     """
 
     documents: int
@@ -161,7 +163,7 @@ class Leaks:
 
 
 def leaks_of(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
-    """Measure a finished dataset, from its rendered messages. A general set is trained on too.
+    """Measure a finished dataset, including a general set, from its rendered messages.
 
     Args:
         dataset: `sample_id`, `document_id`, `split`, `question`, `answer`, `messages`,

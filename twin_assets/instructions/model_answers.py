@@ -1,13 +1,11 @@
-"""What a model version answers to the training prompts: the text that the author's own is set
-against.
+"""Collect a model version's answers to the training prompts, to compare with the author's text.
 
-Scope: which prompts are asked, of which version, and the table that keeps the answers. Out
-of scope: pairs (`preference_pairs.py`), the request (`served_model.py`), finding the
-version (`answering.py`).
+Scope: choosing prompts and version, and the table of the answers. Out of scope: pairs
+(`preference_pairs.py`), the request (`served_model.py`), finding the version (`answering.py`).
 
-Answers of the model that is to be improved make the better rejected ones: Tajwar et al. 2024,
-https://arxiv.org/abs/2404.14367. They are greedy, with the author's frequency penalty: without one
-a small model repeats a sentence to the end, and no reader ever sees that.
+Answers of the model that is being improved make better rejected answers: Tajwar et al. 2024,
+https://arxiv.org/abs/2404.14367. They are greedy, with the author's frequency penalty, because a
+small model without one repeats a sentence to the end, and no reader ever sees that.
 """
 # pyright: strict
 
@@ -37,15 +35,18 @@ if TYPE_CHECKING:
 SAMPLES = "instruction_dataset"
 ANSWERS = "model_answers"
 ANSWERS_VERSION = "1"
-_ASKED_AT_ONCE = 8  # answers are stored after as many: a killed run goes on from there
+_ASKED_AT_ONCE = 8  # batch size for storing answers: a killed run continues after the last batch
 
 Serve = Callable[[], AbstractContextManager["RunningServer"]]
 
 
 @dataclass(frozen=True)
 class TrainedCheckpoint:
-    """What a checkpoint was trained on: data version of the samples, hash of the recipe, and the
-    checkpoint whose answers its pairs hold (empty: none)."""
+    """The training data of a checkpoint.
+
+    It consists of the data version of the samples, the hash of the recipe, and the checkpoint whose
+    answers are in its pairs (empty if there is none).
+    """
 
     dataset: str
     recipe: str
@@ -53,25 +54,25 @@ class TrainedCheckpoint:
 
 
 def whose_answers(stable: str, *, trained: TrainedCheckpoint, now: TrainedCheckpoint) -> str:
-    """The checkpoint whose answers make the pairs of the next training.
+    """Return the checkpoint whose answers make the pairs of the next training.
 
-    It is the stable one, unless that was itself trained on these very samples by this recipe: then
-    there is nothing new to learn, and the pairs stay those of its own training. Otherwise each
-    release would change the pairs, and a re-run with nothing new would train.
+    It is the stable checkpoint, unless that was itself trained on the same samples by this recipe.
+    Then there is nothing new to learn, and the pairs of its own training are used again. Otherwise
+    each release would change the pairs, and a re-run without new data would train.
 
     Args:
-        stable: checkpoint of the stable version.
-        trained: what that one was trained on.
-        now: what a training would be on now; its `answers_of` is not looked at.
+        stable: the checkpoint of the stable version.
+        trained: the training data of that checkpoint.
+        now: the training data of a training now; its `answers_of` is ignored.
     """
     same = (trained.dataset, trained.recipe) == (now.dataset, now.recipe)
     return trained.answers_of if same else stable
 
 
 def chosen_samples(samples: Sequence[tuple[str, str]], *, count: int) -> list[str]:
-    """Which samples the model is asked about: by lot, each document once before any twice.
+    """Choose the samples to ask the model about: by lot, each document once before any twice.
 
-    New samples shift only a few of the chosen ones, so that most stored answers stay of use.
+    New samples replace only a few of the chosen ones, so that most stored answers remain useful.
 
     Args:
         samples: (sample id, document id).
@@ -92,13 +93,13 @@ def _lot(sample_id: str) -> bytes:
 
 @dataclass(frozen=True)
 class AnswerSampling:
-    """Which model is asked, and how much.
+    """The model to ask, and how many answers to request.
 
     Attributes:
-        checkpoint: of the version; empty: nobody is asked.
-        serve: starts its server (a context manager); called only when an answer is missing.
-        answers: how many prompts.
-        answer_tokens: longest answer.
+        checkpoint: the version's checkpoint, or empty if no model is asked.
+        serve: starts its server (a context manager); called only if an answer is missing.
+        answers: the number of prompts.
+        answer_tokens: the maximum length of an answer.
     """
 
     checkpoint: str = ""
@@ -115,14 +116,14 @@ def update_answers(
     answering: AnswerSampling,
     log: Callable[[str], object],
 ) -> tuple[pl.DataFrame, int]:
-    """Ask for the answers that are missing, and drop those that are of no use any more.
+    """Request the missing answers, and delete the answers that are no longer useful.
 
     Args:
         train: `sample_id`, `document_id` of the training split.
-        log: progress, one line each; never text of a post.
+        log: receives progress, one line each; never text of a post.
 
     Returns:
-        The table `model_answers`, and how many answers were asked for now.
+        The table `model_answers`, and the number of answers requested in this run.
 
     Raises:
         TwinError: the model does not answer.

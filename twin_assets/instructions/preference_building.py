@@ -1,8 +1,7 @@
-"""The tables `model_answers` and `preference_dataset`, brought up to date one after the other.
+"""Bring the tables `model_answers` and `preference_dataset` up to date, one after the other.
 
-Scope: reading samples, traces and chunks, asking for the answers that are missing, rendering
-and writing. Out of scope: the decisions (`preference_pairs.py`, `model_answers.py`),
-dagster.
+Scope: reading samples, traces and chunks, requesting missing answers, rendering and writing. Out of
+scope: the decisions (`preference_pairs.py`, `model_answers.py`), Dagster.
 """
 # pyright: strict
 
@@ -50,13 +49,13 @@ PREFERENCE_VERSION = "1"
 
 @dataclass(frozen=True)
 class Preferences:
-    """What one update did.
+    """The result of one update.
 
     Attributes:
         done: the sync of `preference_dataset`.
-        sources: pairs by source.
-        left_out: pairs that were not made, by reason.
-        asked: answers that were asked for now; the others were stored.
+        sources: the number of pairs by source.
+        left_out: the number of pairs that were not made, by reason.
+        asked: the number of answers that were requested in this run; the others were stored.
     """
 
     done: SyncResult
@@ -123,7 +122,7 @@ def _chunks(tables: Tables, author: str) -> pl.DataFrame:
 def _against_model(
     tables: Tables, author: str, answers: pl.DataFrame, own: pl.DataFrame
 ) -> list[dict[str, Any]]:
-    """Rows of the author's own answers against the model's."""
+    """Return rows that pair the author's own answers with the model's."""
     answered = answers.filter(pl.col("answer") != "")
     ids = answered["sample_id"].to_list()
     samples = {
@@ -152,9 +151,9 @@ def _against_model(
 
 
 def _traces(tables: Tables, author: str) -> list[Trace]:
-    """Traces that somebody scored, rejected or edited, newest first.
+    """Return the traces that somebody scored, rejected or edited, newest first.
 
-    That another answer was preferred counts as a vote of 0 beside the others.
+    A preference for another answer counts as a vote of 0, along with the other votes.
     """
     if not tables.exists(TRACES, author):
         return []
@@ -190,7 +189,7 @@ def _passages(
     own: pl.DataFrame,
     traces: Iterable[Trace],
 ) -> list[AuthorPassage]:
-    """The training samples whose answers stand in a chunk that some trace showed."""
+    """Return the training samples whose answers are in a chunk that some trace showed."""
     shown = {chunk for trace in traces if trace.vote is not None for chunk in trace.chunk_ids}
     if not shown or train.is_empty():
         return []
@@ -230,10 +229,11 @@ def _rendered(
     held_out: Collection[str],
     left_out: Counter[str],
 ) -> list[dict[str, Any]]:
-    """Rows of the pairs of traces: the recorded question and context in the recorded template.
+    """Render the pairs of traces: the recorded question and context in the recorded template.
 
-    Persona and refused topics stay out, as in `instruction_dataset`, and so do the chunks of posts
-    that are `held_out`: a reader's answer may rest on them, a training sample never shows them.
+    As in `instruction_dataset`, the prompts contain neither persona nor refused topics. Chunks of
+    posts that are `held_out` are removed too: a reader's answer may use them, but a training sample
+    never shows them.
     """
     wanted = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
     columns = ["chunk_id", *SHOWN_COLUMNS]
@@ -283,7 +283,7 @@ def _row(pair: PreferencePair, messages: Sequence[Mapping[str, str]]) -> dict[st
 
 
 def held_out_of(tables: Tables, author: str) -> HeldOut:
-    """What of the author's held-out samples no pair may show."""
+    """Return the parts of the author's held-out samples that no pair may show."""
     columns = ["sample_id", "document_id", "question", "answer", "messages"]
     rows = tables.read(SAMPLES, author, columns=columns, where="split = 'held_out'").to_dicts()
     documents = {row["document_id"] for row in rows}
@@ -302,7 +302,7 @@ def held_out_of(tables: Tables, author: str) -> HeldOut:
 
 
 def _differing(rows: Sequence[dict[str, Any]], left_out: Counter[str]) -> list[dict[str, Any]]:
-    """Pairs whose two answers say something else; equal ones teach nothing."""
+    """Return the pairs whose two answers differ in content; equal answers teach nothing."""
     differ = [row for row in rows if not same_answer(row["chosen"], row["rejected"])]
     left_out["equal_answers"] += len(rows) - len(differ)
     return differ

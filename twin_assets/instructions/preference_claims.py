@@ -1,6 +1,6 @@
-"""What must hold for every preference pair, measured on the stored rows.
+"""Check the claims about every preference pair, measured on the stored rows.
 
-Scope: counting what breaks a claim. Out of scope: the checks as Dagster sees them
+Scope: counting the rows that break a claim. Out of scope: the checks as Dagster sees them
 (`preference_dataset.py`).
 """
 # pyright: strict
@@ -20,9 +20,9 @@ class ForeignAnswers:
     """Pairs whose chosen answer is not the author's.
 
     Attributes:
-        rows: all.
-        not_in_document: differs from the document's `text[start:end]`.
-        no_authors_edit: an edit that the trace does not hold, or whose key has another role.
+        rows: the number of all pairs.
+        not_in_document: answers that differ from the document's `text[start:end]`.
+        no_authors_edit: edits that the trace does not contain, or whose key has another role.
     """
 
     rows: int
@@ -37,7 +37,7 @@ class ForeignAnswers:
 def chosen_by_the_author(
     dataset: pl.DataFrame, documents: pl.DataFrame, traces: pl.DataFrame
 ) -> ForeignAnswers:
-    """Compare every chosen answer with where it comes from.
+    """Compare every chosen answer with its source.
 
     Args:
         dataset: `source`, `trace_id`, `document_id`, `start`, `end`, `chosen`.
@@ -65,8 +65,8 @@ class EqualAnswers:
     """Pairs that prefer an answer to itself.
 
     Attributes:
-        rows: all.
-        equal: chosen and rejected are one text, white space aside.
+        rows: the number of all pairs.
+        equal: pairs whose chosen and rejected texts are equal, ignoring white space.
     """
 
     rows: int
@@ -80,7 +80,7 @@ class EqualAnswers:
 def equal_answers(dataset: pl.DataFrame) -> EqualAnswers:
     """Compare the two answers of every pair; `dataset` has `chosen` and `rejected`.
 
-    Of 402 pairs that the LLM Engineer's Handbook publishes 56 are equal.
+    Of the 402 pairs that the LLM Engineer's Handbook publishes, 56 are equal.
     """
     pairs = dataset.select("chosen", "rejected").iter_rows()
     same = sum("".join(chosen.split()) == "".join(rejected.split()) for chosen, rejected in pairs)
@@ -92,9 +92,9 @@ class Shares:
     """The readers' shares of the pairs.
 
     Attributes:
-        rows: all pairs.
-        readers: whose votes rejected an answer.
-        most: pairs of the reader who has most.
+        rows: the number of all pairs.
+        readers: readers whose votes rejected an answer.
+        most: the largest number of pairs of one reader.
     """
 
     rows: int
@@ -114,13 +114,13 @@ def shares_of_readers(dataset: pl.DataFrame) -> Shares:
 
 @dataclass(frozen=True)
 class MisstatedSources:
-    """Pairs whose source is not what they say.
+    """Pairs with a wrong source.
 
     Attributes:
-        unknown_trace: an edit or a vote on a trace that is not there.
-        unknown_chunk: a text of the author's whose chunk is no chunk of its document, or holds no
-            part of it.
-        nameless: a pair that names neither.
+        unknown_trace: edits or votes on a trace that does not exist.
+        unknown_chunk: texts of the author whose chunk is not a chunk of the document, or contains
+            no part of the text.
+        nameless: pairs that name neither.
     """
 
     rows: int
@@ -136,7 +136,7 @@ class MisstatedSources:
 def sources_of(
     dataset: pl.DataFrame, chunks: pl.DataFrame, traces: pl.DataFrame
 ) -> MisstatedSources:
-    """Compare every pair's trace and chunk with those there are.
+    """Compare every pair's trace and chunk with the existing ones.
 
     Args:
         dataset: `source`, `trace_id`, `document_id`, `chunk_id`, `start`, `end`.
@@ -159,11 +159,12 @@ def sources_of(
 
 @dataclass(frozen=True)
 class Shown:
-    """Pairs that show what the gate measures on.
+    """Pairs that show the gate's evaluation data.
 
     Attributes:
-        held_out_question, held_out_prompt, held_out_text: by what is (nearly) a held-out sample's.
-        held_out_passage: its context has a chunk of a held-out document.
+        held_out_question, held_out_prompt, held_out_text: pairs by the part that is equal or
+            similar to a held-out sample's.
+        held_out_passage: pairs whose context has a chunk of a held-out document.
     """
 
     rows: int

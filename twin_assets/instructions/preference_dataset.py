@@ -1,7 +1,7 @@
-"""The asset `preference_dataset` and its checks: pairs of answers of which the author's is chosen.
+"""Define the asset `preference_dataset`: pairs of answers in which the author's is chosen.
 
-Scope: the asset and the checks. Out of scope: how a pair is made
-(`preference_building`), training on it (`training/checkpoints.py`).
+Scope: the asset and the checks. Out of scope: how a pair is made (`preference_building`), training
+on it (`training/checkpoints.py`).
 """
 
 from typing import Any
@@ -33,9 +33,9 @@ def preference_dataset(
     registry: dg.ResourceParam[Registry],
     model_server: dg.ResourceParam[ModelServers],
 ) -> dg.MaterializeResult:
-    """The author's edits and own text against what the model answered.
+    """The author's edits and own text, each paired with an answer of the model.
 
-    Without a stable version, or with nothing new since it was trained, no answer is asked for.
+    No answer is requested without a stable version, or without new data since its training.
     """
     author = read_author(settings, context.partition_key)
     answering = answering_of(
@@ -73,7 +73,7 @@ def two_answers_differ(
 ) -> dg.AssetCheckResult:
     """No pair prefers an answer to itself.
 
-    Blocking: its loss is a constant, and its share of the pairs teaches nothing.
+    Blocking: the loss of such a pair is a constant, so it teaches nothing.
     """
     rows = tables.read(building.DATASET, context.partition_key, columns=["chosen", "rejected"])
     return _result(claims.equal_answers(rows))
@@ -92,7 +92,7 @@ def no_reader_owns_the_pairs(
 def every_pair_names_its_source(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """Each pair names a trace that is there, or a chunk that holds a part of the chosen text."""
+    """Each pair names an existing trace, or a chunk that contains a part of the chosen text."""
     author = context.partition_key
     columns = ["source", "trace_id", "document_id", "chunk_id", "start", "end"]
     chunk_columns = ["chunk_id", "document_id", "start", "end"]
@@ -113,9 +113,9 @@ def every_pair_names_its_source(
 def no_pair_shows_what_is_held_out(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """No pair asks, shows or says (nearly) what a held-out sample does.
+    """No pair has a question, prompt or answer that is equal or similar to a held-out sample's.
 
-    Blocking: as a leak across the splits of `instruction_dataset`.
+    Blocking: like a leak across the splits of `instruction_dataset`.
     """
     author = context.partition_key
     columns = ["pair_id", "question", "context_chunk_ids", "messages", "chosen"]

@@ -1,11 +1,11 @@
-"""Which two answers make a preference pair, and which pairs are left out.
+"""Choose the pairs of answers that become preference pairs, and the pairs to leave out.
 
-Scope: pairs from edits, votes and the model's own answers; no reader's too large share; no
-leak into the held-out split. Out of scope: asking a model (`model_answers.py`), rendering
-and storing (`preference_building.py`), what must hold for the result (`preference_claims.py`).
+Scope: pairs from edits, votes and the model's own answers; a limit on each reader's share; no leak
+into the held-out split. Out of scope: asking a model (`model_answers.py`), rendering and storing
+(`preference_building.py`), claims about the result (`preference_claims.py`).
 
-Only the author's own text or edits are ever chosen: whoever scores an answer can at most make it
-the rejected one.
+Only the author's own text or edits are ever chosen: a reader's score can at most make an answer the
+rejected one.
 """
 # pyright: strict
 
@@ -23,23 +23,24 @@ from twin_assets.instructions.leakage import CONTAINED, SAME_PROMPT, SAME_QUESTI
 from twin_assets.instructions.similar_keys import shingles, similar_pairs, words_of
 from twin_resources.statistics.poisoning import most_allowed
 
-LOW_VOTE = 0.5  # below it an answer may be rejected; the mean of its readers' votes
-MAX_PERCENT = 5  # of all pairs by one reader
+LOW_VOTE = 0.5  # an answer whose readers' mean vote is below it may be rejected
+MAX_PERCENT = 5  # of all pairs, from one reader
 ABOUT_THE_SAME = 0.5  # share of the question's content words that a passage must have
-HOLDS_HELD_OUT = 0.2  # share of a chosen text's 5-word sequences that stand in held-out answers
+HOLDS_HELD_OUT = 0.2  # share of a chosen text's 5-word sequences that are in held-out answers
 _MASKED = re.compile(r"\[(?:e-mail|key|card|ip address|phone)\]")
 _ENDED = re.compile(r"[.!?…:。！？][\"'”’»)\]*_`]*$|```$")
 
 
 @dataclass(frozen=True)
 class Trace:
-    """One answer that was given, and what was said of it.
+    """One recorded answer, with the feedback on it.
 
     Attributes:
-        rejected_from: checkpoint that answered; where the trace names none, its version.
-        vote: mean of its readers' votes in [0, 1]; None: nobody voted.
+        rejected_from: the checkpoint that answered, or its version if the trace names none.
+        vote: the mean of its readers' votes in [0, 1], or None if nobody voted.
         voters: hashed readers.
-        edit: the newest edited text; empty: none. `edit_role`: of the key that sent it.
+        edit: the newest edited text, or empty if there is none. `edit_role` is the role of the key
+            that sent it.
     """
 
     trace_id: str
@@ -59,7 +60,7 @@ class AuthorPassage:
     """A training sample's answer: the author's own text, `text[start:end]` of its document.
 
     Attributes:
-        own_chunks: every chunk that holds a part of it; `chunk_id` the one with most.
+        own_chunks: every chunk that contains a part of the answer; `chunk_id` contains the largest.
     """
 
     sample_id: str
@@ -102,18 +103,19 @@ def pairs_of_traces(
     template: str,
     stop_words: Collection[str],
 ) -> tuple[list[PreferencePair], Counter[str]]:
-    """At most one pair a trace: the author's edit, else a low vote with a passage of the author's.
+    """Make at most one pair per trace: from the author's edit, else from a low vote and a passage.
 
     Args:
-        traces: newest first; of pairs that are alike the first stays.
-        passages: of the training split.
-        template: hash of the prompt template that is trained on; traces of another are left out.
-        stop_words: of the author's language.
+        traces: the traces, newest first; the first of several equal pairs is kept.
+        passages: the author's passages in the training split.
+        template: the hash of the prompt template for training; traces of other templates are left
+            out.
+        stop_words: the stop words of the author's language.
 
     Returns:
-        The pairs in the order of `traces`, and why the other edited or low-scored traces make
-        none: `other_template`, `masked_edit` (a person's data was cut out of it), `no_passage`,
-        `too_many_votes` (all of its readers vote far more than the others), `alike`.
+        The pairs in the order of `traces`, and why the other edited or low-scored traces make none:
+        `other_template`, `masked_edit` (a person's data was removed from it), `no_passage`,
+        `too_many_votes` (each of its readers votes far more than the others), `alike`.
     """
     rows = list(traces)
     excessive = excessive_voters(Counter(voter for trace in rows for voter in trace.voters))
@@ -147,7 +149,7 @@ def pairs_of_traces(
 
 
 def _add(pairs: dict[str, PreferencePair], pair: PreferencePair, left_out: Counter[str]) -> None:
-    """One pair for equal question, chosen and rejected text, however often a trace repeats it."""
+    """Add one pair for equal question, chosen and rejected texts, even if traces repeat them."""
     alike = json.dumps([pair.question, pair.chosen, pair.rejected])
     if alike in pairs:
         left_out["alike"] += 1
@@ -171,7 +173,7 @@ def _edited(trace: Trace) -> PreferencePair:
 
 
 def _voted_down(trace: Trace, passage: AuthorPassage) -> PreferencePair:
-    """The prompt shows the recorded context without the chosen text: it is not to be copied."""
+    """Return a pair whose prompt omits the chosen text from its context, to prevent copying."""
     return PreferencePair(
         source="vote",
         trace_id=trace.trace_id,
@@ -190,7 +192,7 @@ def _voted_down(trace: Trace, passage: AuthorPassage) -> PreferencePair:
 
 
 def _ends(answer: str) -> bool:
-    """Whether an answer looks finished; a trace doesn't say whether it was cut off."""
+    """Return whether an answer looks finished; a trace does not record whether it was cut off."""
     return bool(_ENDED.search(answer.strip()))
 
 
@@ -201,10 +203,10 @@ def passage_for(
     shown: Sequence[str],
     stop_words: Collection[str],
 ) -> AuthorPassage | None:
-    """The author's own answer to a reader's question, among the passages that were shown for it.
+    """Return the author's own answer to a reader's question, among the passages shown for it.
 
-    It must have half of the question's content words (its own question counts); of several that
-    with most, then that of the better chunk.
+    The passage must contain half of the question's content words (those of its own question count).
+    The passage with the most of them is used, then the one from the better chunk.
     """
     rank = {chunk: place for place, chunk in enumerate(shown)}
     question_words = set(words_of(question)) - set(stop_words)
@@ -222,13 +224,13 @@ def passage_for(
 
 
 def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
-    """Readers who give far more of all votes than the others; their votes make no pair.
+    """Return readers who cast far more votes than the others; their votes make no pair.
 
-    The rule is the ledger's (`statistics/poisoning.py`): above 5 % once there are 20 readers, above
-    twice an equal share while there are fewer.
+    The rule is the ledger's (`statistics/poisoning.py`): above 5 % if there are at least 20
+    readers, and above twice an equal share if there are fewer.
 
     Args:
-        votes: by reader.
+        votes: the number of votes by reader.
     """
     total, readers = sum(votes.values()), len(votes)
     if not total:
@@ -240,15 +242,15 @@ def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
 def within_share(
     owners: Sequence[Collection[str]], *, most_percent: int = MAX_PERCENT
 ) -> list[int]:
-    """The places that stay so that nobody owns more than a share of what stays.
+    """Return the places to keep so that no reader owns more than a given share of them.
 
     Args:
-        owners: for each pair its readers (one pair may have several; none: it stays), in the order
-            of preference.
-        most_percent: of the pairs that stay, 1 to 100.
+        owners: the readers of each pair, in the order of preference. A pair may have several
+            readers; a pair without readers is kept.
+        most_percent: the largest share of the kept pairs, 1 to 100.
 
     Returns:
-        Places in order. For every reader, 100 × their pairs ≤ most_percent × all that stay.
+        Places in order. For every reader, 100 × their pairs ≤ most_percent × all kept pairs.
     """
     left = list(range(len(owners)))
     while True:
@@ -266,12 +268,12 @@ def within_share(
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What of the held-out samples must not be trained on.
+    """The parts of the held-out samples that must not be used for training.
 
     Attributes:
-        questions, prompts: by sample id; a prompt is the whole user message.
-        answers: texts.
-        chunks: ids of all chunks of their documents.
+        questions, prompts: texts by sample id; a prompt is the whole user message.
+        answers: the texts of the answers.
+        chunks: the ids of all chunks of their documents.
     """
 
     questions: Mapping[str, str]
@@ -281,13 +283,13 @@ class HeldOut:
 
 
 def leaking(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOut) -> dict[str, str]:
-    """Pairs that would show the model what it is measured on.
+    """Return the pairs that would show the model its evaluation data.
 
     Args:
-        pairs: by id: question, user message, chosen text.
+        pairs: question, user message and chosen text, by pair id.
 
     Returns:
-        Id → `held_out_question`, `held_out_prompt` or `held_out_text`.
+        The reason by pair id: `held_out_question`, `held_out_prompt` or `held_out_text`.
     """
     leaking_ids: dict[str, str] = {}
     for place, threshold, width, theirs, reason in (
@@ -314,7 +316,7 @@ def leaking(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOut) -> dic
 
 
 def same_answer(chosen: str, rejected: str) -> bool:
-    """Whether two answers say the same, white space and forms of a character aside."""
+    """Return whether two answers are equal, apart from white space and Unicode forms."""
     return _plain(chosen) == _plain(rejected)
 
 

@@ -1,4 +1,4 @@
-"""The data contract of the preference stage: the model's answers, and the pairs.
+"""Define the data contract of the preference stage: the model's answers, and the pairs.
 
 Scope: columns, types and rules of the two tables. Out of scope: how a row is made.
 """
@@ -11,7 +11,7 @@ import polars as pl
 
 
 class ModelAnswers(dy.Schema):
-    """Table `model_answers`: what one checkpoint answered to one training prompt, asked once.
+    """Table `model_answers`: one checkpoint's answer to one training prompt, requested once.
 
     `ended` is false for an answer that was cut off.
     """
@@ -24,15 +24,15 @@ class ModelAnswers(dy.Schema):
 
 
 class PreferenceDataset(dy.Schema):
-    """Table `preference_dataset`: two answers to one prompt, of which the author's is chosen.
+    """Table `preference_dataset`: two answers to one prompt; the author's is the chosen one.
 
-    `source`: `edit` (the author corrected an answer), `model_answer` (a training sample's answer
-    against the model's own), `vote` (an answer that readers scored low, or to which they preferred
-    another, against a passage of the author's about the same). A trace is named by `edit` and
-    `vote`; sample, document, chunk and the span of the chosen text by `model_answer` and `vote`;
-    else these are null. `messages` are the prompt. `rejected_ended` is false where the rejected
-    answer was cut off. `rejected_from` is the checkpoint (or the model version) that gave it.
-    `voters` are the readers who scored it.
+    `source` is `edit` (the author corrected an answer), `model_answer` (a training sample's answer
+    against the model's own), or `vote`. A `vote` pair has a passage of the author against an answer
+    that readers scored low, or to which they preferred another, on the same subject. `edit` and
+    `vote` rows name a trace. `model_answer` and `vote` rows name the sample, document, chunk and
+    span of the chosen text. Elsewhere these columns are null. `messages` are the prompt.
+    `rejected_ended` is false if the rejected answer was cut off. `rejected_from` is the checkpoint,
+    or the model version, that gave it. `voters` are the readers who scored it.
     """
 
     pair_id = dy.String(primary_key=True, min_length=1)

@@ -1,11 +1,11 @@
-"""Whether every prompt of a dataset is filled in: the question, the passages, nothing left open.
+"""Check that every prompt of a dataset contains its question and passages and no unfilled mark.
 
-Scope: finding what a template left open, told from braces that the author wrote. Out of
+Scope: finding unfilled marks of a template, as opposed to braces that the author wrote. Out of
 scope: rendering (`twin_resources.prompt.templates`), the answer (`dataset_claims.py`).
 
-What a template leaves open is found by counting. A mark such as `{question}`, `{{ name }}` or
-`None` may stand in a prompt as often as in what was filled in, the passages with their titles and
-the question; one more is the template's. In a question it may stand where the post has it too.
+Unfilled marks are found by counting. A mark such as `{question}`, `{{ name }}` or `None` may occur
+in a prompt as often as in the values: the passages with their titles and the question. One more
+occurrence comes from the template. A question may contain a mark that its post contains too.
 """
 # pyright: strict
 
@@ -23,22 +23,24 @@ from twin_resources.prompt.templates import READERS
 ROLES = ("system", "user", "assistant")
 _OPEN = re.compile(
     r"\{\{[^{}\n]*\}\}|\{%[^{}\n]*%\}|\$?\{\w*\}|%\(\w+\)s"  # Jinja, str.format, shell, %
-    r"|\bNone\b|“\s*”"  # a value that was missing
+    r"|\bNone\b|“\s*”"  # a missing value
 )
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """Rows whose prompt is not filled in.
+    """Rows with an incomplete prompt.
 
     Attributes:
-        other_roles: the messages are not one of the system, the user and the assistant each.
-        empty: a message, or the question, without a word.
-        unstripped: a message begins or ends with white space, which merges with a chat markup.
+        other_roles: the messages are not exactly one each of the system, the user and the
+            assistant.
+        empty: a message or the question has no words.
+        unstripped: a message begins or ends with white space, which merges with chat markup.
         no_question: the user's message does not end with the question.
-        no_passage: it does not hold the text of a passage that the row names.
-        left_open: a mark of a template that neither passages nor question brought in.
-        open_question: one in the question that the post does not have.
+        no_passage: the user's message lacks the text of a passage that the row names.
+        left_open: the prompt has a template's mark that is in neither the passages nor the
+            question.
+        open_question: the question has a mark that the post does not have.
     """
 
     rows: int
@@ -56,18 +58,19 @@ class Rendering:
 
 
 def marks_in(text: str) -> Counter[str]:
-    """Marks that a template may leave, by how often they stand in a text."""
+    """Count the marks in a text that a template may leave."""
     return Counter(_OPEN.findall(text))
 
 
 def rendering(dataset: pl.DataFrame, chunks: pl.DataFrame, documents: pl.DataFrame) -> Rendering:
-    """Compare every prompt with what it should hold.
+    """Compare every prompt with its expected content.
 
     Args:
         dataset: `document_id`, `question`, `messages`, `context_chunk_ids`.
-        chunks: `chunk_id`, `title`, `text`, at least those that the dataset names; one that is
-            missing is left to the check of contexts.
-        documents: `document_id`, `title`, `text`, at least those that `asks_openly` names.
+        chunks: `chunk_id`, `title`, `text`, at least of the chunks that the dataset names; the
+            check of contexts reports missing ones.
+        documents: `document_id`, `title`, `text`, at least of the documents that `asks_openly`
+            names.
     """
     shown = {chunk: (title, text) for chunk, title, text in chunks.iter_rows()}
     posts = {name: f"{title}\n{text}" for name, title, text in documents.iter_rows()}
@@ -101,12 +104,12 @@ def rendering(dataset: pl.DataFrame, chunks: pl.DataFrame, documents: pl.DataFra
 
 
 def _unmarked(text: str) -> str:
-    """Without what `render` puts into a text: spaces in control tokens, the mark of a reader's."""
+    """Remove white space, which `render` adds to control tokens, and marks of readers' texts."""
     return "".join(text.replace(READERS, "").split())
 
 
 def asks_openly(dataset: pl.DataFrame) -> list[str]:
-    """Ids of the documents whose questions hold such a mark: their texts decide.
+    """Return the ids of the documents whose questions contain a mark; their texts decide.
 
     Args:
         dataset: `document_id`, `question`.

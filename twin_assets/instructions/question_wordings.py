@@ -1,10 +1,10 @@
-"""How a question is worded, language by language.
+"""Word questions in each supported language.
 
-Scope: the wordings, and the words by which a language's questions are known. Out of
-scope: choosing among the questions (`back_translation.py`).
+Scope: the wordings, and the words that identify questions in a language. Out of scope: choosing
+among the questions (`back_translation.py`).
 
-A wording has few words of its own: two questions that share seven tenths of their words count as
-one where they stand on both sides of the split (`leakage.SAME_QUESTION`).
+A wording adds few words of its own: two questions in different splits that share seven tenths of
+their words count as one (`leakage.SAME_QUESTION`).
 """
 # pyright: strict
 
@@ -23,13 +23,13 @@ class QuestionWordings:
     """The wordings and closed word classes of one language.
 
     Attributes:
-        title: `{title}`, beside those of `corpus.title_questions`.
-        heading: `{heading}` and `{title}`.
-        continuation: `{opening}`, the first words of the answer.
-        asks: words that a question of the author's own begins with.
-        unclear: words that point at what was said before.
-        speaker: words by which the author speaks of themselves.
-        empty_headings: that name no subject.
+        title: wordings with `{title}`, in addition to those of `corpus.title_questions`.
+        heading: wordings with `{heading}` and `{title}`.
+        continuation: wordings with `{opening}`, the first words of the answer.
+        asks: words that begin the author's own questions.
+        unclear: words that refer to earlier text.
+        speaker: words that authors use for themselves.
+        empty_headings: headings that name no subject.
     """
 
     title: tuple[str, ...]
@@ -205,19 +205,19 @@ _OTHERS = QuestionWordings(
     speaker=frozenset(),
     empty_headings=frozenset(),
 )
-"""For languages whose grammar is not known here: quoted parts and no sentence around them."""
+"""For languages whose grammar is not supported: quoted parts without a sentence around them."""
 
 
 def wordings_of(language: str) -> QuestionWordings:
-    """The wordings of an ISO 639-1 language; English for `und` and an empty one."""
+    """Return the wordings of an ISO 639-1 language; English for `und` and an empty code."""
     return WORDINGS.get("en" if language in {"", "und"} else language, _OTHERS)
 
 
 def tells_apart(wording: str, **fields: str) -> bool:
-    """Whether two questions of this wording, filled differently, would not count as one.
+    """Return whether two questions of this wording, filled differently, would count as different.
 
     Args:
-        fields: what fills it.
+        fields: the values that fill the wording.
     """
     own = set(words_of(re.sub(r"\{\w+\}", " ", wording)))
     filled = {word for value in fields.values() for word in words_of(value)}

@@ -1,8 +1,8 @@
-"""Whether an answer holds words that its post quotes, measured on the posts as they were imported.
+"""Find answers that contain words quoted in their posts as imported.
 
-Scope: reading samples beside their sources, and counting. Out of scope: what a
-quotation in a source is (`corpus/source_quotations`), choosing passages (`answer_passages`, which
-reads the cleaned text and knows nothing of this).
+Scope: reading samples with their sources, and counting. Out of scope: finding the quotations in a
+source (`corpus/source_quotations`), choosing passages (`answer_passages`, which reads the cleaned
+text and does not use this module).
 """
 # pyright: strict
 
@@ -25,13 +25,13 @@ _TRAINED_OR_HELD_OUT = "split IN ('train', 'held_out')"
 
 @dataclass(frozen=True)
 class QuotedAnswers:
-    """Answers that hold quoted text.
+    """Answers that contain quoted text.
 
     Attributes:
-        answers: all that are trained on or held out.
+        answers: all training and held-out answers.
         with_quotations: documents whose posts quote somebody.
-        holding: answers that hold a third of a quoted paragraph or more.
-        without_source: answers whose post is not there any more: nobody can tell.
+        holding: answers that contain at least a third of a quoted paragraph.
+        without_source: answers whose post no longer exists, so that they cannot be checked.
     """
 
     answers: int
@@ -66,7 +66,7 @@ def quoted_answers(answers: pl.DataFrame, sources: pl.DataFrame) -> QuotedAnswer
 
 
 def quoted_answers_of(tables: Tables, author: str) -> QuotedAnswers:
-    """The same of an author's stored dataset; bodies are read a few thousand at a time.
+    """Compare the answers of an author's stored dataset; bodies are read a few thousand at a time.
 
     Raises:
         TableMissing: posts, documents or dataset were never materialized.

@@ -1,19 +1,19 @@
-"""Whether the questions of a dataset belong to the passages that they are asked about.
+"""Test whether a dataset's questions match their passages.
 
-Scope: how much a question and a chunk share, in words and in meaning, the test against
-chance, and reading what it needs. Out of scope: the check as Dagster sees it
-(`instruction_dataset.py`).
+Scope: the overlap of a question and a chunk in words and in meaning, the test against chance, and
+reading the data. Out of scope: the check as Dagster sees it (`instruction_dataset.py`).
 
-Chance is the same questions put to chunks of other documents of the author, so that what all of an
-author's posts have in common counts for nothing. Standing: the share of those chunks that share
-less with the question than its own chunk does (ties count half), the area under the ROC curve of
-Mann and Whitney 1947, https://doi.org/10.1214/aoms/1177730491: .5 by chance, 1 at best. Error: a
-permutation test, which is exact for questions that were dealt out at random (Phipson and Smyth
+Chance is the same questions paired with chunks of the author's other documents, so that features
+common to all of an author's posts count for nothing. Standing is the share of those chunks with
+less overlap with the question than its own chunk has (ties count half). It is the area under the
+ROC curve of Mann and Whitney 1947, https://doi.org/10.1214/aoms/1177730491: .5 by chance, 1 at
+best. Error is a permutation test, which is exact for randomly assigned questions (Phipson and Smyth
 2010, https://doi.org/10.2202/1544-6115.1585).
 
-Continuations ask nothing and quote their own passage. A third of a dataset, they vouched for
-questions of which half were dealt out at random: lexical standing .77 to .81 of three authors,
-where their questions alone have .74 to .75 (and .98 to .99 as they are).
+Continuations ask nothing and quote their own passage, so they are left out. As a third of a
+dataset, they hid that half of the questions were randomly assigned: the lexical standing of three
+authors was .77 to .81, whereas that of their questions alone is .74 to .75 (and .98 to .99 with the
+right passages).
 """
 # pyright: strict
 
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
 
 ERROR = 0.001
 PERMUTATIONS = 1_999
-MIN_STANDING = 0.75  # what is left when half of the questions are dealt out at random
-MIN_DOCUMENTS = 8  # fewer can't be told from chance at this error
+MIN_STANDING = 0.75  # the standing if half of the questions are randomly assigned
+MIN_DOCUMENTS = 8  # fewer can't be distinguished from chance at this error
 MAX_SAMPLES = 300
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """What questions and their own chunks share, in one sense of sharing.
+    """The overlap of questions and their own chunks, in words or in meaning.
 
     Attributes:
-        standing: mean over the questions, 0 to 1.
-        error: chance that questions dealt out at random stand as well or better.
+        standing: the mean over the questions, 0 to 1.
+        error: the probability of an equal or higher standing for randomly assigned questions.
     """
 
     standing: float
@@ -67,10 +67,10 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Relevance:
-    """What was measured on `samples` samples of `documents` documents; continuations left out.
+    """The measurement of `samples` samples of `documents` documents, without continuations.
 
     Attributes:
-        lexical, embedded: None when there are too few documents to decide.
+        lexical, embedded: the overlaps, or None if there are too few documents for a verdict.
     """
 
     samples: int
@@ -87,7 +87,7 @@ class Relevance:
         return all(overlap and overlap.above_chance for overlap in (self.lexical, self.embedded))
 
     def metadata(self) -> dict[str, Any]:
-        """Figures beside their thresholds."""
+        """Return the figures with their thresholds."""
         figures: dict[str, Any] = {"samples": self.samples, "documents": self.documents}
         for name, overlap in (("lexical", self.lexical), ("embedded", self.embedded)):
             if overlap:
@@ -101,7 +101,7 @@ class Relevance:
 
 
 def drawn(sample_ids: Sequence[str], *, salt: str) -> list[str]:
-    """The samples that are measured: all, or 300 by lot. Another salt draws others."""
+    """Return the samples to measure: all, or 300 drawn by lot, which depend on the salt."""
     digests = {
         sample_id: hashlib.sha256(f"{salt}/{sample_id}".encode()).digest()
         for sample_id in sample_ids
@@ -110,11 +110,11 @@ def drawn(sample_ids: Sequence[str], *, salt: str) -> list[str]:
 
 
 def lexical_overlap(questions: Sequence[str], chunks: Sequence[str]) -> Floats:
-    """The share of a question's words that stand in a chunk, a rare word counting for more.
+    """Return the share of a question's words that are in a chunk, with more weight for rare words.
 
     Returns:
-        (questions, chunks), 0 to 1. A word counts for log(chunks / chunks that have it): one that
-        stands in all of them, or in none, for nothing.
+        (questions, chunks), 0 to 1. The weight of a word is log(chunks / chunks with the word), so
+        a word in all or none of them has no weight.
     """
     import numpy as np
 
@@ -137,19 +137,20 @@ def lexical_overlap(questions: Sequence[str], chunks: Sequence[str]) -> Floats:
 
 
 def overlap_above_chance(shared: Floats, documents: Sequence[str], *, seed: int = 0) -> Overlap:
-    """Compare what questions share with their own chunks and with those of other documents.
+    """Compare the overlap of questions with their own chunks and with those of other documents.
 
     Args:
-        shared: (n, n), of question i and chunk j; the diagonal holds each question's own chunk.
+        shared: (n, n), the overlap of question i and chunk j; each question's own chunk is on the
+            diagonal.
         documents: n, the document of each chunk; at least two different ones.
     """
     import numpy as np
 
     count = len(documents)
     names = np.asarray(documents)
-    rivals = names[:, None] != names[None, :]  # of chunk j: the chunks of other documents
+    rivals = names[:, None] != names[None, :]  # for chunk j: the chunks of other documents
     among = rivals.sum(axis=1)
-    # standings[i, j]: of chunk j for question i, had that been asked about it
+    # standings[i, j]: the standing of chunk j for question i, if it were the question's own chunk
     standings = np.empty((count, count))
     for question, row in enumerate(shared):
         below = (row[None, :] < row[:, None]) + 0.5 * (row[None, :] == row[:, None])
@@ -175,7 +176,8 @@ def relevance(
     """Measure the samples of a dataset.
 
     Args:
-        questions, chunks, documents: of each sample: question, text of its chunk, document id.
+        questions, chunks, documents: the question, the text of its chunk and the document id of
+            each sample.
         question_vectors, chunk_vectors: (n, dimension) of unit length, by the same embedder.
     """
     several = len(set(documents))
@@ -190,10 +192,10 @@ def relevance(
 
 
 def relevance_of(tables: Tables, author: str, *, embedder: Embedder) -> Relevance:
-    """Measure the stored questions that are trained on or held out.
+    """Measure the stored questions of the training and held-out splits.
 
-    Other samples are drawn with each version of the dataset: what a draw misses, a later one sees.
-    A sample whose chunk is not there is passed over (`every_sample_names_its_chunk` counts it).
+    Each version of the dataset draws other samples, so a later draw may find what an earlier one
+    missed. A sample without a stored chunk is skipped (`every_sample_names_its_chunk` counts it).
     """
     samples = tables.read(
         "instruction_dataset",
@@ -208,7 +210,7 @@ def relevance_of(tables: Tables, author: str, *, embedder: Embedder) -> Relevanc
     ids = drawn(samples["sample_id"].to_list(), salt=salt)
     samples = samples.filter(pl.col("sample_id").is_in(ids))
     where = is_one_of("chunk_id", set(samples["chunk_id"].to_list()))
-    # With the title, as passages are embedded, searched and shown: a question may name its post.
+    # The title is included, as in embedding, search and prompts: a question may name its post.
     texts = tables.read(
         "document_chunks", author, columns=["chunk_id", "title", "text"], where=where
     ).select("chunk_id", text=pl.col("title") + "\n" + pl.col("text"))

@@ -1,13 +1,13 @@
-"""Whether a question leads back to the post whose passage it was made from.
+"""Test whether a question finds the post whose passage it was made from.
 
-Scope: the post's rank among all posts for each question, measured once and kept in the table
-`question_ranks`. Out of scope: making questions (`back_translation.py`), the context that
-stands in a prompt (`contexts.py`).
+Scope: the post's rank among all posts for each question, measured once and stored in the table
+`question_ranks`. Out of scope: making questions (`back_translation.py`), the context in a prompt
+(`contexts.py`).
 
-A question that does not find its own post is about something else, or about nothing: round-trip
-consistency, Alberti et al. 2019, https://aclanthology.org/P19-1620/, with retrieval in place of a
-reader. Posts are ranked by their best passage's cosine; full text would find a question by the
-words that it was cut out with.
+A question that does not find its own post has another subject, or none: round-trip consistency,
+Alberti et al. 2019, https://aclanthology.org/P19-1620/, with retrieval in place of a reader. Posts
+are ranked by their best passage's cosine, because full-text search would match the very words that
+a question was cut from.
 """
 # pyright: strict
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 TABLE = "question_ranks"
 ROUND_TRIP_VERSION = "1"
-FOUND_AMONG = 5  # posts; a prompt shows four passages, and the answer's own is among them or beside
+FOUND_AMONG = 5  # posts; a prompt shows four passages, the answer's own among or beside them
 _AT_ONCE = 64  # questions against all passages: 25 MB at 100,000 passages
 
 
 class QuestionRanks(dy.Schema):
-    """Table `question_ranks`: one row for every question that was put to the author's passages.
+    """Table `question_ranks`: one row for every question compared with the author's passages.
 
     `rank` is 1 + the number of posts with a passage nearer to the question than any of its own.
     """
@@ -50,12 +50,13 @@ class QuestionRanks(dy.Schema):
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """What one update found.
+    """The result of one update.
 
     Attributes:
-        lost: sample ids whose question does not find its post among the first `FOUND_AMONG`.
-        vectors: of the questions that were put now, by question; each embedded once for this and
-            for its context.
+        lost: the ids of samples whose question does not find its post among the first
+            `FOUND_AMONG`.
+        vectors: the vectors of the questions compared in this update, by question; each is embedded
+            once for this test and for its context.
     """
 
     lost: frozenset[str]
@@ -65,13 +66,13 @@ class RoundTrip:
 def update_ranks(
     tables: Tables, author: str, questions: pl.DataFrame, *, retriever: Retriever
 ) -> RoundTrip:
-    """Measure the questions that are new or changed, and those of another embedder.
+    """Measure the questions that are new or changed, and those measured with another embedder.
 
     Args:
         questions: `sample_id`, `document_id`, `question`.
 
     Raises:
-        TwinError: the embeddings are another embedder's, or lack a post.
+        TwinError: the embeddings come from another embedder, or lack a post.
     """
     vectors: dict[str, Any] = {}
     passages: _Passages | None = None
@@ -106,12 +107,12 @@ def update_ranks(
 
 @dataclass(frozen=True)
 class _Passages:
-    """All passages of an author, those of a post beside each other.
+    """All passages of an author, grouped by post.
 
     Attributes:
         vectors: (passages, dimension), of unit length.
-        firsts: where each post begins.
-        place: of each post by document id.
+        firsts: the first passage of each post.
+        place: the position of each post, by document id.
     """
 
     vectors: Floats
@@ -119,11 +120,11 @@ class _Passages:
     place: dict[str, int]
 
     def ranks(self, questions: Floats, documents: list[str]) -> list[int]:
-        """The rank of each question's own post.
+        """Return the rank of each question's own post.
 
         Args:
             questions: (n, dimension), of unit length.
-            documents: n, its post.
+            documents: n, the post of each question.
         """
         import numpy as np
 
@@ -163,7 +164,7 @@ def _read(tables: Tables, author: str, *, revision: str) -> _Passages:
         for place, document in enumerate(documents)
         if place == 0 or documents[place - 1] != document
     ]
-    # not by way of lists: of 100,000 passages those are a gigabyte of Python's numbers
+    # Not through lists: for 100,000 passages they would take a gigabyte of Python numbers.
     vectors: Floats = rows["vector"].to_numpy().reshape(rows.height, -1)
     place = {documents[first]: number for number, first in enumerate(firsts)}
     return _Passages(vectors, np.array(firsts, dtype=np.int64), place)

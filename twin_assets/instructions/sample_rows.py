@@ -1,8 +1,7 @@
-"""Whole rows of the dataset for rows of its plan: the messages of each sample.
+"""Render whole rows of the dataset, with each sample's messages, from rows of its plan.
 
-Scope: rendering a sample as the gateway renders a question, and the rows of a general set
-beside them. Out of scope: the plan (`building.py`), the wording
-(`twin_resources.prompt.templates`).
+Scope: rendering a sample as the gateway renders a question, and the rows of a general set. Out of
+scope: the plan (`building.py`), the wording (`twin_resources.prompt.templates`).
 """
 # pyright: strict
 
@@ -36,11 +35,11 @@ def whole_rows(
     general: Mapping[str, GeneralSample],
     marks: ControlMarks = FAMILIES,
 ) -> pl.DataFrame:
-    """`InstructionDataset` rows for rows of the plan.
+    """Return `InstructionDataset` rows for rows of the plan.
 
     Args:
-        general: by sample id, those of the split `general`.
-        marks: control tokens of the models that may read the prompts.
+        general: the samples of the split `general`, by sample id.
+        marks: the control tokens of the models that may read the prompts.
     """
     own = plan.filter(pl.col("split") != GENERAL)
     answers: dict[str, str] = dict(
@@ -100,7 +99,7 @@ def _rendered(
 def general_plan(
     chosen: Sequence[GeneralSample], *, source: str, template: Template, like: pl.DataFrame
 ) -> pl.DataFrame:
-    """Rows of the plan for general samples.
+    """Return rows of the plan for general samples.
 
     Args:
         like: the plan of the author's own samples.

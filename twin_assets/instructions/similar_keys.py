@@ -1,13 +1,12 @@
-"""Which texts say nearly the same.
+"""Find texts with nearly the same content.
 
-Scope: sketches of sets of words or word sequences, and the pairs that overlap.
-Out of scope: the sets (`corpus/shingles.py`, whose names are here too), what follows from a
-pair (`splits.py`, `leakage.py`).
+Scope: sketches of sets of words or word sequences, and the pairs that overlap. Out of scope: the
+sets (`corpus/shingles.py`, whose names are also available here), the effect of a pair (`splits.py`,
+`leakage.py`).
 
 Methods: Jaccard similarity of shingles, bottom-k sketches (Broder 1997, https://doi.org/10.1109/
 SEQUEN.1997.666900); all pairs above a threshold by prefix filtering (Bayardo, Ma and Srikant 2007,
-https://doi.org/10.1145/1242572.1242591), which is exact and does not look at pairs that share
-nothing rare.
+https://doi.org/10.1145/1242572.1242591), which is exact and skips pairs that share no rare element.
 """
 # pyright: strict
 
@@ -36,19 +35,19 @@ T = TypeVar("T", bound=Hashable)
 
 
 def sketch(elements: Set[int], *, size: int) -> list[int]:
-    """The `size` smallest elements, in order: a uniform sample that two sets share."""
+    """Return the `size` smallest elements in order, a uniform sample comparable across sets."""
     return heapq.nsmallest(size, elements)
 
 
 def sketched_similarity(left: Sequence[int], right: Sequence[int], *, size: int) -> float:
-    """Estimate of the Jaccard similarity from two sketches of `size`; exact when both are whole."""
+    """Estimate the Jaccard similarity from two sketches of `size`; exact if both are complete."""
     union = heapq.nsmallest(size, set(left) | set(right))
     return len(set(left).intersection(right).intersection(union)) / len(union) if union else 0.0
 
 
 @dataclass(frozen=True)
 class SimilarKeys:
-    """Two keys whose sets overlap."""
+    """Two keys with overlapping sets."""
 
     left: str
     right: str
@@ -57,10 +56,10 @@ class SimilarKeys:
 def similar_pairs(
     left: Mapping[str, Set[T]], right: Mapping[str, Set[T]], *, threshold: float
 ) -> Iterator[SimilarKeys]:
-    """Every pair of a left and a right set with a Jaccard similarity of at least `threshold`.
+    """Yield every pair of a left and a right set with a Jaccard similarity of at least `threshold`.
 
-    Two sets that overlap so much share one of their rarest few elements; only those are indexed.
-    Pairs come in the order of `left`, then `right`.
+    Two sets with such an overlap share one of their few rarest elements; only those are indexed.
+    Pairs are ordered by `left`, then `right`.
     """
     counts: Counter[T] = Counter()
     for sets in (left, right):

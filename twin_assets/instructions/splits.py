@@ -1,7 +1,7 @@
-"""Which documents are trained on and which are held out: drawn once a document, and stored.
+"""Draw, once per document, whether it is used for training or held out.
 
-Scope: the draw (architecture.md). Out of scope: storing it, and samples that leak
-although their documents are apart (`leakage.py`).
+Scope: the draw (architecture.md). Out of scope: storing it, and samples that leak although their
+documents are separate (`leakage.py`).
 """
 # pyright: strict
 
@@ -15,7 +15,7 @@ from datetime import datetime
 
 from twin_assets.instructions.similar_keys import shingles, sketch, sketched_similarity
 
-NEWEST_SHARE = 0.10  # of the first import: what the author writes now
+NEWEST_SHARE = 0.10  # of the first import: the author's current writing
 HASH_SHARE = 0.10
 SHINGLE_WORDS = 5
 SKETCH_SIZE = 64
@@ -24,7 +24,7 @@ NEAR_DUPLICATE = 0.5  # Jaccard of 5-word sequences: half of one post is in the 
 
 @dataclass(frozen=True)
 class SplitDocument:
-    """A document that may be new; `published_at` None: undated."""
+    """A document that may be new; `published_at` is None if it is undated."""
 
     document_id: str
     published_at: datetime | None
@@ -42,7 +42,7 @@ class SplitRow:
 
 
 def sketch_of(text: str) -> tuple[int, ...]:
-    """What a document is compared by."""
+    """Return the sketch by which a document is compared."""
     return tuple(sketch(shingles(text, width=SHINGLE_WORDS), size=SKETCH_SIZE))
 
 
@@ -50,13 +50,13 @@ def draw_splits(documents: Iterable[SplitDocument], *, drawn: Sequence[SplitRow]
     """Draw a split for each document that has none.
 
     Args:
-        documents: all kept ones or only new ones; those that are in `drawn` are passed over.
-        drawn: every earlier draw of this author; none makes this the first import.
+        documents: all kept documents or only new ones; those in `drawn` are skipped.
+        drawn: every earlier draw of this author; without draws, this is the first import.
 
     Returns:
-        The new draws, oldest document first. A document takes the split of the earlier document
-        that it repeats; else, in the first import, the newest tenth of the dated ones, and at
-        least one of several, are held out; else a tenth by a hash of the id.
+        The new draws, oldest document first. A document gets the split of an earlier document that
+        it repeats. Otherwise, in the first import, the newest tenth of the dated documents is held
+        out, and at least one of several. Otherwise, a tenth is held out by a hash of the id.
     """
     known = {draw.document_id for draw in drawn}
     new = sorted(
@@ -67,7 +67,7 @@ def draw_splits(documents: Iterable[SplitDocument], *, drawn: Sequence[SplitRow]
         dated = [document.document_id for document in new if document.published_at is not None]
         count = round(len(dated) * NEWEST_SHARE)
         if len(dated) > 1:
-            count = max(1, count)  # of five long essays the lot alone may hold none out
+            count = max(1, count)  # the lot alone may hold out none of five long essays
         newest = set(dated[len(dated) - count :])
     seen = _Seen(drawn)
     made: list[SplitRow] = []
@@ -93,12 +93,12 @@ def _age(document: SplitDocument) -> tuple[bool, float, str]:
 
 
 def _lot(document_id: str) -> float:
-    """Uniform in [0, 1), the same for this document for ever."""
+    """Return a uniform number in [0, 1), which is always the same for this document."""
     return int.from_bytes(hashlib.sha256(f"split/{document_id}".encode()).digest()[:8]) / 2**64
 
 
 class _Seen:
-    """The documents drawn so far, found by what their sketches share."""
+    """The documents drawn so far, searchable by shared parts of their sketches."""
 
     def __init__(self, drawn: Iterable[SplitRow]) -> None:
         self._by_element: dict[int, list[SplitRow]] = defaultdict(list)
@@ -110,7 +110,7 @@ class _Seen:
             self._by_element[element].append(draw)
 
     def repeated_by(self, of_text: Sequence[int]) -> SplitRow | None:
-        """The most similar earlier document, if it is similar enough; of several, by id."""
+        """Return the most similar earlier document, if similar enough; the id breaks ties."""
         candidates = {
             draw.document_id: draw
             for element in of_text

@@ -1,6 +1,6 @@
-"""The function words of a language.
+"""Return the function words of a language.
 
-Scope: the lists. Out of scope: what is made of the words between them.
+Scope: the lists. Out of scope: uses of the other words.
 Lists: justext, https://github.com/miso-belica/jusText
 """
 # pyright: strict
@@ -32,9 +32,9 @@ _LANGUAGES = {
 
 @cache
 def stop_words_of(language: str) -> frozenset[str]:
-    """Function words of a language (justext's lists); empty for one that has none.
+    """Return the function words of a language (justext's lists), or none if it has no list.
 
-    English also has words that carry no subject in a question ("thing", "example", "way").
+    The English list also has words that name no subject in a question ("thing", "example", "way").
     """
     justext: Any = import_module("justext")  # without type information
     name = _LANGUAGES.get("en" if language in {"", "und"} else language)

@@ -1,11 +1,12 @@
-"""Whether the splits of a dataset are those that were drawn, and those it had before.
+"""Check that a dataset's splits match the draws and the splits of its earlier versions.
 
-Scope: comparing the dataset with `document_splits` and with its own earlier versions. Out
-of scope: drawing (`splits.py`), what leaks although splits are kept (`leakage.py`).
+Scope: comparing the dataset with `document_splits` and with its own earlier versions. Out of scope:
+drawing (`splits.py`), leaks between correct splits (`leakage.py`).
 
-A document that a model was trained on must never be held out later: the next gate would measure on
-it. So the dataset is compared with every tagged version, those of the checkpoints and the last one
-that was found sound (`SOUND`). Comparing with the version before would let a retry pass.
+A document that a model was trained on must never be held out later, because the next gate would
+measure on it. The dataset is therefore compared with every tagged version: those of the checkpoints
+and the last sound one (`SOUND`). A comparison with only the previous version would let a retry
+pass.
 """
 # pyright: strict
 
@@ -26,17 +27,17 @@ if TYPE_CHECKING:
 DATASET = "instruction_dataset"
 SPLITS = "document_splits"
 SOUND = "sound-splits"
-MAX_VERSIONS = 20  # of the newest; an old one differs only where a newer one does
+MAX_VERSIONS = 20  # the newest ones; an old version differs only if a newer one does
 
 
 @dataclass(frozen=True)
 class StoredSplits:
-    """Documents whose split is not what was stored.
+    """Documents whose split differs from the stored one.
 
     Attributes:
-        versions: how many earlier versions were compared.
-        not_drawn: the dataset's split is not that of `document_splits`.
-        changed: it was another one in an earlier version.
+        versions: the number of earlier versions compared.
+        not_drawn: documents whose split in the dataset is not that of `document_splits`.
+        changed: documents whose split was different in an earlier version.
     """
 
     versions: int
@@ -51,7 +52,7 @@ class StoredSplits:
 def compare_splits(
     dataset: pl.DataFrame, drawn: pl.DataFrame, earlier: Iterable[pl.DataFrame]
 ) -> StoredSplits:
-    """Compare the split of each document; rows that are left out, or a general set's, have none.
+    """Compare the split of each document; left-out rows and those of a general set have none.
 
     Args:
         dataset, drawn, earlier: `document_id`, `split`.
@@ -75,7 +76,7 @@ def _by_document(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def splits_of(tables: Tables, author: str) -> StoredSplits:
-    """Compare the stored dataset with the draws and with its tagged versions."""
+    """Compare the stored dataset with the draws and its tagged versions."""
     table = store.open_table(tables.uri(DATASET, author), storage_options=tables.storage_options)
     versions = sorted(_tagged_versions(table) if table else (), reverse=True)
     columns = ["document_id", "split"]
@@ -96,5 +97,5 @@ def _tagged_versions(table: StoredTable) -> set[int]:
 
 
 def hold_splits(tables: Tables, author: str) -> None:
-    """Remember the newest version as sound: later ones are compared with it."""
+    """Record the newest version as sound, for comparison with later versions."""
     tables.tag(DATASET, author, SOUND)

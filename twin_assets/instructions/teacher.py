@@ -1,13 +1,13 @@
-"""Questions written by a teacher model: any model that LiteLLM can name.
+"""Ask a teacher model, any model that LiteLLM can name, to write questions.
 
-Scope: the request, what of its answer is used, tries, prices, and when to give up. The
-teacher writes the question only; the answer stays the author's own text. Out of scope:
-keeping what it wrote (`teacher_questions.py`), what it may cost (`access/account.py`), templates
+Scope: the request, the usable part of its answer, retries, prices, and when to give up. The teacher
+writes only the question; the answer remains the author's own text. Out of scope: storing its
+questions (`teacher_questions.py`), spending limits (`access/account.py`), templates
 (`back_translation.py`).
 
-A bad reply loses its own sample and no other; one that every sample meets ends the asking, also
-when it is an answer of no use: that is paid for three times a sample. The amount reserved before a
-request is its dearest end: a token of text is at least one byte.
+A bad reply loses only its own sample. A failure that every sample meets ends the requests, even if
+it is a useless answer, because each sample pays for that three times. The amount reserved before a
+request is an upper bound: a token of text is at least one byte.
 API: https://docs.litellm.ai/docs/completion/input
 """
 # pyright: strict
@@ -36,23 +36,23 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
     from twin_resources.storage.state.state import State
 
-TEACHER_VERSION = "2"  # not raised for a request in another language: what was paid for is as good
+TEACHER_VERSION = "2"  # not raised for a request in another language: paid questions stay valid
 WRITTEN, UNUSABLE, FAILED, OVER_BUDGET = "written", "unusable", "failed", "over_budget"
 TRIES = 3
 MAX_QUESTION_WORDS = 40
-QUOTED_WORDS = 8  # of the passage in a row: the question gives its answer away
+QUOTED_WORDS = 8  # consecutive words of the passage: such a question gives away its answer
 _ANSWER_TOKENS = 100
-_REQUEST_TOKENS = 64  # that a provider may add around a message
+_REQUEST_TOKENS = 64  # tokens that a provider may add to a message
 _AT_ONCE = 4
 _FAILURES_IN_A_ROW = 8
-_USELESS_IN_A_ROW = 40  # a weak model's every third reply may be of use
+_USELESS_IN_A_ROW = 40  # a weak model may give one usable reply in three
 _REQUEST = (
     "A reader asks an author a question, and the passage below is the author's answer. Write that "
     "question: one sentence of at most 30 words, in the language of the passage, that names what "
     "the passage is about without quoting it. Answer with the question alone.\n\n"
     "Title of the post: {title}\n\nPassage:\n{passage}"
 )
-# A small model that is asked in English answers in English. What follows the request is the same.
+# A small model that is asked in English answers in English. The rest of the request is the same.
 _ASKED_IN = {
     "de": (
         "Jemand stellt einem Autor eine Frage, und der Abschnitt unten ist die Antwort des Autors. "
@@ -88,11 +88,11 @@ _ASKED_IN = {
 
 
 def request_for(prompt: TeacherPrompt, *, language: str = "") -> str:
-    """What the teacher is asked, in the author's language.
+    """Return the request to the teacher, in the author's language.
 
     Args:
-        language: ISO 639-1; one that is not known here, or an empty one: English, which asks for
-            the passage's.
+        language: an ISO 639-1 code. If it is empty or unknown here, the request is in English and
+            asks for a question in the language of the passage.
     """
     asked, _, material = _REQUEST.partition("\n\n")
     asked = _ASKED_IN.get(language, asked)
@@ -101,7 +101,7 @@ def request_for(prompt: TeacherPrompt, *, language: str = "") -> str:
 
 @dataclass(frozen=True)
 class TeacherPrompt:
-    """What the teacher is shown: a passage and the title of its post."""
+    """The passage that the teacher is shown and the title of its post."""
 
     title: str
     passage: str
@@ -109,15 +109,16 @@ class TeacherPrompt:
 
 @dataclass(frozen=True)
 class TeacherReply:
-    """What came of one sample.
+    """The result for one sample.
 
     Attributes:
-        question: empty unless `outcome` is `written`.
-        outcome: `written`; `unusable`: no question in any of its replies, which were paid for;
-            `failed`: no reply; `over_budget`: a further request could have cost too much.
-        tries: requests that were sent.
-        usd: what they cost, by LiteLLM's price map; 0 for a model that it does not know.
-        reason: why the last try gave nothing; never text of a reply.
+        question: the question, or empty unless `outcome` is `written`.
+        outcome: `written`; `unusable` if no reply contained a question, although the replies were
+            paid for; `failed` if there was no reply; `over_budget` if another request could have
+            cost too much.
+        tries: the number of requests sent.
+        usd: their cost by LiteLLM's price map, or 0 for a model that the map does not list.
+        reason: why the last try failed; never text of a reply.
     """
 
     question: str = ""
@@ -133,11 +134,12 @@ class Teacher:
     """A teacher for one update of the dataset.
 
     Args:
-        model: a LiteLLM model name; its key and address come from the environment, as LiteLLM says.
-        budget: None: for a model without a price.
-        language: of the author, ISO 639-1: the request is in it where it is known.
-        first_pause_s: before the second try of a request that failed; doubled for the third. A
-            server that says how long to wait is believed, up to half a minute.
+        model: a LiteLLM model name; its key and address come from the environment, as LiteLLM
+            documents.
+        budget: the spending limit, or None for a model without a price.
+        language: the author's language, ISO 639-1; the request uses it if it is known.
+        first_pause_s: the pause before the second try of a failed request; it doubles for the
+            third. A pause requested by the server is respected, up to half a minute.
     """
 
     def __init__(
@@ -151,7 +153,7 @@ class Teacher:
     ) -> None:
         self.model = model
         self.budget = budget
-        self.broken: TwinError | None = None  # why it is not asked any more
+        self.broken: TwinError | None = None  # why no more requests are sent
         self._language = language
         self._first_pause_s = first_pause_s
         self._timeout_s = timeout_s
@@ -161,13 +163,15 @@ class Teacher:
         self._priced: bool | None = None
 
     def ask(self, requests: Sequence[TeacherPrompt]) -> list[TeacherReply]:
-        """One reply a passage, in order; never raises for what a provider does, see `broken`.
+        """Return one reply per passage, in order.
+
+        A provider's failure raises nothing; see `broken`.
 
         Raises:
-            TwinError: the model has a price and no budget, a budget and no known price, or none
-                and is no server of one's own.
+            TwinError: the model has a price and no budget, a budget and no known price, or neither
+                without being a self-hosted server.
         """
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks up GitHub
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise it asks GitHub
         if self._priced is None:
             self._priced = self._has_price()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -214,7 +218,7 @@ class Teacher:
     def _try(
         self, before: TeacherReply, content: str, *, passage: str
     ) -> tuple[TeacherReply, bool]:
-        """What stands after one more request, and whether another may follow."""
+        """Return the reply after one more request, and whether another may follow."""
         from openai import APITimeoutError, OpenAIError
 
         bound = self._price(len(content.encode()) + _REQUEST_TOKENS, _ANSWER_TOKENS) or 0.0
@@ -225,8 +229,8 @@ class Teacher:
         tries, cost = before.tries + 1, 0.0
         try:
             reply = self._complete(content, tries=tries)
-        except OpenAIError as error:  # every LiteLLM error is one
-            # who was too late with an answer may well charge for it
+        except OpenAIError as error:  # the base class of every LiteLLM error
+            # A provider may well charge for an answer that came too late.
             cost = bound if isinstance(error, APITimeoutError) else 0.0
             failed = replace(
                 before, outcome=FAILED, reason=type(error).__name__, tries=tries,
@@ -235,7 +239,7 @@ class Teacher:
             return failed, self._again_after(error, tries=tries)
         else:
             used = (reply.usage.prompt_tokens or 0, reply.usage.completion_tokens or 0)
-            # a server that does not say what it used is taken to have used all
+            # If a server does not report its usage, the full bound is charged.
             cost = (self._price(*used) or 0.0) if any(used) else bound
             question = usable_question(_said(reply), passage=passage)
             with self._lock:
@@ -265,23 +269,23 @@ class Teacher:
         return provider_completion()(
             model=self.model,
             messages=[{"role": "user", "content": content}],
-            # the same request twice would give the same unusable answer
+            # The same request would return the same unusable answer.
             temperature=0.0 if tries == 1 else 0.7,
             max_tokens=_ANSWER_TOKENS,
             num_retries=0,
             max_retries=0,
             timeout=self._timeout_s,
-            drop_params=True,  # some models have no temperature
+            drop_params=True,  # some models accept no temperature
         )
 
     def _again_after(self, error: Exception, *, tries: int) -> bool:
-        """Whether a request that failed so is worth another, after the pause that it takes."""
+        """Pause if the failed request is worth another try; return whether it is."""
         from openai import BadRequestError
 
         if self._is_final(error):
             self._give_up(error)
             return False
-        if isinstance(error, BadRequestError):  # this passage; again would be the same
+        if isinstance(error, BadRequestError):  # caused by this passage; a retry would fail too
             return False
         if tries < TRIES:
             time.sleep(pause_s(error, tries=tries, first_s=self._first_pause_s))
@@ -319,14 +323,17 @@ class Teacher:
 
 
 def why_not_taught(settings: Settings, author: Author) -> str:
-    """Why the home's teacher may not see this author's posts; empty: it may, or there is none."""
+    """Return why the home's teacher may not see this author's posts.
+
+    The result is empty if it may, or if there is no teacher.
+    """
     if not settings.teacher_model or not leaves_machine(settings.teacher_model, os.environ):
         return ""
     return what_keeps_here(author)
 
 
 def teacher_of(settings: Settings, state: State, author: Author) -> Teacher | None:
-    """The teacher of a home, for one author; None: templates write the questions."""
+    """Return a home's teacher for one author, or None if templates write the questions."""
     if not settings.teacher_model or why_not_taught(settings, author):
         return None
     budget = None
@@ -336,7 +343,7 @@ def teacher_of(settings: Settings, state: State, author: Author) -> Teacher | No
 
 
 def _said(reply: Any) -> str:
-    """The text of a reply; empty for one without choices or content."""
+    """Return the text of a reply, or an empty text if it has no choices or content."""
     return str(reply.choices[0].message.content or "") if reply.choices else ""
 
 
@@ -345,11 +352,12 @@ _LABEL = re.compile(r"^(?:the )?(?:question|frage|pregunta|domanda|pergunta|vraa
 
 
 def usable_question(reply: str, *, passage: str = "") -> str:
-    """The question in a teacher's answer.
+    """Return the question in a teacher's answer.
 
     Returns:
-        Its first line with words; empty when that has not three to forty words, or quotes eight of
-        the passage in a row, which would teach to copy from the prompt.
+        The first line that contains words. It is empty if that line has fewer than three or more
+        than forty words, or quotes eight consecutive words of the passage, which would teach
+        copying from the prompt.
     """
     lines = [line.strip(" \t\"'“”*#") for line in _THOUGHTS.sub("", reply).splitlines()]
     line = _LABEL.sub("", next((line for line in lines if words_of(line)), "")).strip(" \"'“”*")

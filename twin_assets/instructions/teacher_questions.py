@@ -1,11 +1,12 @@
-"""The table `teacher_questions`: what the teacher wrote for each draft, asked and paid for once.
+"""Keep the table `teacher_questions`: the teacher's question for each draft, paid for once.
 
-Scope: which drafts are asked about, keeping the replies, and what they cost. Out of
-scope: the request (`teacher.py`), its money (`access/purpose_budget.py`).
+Scope: choosing the drafts to ask about, storing the replies and their cost. Out of scope: the
+request (`teacher.py`), its money (`access/purpose_budget.py`).
 
-A reply is kept by the sample's id, which follows from the passage's content, and by the post's
-title and the model: a killed run asks again for the batch that it was at, an edit of one paragraph
-for that paragraph. Who failed, or came when the budget was used up, is asked about by the next run.
+A reply is stored by the sample's id, which is derived from the passage's content, and by the post's
+title and the model. A killed run repeats only its current batch, and an edit of one paragraph
+causes requests only for that paragraph. The next run asks again for samples that failed or exceeded
+the budget.
 """
 # pyright: strict
 
@@ -40,13 +41,13 @@ _STORED_AT_ONCE = 20
 
 @dataclass(frozen=True)
 class TeacherResult:
-    """What the teacher wrote for one author.
+    """The teacher's work for one author.
 
     Attributes:
-        outcomes: samples by outcome, of all that stand.
-        requests, usd: of this update.
-        usd_in_all: of all questions that stand.
-        budget_left: US dollars until the nearest limit; None: no budget.
+        outcomes: the number of current samples by outcome.
+        requests, usd: the requests of this update and their cost.
+        usd_in_all: the cost of all current questions.
+        budget_left: US dollars until the nearest limit, or None without a budget.
     """
 
     model: str
@@ -68,11 +69,11 @@ def update_questions(
     """Ask about every draft that has no reply of this teacher yet.
 
     Args:
-        log: progress, one line a batch; never text of a post.
+        log: receives progress, one line per batch; never text of a post.
 
     Raises:
-        TwinError: the teacher can't be reached, refuses, or its budget can't be kept. What it had
-            written by then is stored.
+        TwinError: the teacher can't be reached, refuses, or its budget can't be kept. The questions
+            that it had written by then are stored.
     """
     wanted = _wanted(tables, author, teacher)
     now: list[float] = []
@@ -125,7 +126,7 @@ def update_questions(
 
 
 def _prompts(tables: Tables, author: str, rows: pl.DataFrame) -> list[TeacherPrompt]:
-    """A prompt a row: its title and the answer that the draft holds."""
+    """Return one prompt per row: its title and the draft's answer."""
     ids = rows["sample_id"].to_list()
     where, columns = is_one_of("sample_id", ids), ["sample_id", "answer"]
     answers = dict(tables.read(DRAFTS, author, columns=columns, where=where).iter_rows())
@@ -133,7 +134,10 @@ def _prompts(tables: Tables, author: str, rows: pl.DataFrame) -> list[TeacherPro
 
 
 def _wanted(tables: Tables, author: str, teacher: Teacher) -> pl.DataFrame:
-    """`sample_id`, `document_id`, `title`, `turn`: a next one for whoever has to be asked again."""
+    """Return `sample_id`, `document_id`, `title`, `turn` of the samples to ask about.
+
+    The turn is higher for a sample that is asked about again.
+    """
     drafts = tables.read(DRAFTS, author, columns=["sample_id", "document_id", "title"])
     if not tables.exists(TABLE, author):
         return drafts.with_columns(pl.lit(0, dtype=pl.Int64).alias("turn"))
@@ -153,7 +157,7 @@ def _wanted(tables: Tables, author: str, teacher: Teacher) -> pl.DataFrame:
 
 
 def questions_of(tables: Tables, author: str, model: str) -> pl.DataFrame:
-    """`sample_id`, `taught`: the questions that this teacher wrote."""
+    """Return `sample_id`, `taught`: the questions that this teacher wrote."""
     columns = ["sample_id", "question", "model", "outcome"]
     return (
         tables.read(TABLE, author, columns=columns)
@@ -163,11 +167,11 @@ def questions_of(tables: Tables, author: str, model: str) -> pl.DataFrame:
 
 
 def waiting_questions(tables: Tables, author: str, model: str) -> int:
-    """How many questions the next update will ask for, or take from the templates again.
+    """Count the questions that the next update will request or take from the templates again.
 
     Args:
-        model: of the teacher; empty: templates. Drafts about which it was asked in vain don't
-            count.
+        model: the teacher's model, or empty for templates. Drafts for which it gave no usable reply
+            don't count.
     """
     if not tables.exists(DRAFTS, author):
         return 0
