@@ -371,6 +371,6 @@ def test_a_driver_that_is_not_installed_is_named_with_the_extra_that_brings_it(
 
 
 def test_what_is_no_address_is_refused_without_being_shown() -> None:
-    with pytest.raises(StateError, match="no address of a database") as caught:
+    with pytest.raises(StateError, match="not a database address") as caught:
         State.open("ann:geheim@localhost")
     assert "geheim" not in str(caught.value)
