@@ -299,8 +299,9 @@ def test_posts_become_a_judged_model_by_one_click_and_the_next_click_does_nothin
 
 
 def look_at_training(tab: Any, pages: Pages, logs: Path) -> None:
-    """The loss, smoothed, with the held-out curve, is a picture that the page draws."""
+    """The page of a training, with its metadata."""
     tab.goto(f"{pages.url}/assets/fine_tuned_checkpoint?view=events&partition={SLUG}")
+    tab.get_by_text(SLUG).first.wait_for()
     picture(tab, "dagster-training.png", logs)
 
 
