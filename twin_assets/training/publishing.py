@@ -7,6 +7,7 @@ schema and the renaming (`manifest.py`).
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import shutil
 from collections.abc import Mapping
@@ -61,10 +62,24 @@ class TrainingDescription:
     preferences: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def training_code() -> str:
-    """Return the hash of the files that determine the weights."""
-    here = Path(__file__).parents[1]
-    return hashlib.sha256(b"".join((here / name).read_bytes() for name in CODE)).hexdigest()
+def training_code(folder: Path = Path(__file__).parents[1]) -> str:
+    """Return the hash of the code that determines the weights.
+
+    Comments and docstrings do not count: an edit of their words requires no training.
+
+    Args:
+        folder: the folder that the names in `CODE` are relative to.
+    """
+    trees = (ast.parse((folder / name).read_bytes()) for name in CODE)
+    code = "\n".join(ast.unparse(_WithoutProse().visit(tree)) for tree in trees)
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+class _WithoutProse(ast.NodeTransformer):
+    """Remove docstrings, which are expressions of a constant; `ast` has no comments."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+        return ast.Pass() if isinstance(node.value, ast.Constant) else node
 
 
 def publish_training(

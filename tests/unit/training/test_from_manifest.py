@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from dataclasses import replace
 from importlib import import_module
@@ -26,7 +27,7 @@ from twin_assets.training.from_manifest import (
     make_room,
     posts_of,
 )
-from twin_assets.training.publishing import training_code
+from twin_assets.training.publishing import CODE, training_code
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.weights import revision_of
@@ -188,6 +189,22 @@ def test_what_runs_otherwise_is_named(base: Path) -> None:
     assert found[1].startswith("torch is ")
     assert found[1].endswith(" and was 0.1")
     assert found[2] == "no-such-package is missing and was 1"
+
+
+def test_other_words_in_the_code_are_the_same_code_and_another_number_is_not(
+    tmp_path: Path,
+) -> None:
+    for name in CODE:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / "twin_assets" / name, tmp_path / name)
+    assert training_code(tmp_path) == training_code()
+    losses = tmp_path / "training" / "losses.py"
+    source = losses.read_text(encoding="utf-8")
+    words = source.replace('    """', '    """Other words. ', 1)
+    losses.write_text(f"# a comment\n{words}", encoding="utf-8")
+    assert training_code(tmp_path) == training_code()
+    losses.write_text(f"{source}\nMORE = 1\n", encoding="utf-8")
+    assert training_code(tmp_path) != training_code()
 
 
 def test_the_command_is_installed_under_its_name() -> None:
