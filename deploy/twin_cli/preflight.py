@@ -151,7 +151,7 @@ def look_at_model(model: str, machine: Machine, *, recipe: str = "") -> list[Fin
     billions = parameters_of(model)
     if billions is None:
         message = f"{model}: neither a folder with *.safetensors nor a size in its name"
-        return [_note("base model", message, "its memory and time are not told beforehand")]
+        return [_note("base model", message, "its memory use and training time are unknown")]
     expected = expect(billions, machine, recipe=recipe)
     if RECIPES.get(recipe, (0, False))[1] and not machine["gpus"]:
         message = f"recipe {recipe} trains on a GPU, and torch can use none here"
@@ -175,7 +175,7 @@ def look_at_answer_model(name: str, trained: str, machine: Machine) -> list[Find
     weights = weights_gb(name)
     if weights is None:
         message = f"{name}: neither a file, a folder with *.safetensors nor a size in its name"
-        return [_note("answer model", message, "its memory is not told beforehand")]
+        return [_note("answer model", message, "its memory use is unknown")]
     here = machine["memory_gb"]
     alone, beside = (
         answering_need_gb(weights),

@@ -190,7 +190,7 @@ def lines_of(found: HomeRepair) -> list[str]:
             lines.append(f"  → pinned versions among them: {', '.join(plan.untagged)}")
     if found.tables:
         lines.append(
-            "then the posts are imported again, which makes what is missing again; other tables "
+            "then the posts are imported again, which rebuilds what is missing; other tables "
             "follow with their next run"
         )
     for words in found.databases:

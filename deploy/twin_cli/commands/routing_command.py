@@ -228,7 +228,7 @@ def _why(settings: Settings, author: Author, policy: RoutingPolicy | None) -> st
     if not author.paid:
         return "nothing is routed: the author's file says paid = false"
     if policy is not None and (lapsed := _lapsed(settings, author, policy)):
-        return f"nothing is routed: {lapsed}; the job `learn_routing` learns it again, by night"
+        return f"nothing is routed: {lapsed}; the nightly job `learn_routing` fits it again"
     if policy is not None:
         step = policy.step
         return (
