@@ -24,6 +24,8 @@ import pytest
 # what a machine may lack; a test says which, then a colon, then what would provide it
 KNOWN_SKIPS = (
     "extra `formats` not installed",  # posts in other formats than Markdown; the check has it
+    "extra `bench` not installed",  # TRL; the check has it
+    "extra `clickhouse` not installed",  # 180 MB of a database; the long check has it
     "extra `clients` not installed",  # other people's clients of the endpoint; the check has it
     "no npm:",
     "shared data absent:",

@@ -19,7 +19,7 @@ from tests.unit.ledger.conftest import World
 from twin_resources.quality.ledger import ledger_tables
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
-sessions = pytest.importorskip("chdb.session", reason="pip install 'llm-twin[clickhouse]'")
+sessions = pytest.importorskip("chdb.session", reason="extra `clickhouse` not installed")
 DAYS, STEPS, ANSWERS, READERS = 6, 600, 10, 10
 FEW = 4  # requests a look, so that a window is read in parts
 # What these ask of is the ledger's own file, and not of the scores.

@@ -20,7 +20,7 @@ BETA = 0.3
 
 
 def test_loss_and_gradient_are_those_of_trl(tiny_model: Path, tmp_path: Path) -> None:
-    trl = pytest.importorskip("trl")
+    trl = pytest.importorskip("trl", reason="extra `bench` not installed")
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer

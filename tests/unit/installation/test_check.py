@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -174,6 +175,24 @@ def test_left_out(): pytest.skip("did not feel like it")
     assert "does not know: did not feel like it" in capfd.readouterr().out
     assert not is_known("did not feel like it")
     assert is_known("shared data absent: set TWIN_SHARED_DATA to run this test")
+
+
+def test_each_test_of_an_optional_package_gives_a_known_reason() -> None:
+    """A check without the package would fail for the skip itself."""
+    calls = [
+        (path.name, node)
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip"
+    ]
+    reasons = [
+        (name, ast.literal_eval(keyword.value))
+        for name, node in calls
+        for keyword in node.keywords
+        if keyword.arg == "reason"
+    ]
+    assert len(reasons) == len(calls) > 0
+    assert [named for named in reasons if not is_known(named[1])] == []
 
 
 def test_processes_of_a_run_keep_their_bytecode(
